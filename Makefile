@@ -1,0 +1,65 @@
+# make run [DATA=folder] [OUT=folder] [PRESET=embedded] [SET="a.b=value ..."]   the whole job
+# make test                                                                      every check
+# make lint | serve | stop | faults [FAULTS=200] | clean
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+PRESET ?= embedded
+PHANTOM_PAIRS ?= 400
+PHANTOM := runs/phantom-$(PHANTOM_PAIRS)
+DATA ?= $(PHANTOM)
+OUT ?= runs/$(notdir $(patsubst %/,%,$(DATA)))-$(PRESET)
+SET ?=
+PYTEST_ARGS ?=
+FAULTS ?= 200
+
+export PYTHONDONTWRITEBYTECODE =
+export NO_ALBUMENTATIONS_UPDATE = 1
+export DO_NOT_TRACK = 1
+
+.PHONY: run test lint format serve stop faults clean setup
+.DEFAULT_GOAL := run
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml .ci/setup
+	@.ci/setup $(VENV)
+
+run: $(READY) $(if $(filter $(PHANTOM),$(DATA)),$(PHANTOM))
+	@$(BIN)/evenderm run --data "$(DATA)" --out "$(OUT)" --preset "$(PRESET)" $(foreach one,$(SET),--set '$(one)')
+
+# Written beside its name and moved, so that a killed make never leaves half a dataset.
+$(PHANTOM): | $(READY)
+	@rm -rf "$@.part" && mkdir -p "$(dir $@)"
+	@$(BIN)/evenderm phantom --out "$@.part" --pairs $(PHANTOM_PAIRS) --seed 0
+	@mv "$@.part" "$@"
+
+test: lint
+	@.ci/browser
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy flows augment evaluate manifests
+
+format: $(READY)
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+# A Prefect server with its page, workers and the deployments of prefect.yaml, all on loopback.
+# PREFECT_SERVER_DATABASE_CONNECTION_URL names a PostgreSQL instead of the SQLite file.
+serve: $(READY) $(if $(filter $(PHANTOM),$(DATA)),$(PHANTOM))
+	@$(BIN)/python -m flows.serving start runs/.prefect "$(DATA)" "$(OUT)"
+
+stop: $(READY)
+	@$(BIN)/python -m flows.serving stop runs/.prefect
+
+# Tiny runs that are killed, starved and cut off at random moments; every one must end as if undisturbed.
+faults: $(READY)
+	@$(BIN)/python -m flows.faults --count $(FAULTS) --out runs/faults
+
+clean:
+	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

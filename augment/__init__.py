@@ -1,0 +1,1 @@
+"""The generator: joint denoiser, mask codec, adapters, sampling and synthesis."""

@@ -1,0 +1,263 @@
+"""The training of one adapter: its state, its steps, its validation."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from augment.adapters import AdapterFile, adapter_tensors, add_adapter, joint_unet, lora_config, save_adapter
+from augment.base import BaseFolder, image_encoder, prompt_embeddings
+from augment.denoiser_training import class_weights
+from augment.joint import outer_parameters
+from augment.latents import LatentCache, build_latent_cache
+from augment.mask_codec import codec_from
+from augment.objectives import alpha_sigma, joint_loss
+from augment.prompts import prompt_for
+from augment.settings import AdaptSettings
+from augment.training_state import TrainingState, step_generators, warmed_up_cosine
+from manifests.errors import EvendermError
+from manifests.pairs import PairArrays
+from manifests.progress import Progress, StopRequested
+
+DOMAIN = "domain"
+_VALIDATION_LEVELS = 8  # noise levels at which each held-out pair is judged
+_VALIDATION_PAIRS = 64
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AdaptTask:
+    """One adapter to train.
+
+    name: class code, or `domain`; data_digest: digest of the real manifest; start: the domain adapter that a class
+    adapter begins as a copy of, None on a joint base.
+    """
+
+    name: str
+    seed: int
+    data_digest: str
+    start: AdapterFile | None = None
+
+
+class AdapterTrainer:
+    """The state of one adapter's training: UNet with LoRA, cached latents and prompts, optimiser and best weights."""
+
+    def __init__(
+        self, pairs: PairArrays, task: AdaptTask, base: BaseFolder, settings: AdaptSettings, work: Path
+    ) -> None:
+        self.task, self.base, self.settings = task, base, settings
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        own = task.start.codec if task.start else codec_from({"name": settings.codec.name, "clip": settings.codec.clip})
+        self.codec = base.codec or own
+        self.cache = self._cache(pairs, work)
+        self.training, self.held_out = split_by_group(pairs.group_ids, settings.holdout)
+        self.prompts = prompt_embeddings(base, [*(prompt_for(dx) for dx in pairs.classes), ""]).to(self.device)
+        self.schedule = base.scheduler()
+        self.alphas = self.schedule.alphas_cumprod.to(self.device)
+        torch.manual_seed(task.seed)  # peft draws the first LoRA factor
+        self.unet = self._unet()
+        trained = {name: value for name, value in self.unet.named_parameters() if value.requires_grad}
+        self.state = TrainingState(
+            trained, settings.learning_rate, settings.ema_decay, gradient_clip=settings.gradient_clip
+        )
+        self.micro_batch = settings.batch
+        self.weights = class_weights(self.cache.labels[self.training], len(pairs.classes))
+        self.checkpoint = work / f"{task.name}.checkpoint.safetensors"
+        self.header = {"key": self._key(pairs)}
+        self.state.load(self.checkpoint, self.header)
+
+    def _key(self, pairs: PairArrays) -> str:
+        start = self.task.start.digest if self.task.start else ""
+        parts = [
+            self.base.digest,
+            self.task.data_digest,
+            start,
+            self.task.name,
+            self.task.seed,
+            pairs.pair_ids,
+        ]
+        return hashlib.sha256(f"{parts} {self.settings.model_dump_json()}".encode()).hexdigest()
+
+    def _cache(self, pairs: PairArrays, work: Path) -> LatentCache:
+        side = int(self.base.unet_side * self.base.downscale)
+        vae = None
+
+        def encode(images: np.ndarray) -> Tensor:
+            nonlocal vae
+            vae = vae or self.base.vae().to(self.device)
+            return image_encoder(vae, self.base)(images)
+
+        return build_latent_cache(pairs, encode, self.codec, work / "latents", self.base.digest, side)
+
+    def _unet(self) -> Any:
+        unet = joint_unet(self.base, self.codec).requires_grad_(False)
+        if self.task.start:
+            add_adapter(unet, self.task.start)
+        else:
+            unet.add_adapter(lora_config(self.settings), adapter_name="default")
+        for value in outer_parameters(unet).values():
+            value.requires_grad_(True)
+        if self.settings.gradient_checkpointing:
+            unet.enable_gradient_checkpointing()
+        return unet.to(self.device, memory_format=torch.channels_last).train()
+
+    def run(self, progress: Progress) -> None:
+        """Trains until the steps are done or validation stops improving, from wherever the checkpoint stands."""
+        state, settings = self.state, self.settings
+        if "best_step" not in state.notes:
+            self._validate()
+        started, first = time.monotonic(), state.step
+        try:
+            while state.step < settings.steps and state.notes["bad"] < settings.patience:
+                terms = self._train_step()
+                if state.step % settings.validate_every == 0 or state.step == settings.steps:
+                    self._validate(terms)
+                if state.step % settings.checkpoint_every == 0:
+                    state.save(self.checkpoint, self.header)
+                rate = (state.step - first) / max(time.monotonic() - started, 1e-9)
+                progress(state.step, settings.steps, rate=rate, **terms)
+        except StopRequested:
+            state.save(self.checkpoint, self.header)
+            raise
+        state.save(self.checkpoint, self.header)
+
+    def _train_step(self) -> dict[str, float]:
+        """One optimiser step; halves the micro batch and repeats the same samples if the GPU's memory is full."""
+        factor = warmed_up_cosine(self.state.step, self.settings.steps, self.settings.warmup)
+        while True:
+            try:
+                loss, terms = self._loss_of_step()
+                self.state.update(loss, factor)
+                return {"loss": float(loss.detach()), **terms}
+            except torch.OutOfMemoryError:
+                if self.micro_batch == 1:
+                    raise EvendermError(
+                        f"adapter {self.task.name!r}: one pair does not fit the GPU's memory; set "
+                        "adapt.gradient_checkpointing=true or take a smaller base"
+                    ) from None
+                self.micro_batch //= 2
+                self.state.optimizer.zero_grad(set_to_none=True)
+                torch.cuda.empty_cache()
+                _LOG.warning("GPU memory is full: going on with %d pairs at a time, same samples", self.micro_batch)
+
+    def _loss_of_step(self) -> tuple[Tensor, dict[str, float]]:
+        numbers, generator = step_generators(self.task.seed, self.state.step)
+        batch = self.settings.batch
+        indices = self.training[numbers.choice(len(self.training), batch, p=self.weights)]
+        views = numbers.integers(0, self.cache.latents.shape[1], batch)
+        labels = self.cache.labels[indices]
+        said = np.where(numbers.random(batch) < self.settings.prompt_dropout, len(self.cache.classes), labels)
+        clean = self.cache.batch(indices, views)
+        noise = torch.randn(clean.shape, generator=generator)
+        levels = self.schedule.config.num_train_timesteps
+        # Stratified noise levels: one step covers the range evenly (Kingma et al. 2021, I.1).
+        offsets = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
+        timesteps = (offsets * levels).long().clamp(max=levels - 1)
+        total, sums = torch.zeros((), device=self.device), dict[str, float]()
+        parts = [slice(start, start + self.micro_batch) for start in range(0, batch, self.micro_batch)]
+        for number, part in enumerate(parts):
+            share = len(clean[part]) / batch
+            loss, terms = self._loss(clean[part], noise[part], timesteps[part], said[part])
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + share * float(value)
+            if number < len(parts) - 1:
+                (share * loss).backward()
+                loss = loss.detach()
+            total = total + share * loss
+        return total, sums
+
+    def _loss(
+        self, clean: Tensor, noise: Tensor, timesteps: Tensor, said: np.ndarray
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        clean, noise, timesteps = clean.to(self.device), noise.to(self.device), timesteps.to(self.device)
+        alpha, sigma = alpha_sigma(self.alphas, timesteps)
+        noisy = alpha * clean + sigma * noise
+        context = self.prompts[torch.from_numpy(said).to(self.device)]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
+            output = self.unet(noisy.contiguous(memory_format=torch.channels_last), timesteps, context).sample
+        return joint_loss(
+            output.float(),
+            clean,
+            noise,
+            noisy,
+            timesteps,
+            self.alphas,
+            self.schedule.config.prediction_type,
+            self.codec,
+            self.settings.objective,
+        )
+
+    @torch.no_grad()
+    def _validate(self, terms: dict[str, float] | None = None) -> None:
+        """Loss of the averaged weights on held-out pairs with fixed noise; keeps them if they are the best so far."""
+        notes, state = self.state.notes, self.state
+        loss = self._held_out_loss()
+        entry = {"step": float(state.step), "validation": loss, **(terms or {})}
+        notes["history"] = [*notes.get("history", []), entry]
+        notes.setdefault("first_loss", loss)
+        if loss < notes.get("best_loss", float("inf")):
+            state.extra = {name: value.clone() for name, value in state.ema.items()}
+            notes |= {"best_loss": loss, "best_step": state.step, "bad": 0}
+        else:
+            notes["bad"] += 1
+
+    def _held_out_loss(self) -> float:
+        parameters = self.state.parameters
+        trained = {name: value.detach().clone() for name, value in parameters.items()}
+        for name, value in parameters.items():
+            value.copy_(self.state.ema[name])
+        pairs = self.held_out[:_VALIDATION_PAIRS]
+        levels = self.schedule.config.num_train_timesteps
+        losses = []
+        for start in range(0, len(pairs), self.settings.batch):
+            indices = pairs[start : start + self.settings.batch]
+            clean = self.cache.batch(indices, np.zeros(len(indices), dtype=np.int64))
+            for level in range(_VALIDATION_LEVELS):
+                noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1000 * start + level))
+                timestep = int((level + 0.5) / _VALIDATION_LEVELS * levels)
+                timesteps = torch.full((len(indices),), timestep)
+                loss, _ = self._loss(clean, noise, timesteps, self.cache.labels[indices])
+                losses.append(float(loss) * len(indices))
+        for name, value in parameters.items():
+            value.copy_(trained[name])
+        return sum(losses) / (len(pairs) * _VALIDATION_LEVELS)
+
+    def write(self, out_file: Path) -> str:
+        """Writes the best averaged weights as an adapter file and returns its digest."""
+        with torch.no_grad():
+            for name, value in self.state.parameters.items():
+                value.copy_(self.state.extra[name])
+        notes = self.state.notes
+        provenance = {
+            "name": self.task.name,
+            "classes": list(self.cache.classes) if self.task.name == DOMAIN else [self.task.name],
+            "prompt": "" if self.task.name == DOMAIN else prompt_for(self.task.name),
+            "base_digest": self.base.digest,
+            "data_digest": self.task.data_digest,
+            "seed": self.task.seed,
+            "pairs": len(self.training),
+            "best_step": notes["best_step"],
+            "validation_loss": [notes["first_loss"], notes["best_loss"]],
+            "settings": self.settings.model_dump(mode="json"),
+        }
+        return save_adapter(out_file, adapter_tensors(self.unet), lora_config(self.settings), self.codec, provenance)
+
+
+def split_by_group(groups: Sequence[str], holdout: float) -> tuple[np.ndarray, np.ndarray]:
+    """Indices to train on and to hold out; a group is on one side only, and always on the same one."""
+    ordered = sorted(set(groups), key=lambda group: hashlib.sha256(group.encode()).digest())
+    held = set(ordered[: max(1, round(holdout * len(ordered)))])
+    if len(ordered) < 2:
+        held = set()
+    out = np.array([index for index, group in enumerate(groups) if group in held], dtype=np.int64)
+    training = np.array([index for index, group in enumerate(groups) if group not in held], dtype=np.int64)
+    return training, out if len(out) else training

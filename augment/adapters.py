@@ -1,0 +1,155 @@
+"""Adapter files: LoRA and both outer convolutions in one safetensors file with its provenance in the header."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from augment.base import BaseFolder
+from augment.joint import OUTER, outer_parameters, widen_unet
+from augment.mask_codec import SignedDistanceCodec, codec_from
+from augment.settings import AdaptSettings
+from augment.tensor_files import tensor_bytes, write_tensors
+from augment.training_state import all_finite
+from manifests.errors import BadInput
+
+FORMAT = "evenderm-adapter/1"
+
+
+@dataclass(frozen=True)
+class AdapterFile:
+    """A checked adapter: its tensors, its LoRA config and what it was made from.
+
+    digest: sha256 of the tensors, as the header has it; provenance: base and data digest, class, settings.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    lora: dict[str, Any]
+    codec: SignedDistanceCodec
+    digest: str
+    provenance: dict[str, Any]
+
+
+def lora_config(settings: AdaptSettings) -> LoraConfig:
+    """The peft configuration of an adapter."""
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        target_modules=list(settings.targets),
+        use_rslora=settings.rslora,
+        use_dora=settings.dora,
+        init_lora_weights=True,
+    )
+
+
+def joint_unet(base: BaseFolder, codec: SignedDistanceCodec) -> Any:
+    """The base's UNet with mask channels: as it is for a joint base, widened with zeros for any other."""
+    unet = base.unet()
+    return unet if base.codec else widen_unet(unet, codec.channels)
+
+
+def adapter_tensors(unet: Any) -> dict[str, Tensor]:
+    """What an adapter file holds of `unet`: its LoRA tensors under peft's names, and the outer convolutions."""
+    lora = get_peft_model_state_dict(unet)
+    outer = {name.replace(".base_layer", ""): value for name, value in outer_parameters(unet).items()}
+    return {name: value.detach().float().cpu().contiguous() for name, value in {**lora, **outer}.items()}
+
+
+def save_adapter(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    lora: LoraConfig,
+    codec: SignedDistanceCodec,
+    provenance: Mapping[str, Any],
+) -> str:
+    """Writes an adapter file at once and returns its digest."""
+    digest = tensor_digest(tensors)
+    described = {key: sorted(value) if isinstance(value, set) else value for key, value in lora.to_dict().items()}
+    header = {
+        "format": FORMAT,
+        "lora_config": json.dumps(described, sort_keys=True, default=str),
+        "mask_codec": json.dumps(codec.config(), sort_keys=True),
+        "provenance": json.dumps(dict(provenance), sort_keys=True),
+        "tensor_digest": digest,
+    }
+    write_tensors(path, tensors, header)
+    return digest
+
+
+def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 of the tensors in safetensors form, without a header."""
+    return hashlib.sha256(tensor_bytes({name: tensors[name] for name in sorted(tensors)})).hexdigest()
+
+
+def read_adapter(path: Path, base: BaseFolder | None = None) -> AdapterFile:
+    """Reads and checks an adapter file; with `base`, also that it was made for it."""
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such adapter; run evenderm adapt first") from None
+    except (SafetensorError, OSError) as error:
+        raise BadInput(f"{path}: not readable as safetensors ({error}); train the adapter again") from error
+    if header.get("format") != FORMAT:
+        raise BadInput(f"{path}: no Evenderm adapter (format {header.get('format')!r}); train it with evenderm adapt")
+    if not all_finite(tensors.values()):
+        raise BadInput(f"{path}: holds NaN or infinite weights; train the adapter again")
+    if tensor_digest(tensors) != header["tensor_digest"]:
+        raise BadInput(f"{path}: the tensors differ from the digest in the header; train the adapter again")
+    provenance = json.loads(header["provenance"])
+    if base is not None and provenance["base_digest"] != base.digest:
+        raise BadInput(
+            f"{path}: made for another base ({provenance['base_digest'][:12]}, this one is {base.digest[:12]}); "
+            "train the adapter again or give the base it was made for"
+        )
+    lora = json.loads(header["lora_config"])
+    codec = codec_from(json.loads(header["mask_codec"]))
+    return AdapterFile(path, tensors, lora, codec, header["tensor_digest"], provenance)
+
+
+def add_adapter(unet: Any, adapter: AdapterFile) -> Any:
+    """Puts an adapter onto a joint `unet`: outer convolutions replaced, LoRA active under the name `default`."""
+    outer = {name: value for name, value in adapter.tensors.items() if name.split(".")[0] in OUTER}
+    lora = {name: value for name, value in adapter.tensors.items() if name not in outer}
+    _, unexpected = unet.load_state_dict(outer, strict=False)
+    if unexpected:
+        raise BadInput(f"{adapter.path}: {unexpected[0]} does not fit this base; train the adapter again")
+    config = LoraConfig(**{k: v for k, v in adapter.lora.items() if k in _LORA_FIELDS})
+    unet.add_adapter(config, adapter_name="default")
+    set_lora(unet, lora)
+    return unet
+
+
+def set_lora(unet: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Copies LoRA tensors (peft's names) into the adapter of `unet`."""
+    from peft import set_peft_model_state_dict
+
+    outcome = set_peft_model_state_dict(unet, dict(tensors))
+    if getattr(outcome, "unexpected_keys", None):
+        raise BadInput(f"{outcome.unexpected_keys[0]} does not fit this base; train the adapter again")
+
+
+def fused_unet(base: BaseFolder, adapter: AdapterFile | None) -> Any:
+    """The joint UNet for sampling, the adapter's LoRA merged into its weights."""
+    codec = adapter.codec if adapter else base.codec
+    if codec is None:
+        raise BadInput(f"{base.path}: this base has no mask channels; train a domain adapter with evenderm adapt")
+    unet = joint_unet(base, codec)
+    if adapter is not None:
+        add_adapter(unet, adapter)
+        unet.fuse_lora()
+        unet.unload_lora()
+    return unet.eval().requires_grad_(False)
+
+
+_LORA_FIELDS = ("r", "lora_alpha", "target_modules", "use_rslora", "use_dora", "init_lora_weights")

@@ -1,0 +1,103 @@
+"""Adapters from pairs: the domain adapter of a base without mask channels, then one adapter per lesion class."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from augment.adapter_training import AdapterTrainer, AdaptTask
+from augment.adapters import read_adapter
+from augment.base import BaseFolder
+from augment.settings import AdaptSettings
+from augment.training_state import TrainingDiverged
+from manifests.errors import BadInput, EvendermError
+from manifests.pairs import PairArrays
+from manifests.progress import Progress, no_progress
+
+CARD = "MODEL_CARD.md"
+
+
+@dataclass(frozen=True)
+class AdapterReport:
+    """What training an adapter came to."""
+
+    name: str
+    digest: str
+    steps: int
+    best_step: int
+    first_loss: float
+    best_loss: float
+    seconds: float
+    history: tuple[dict[str, float], ...]
+
+
+def train_adapter(
+    pairs: PairArrays,
+    task: AdaptTask,
+    base: BaseFolder,
+    settings: AdaptSettings,
+    out_file: Path,
+    work: Path,
+    progress: Progress = no_progress,
+) -> AdapterReport:
+    """Trains one adapter on `pairs` (training split: one class, or all for the domain adapter).
+
+    Stops early on a validation loss with fixed noise; the averaged weights of the best validation are written.
+    Raises BadInput for too few pairs, EvendermError with the step if training diverges.
+    """
+    if len(pairs) < settings.min_pairs:
+        raise BadInput(
+            f"class {task.name!r} has {len(pairs)} usable training pairs and an adapter needs {settings.min_pairs}; "
+            "add pairs, leave the class out of the source, or lower adapt.min_pairs"
+        )
+    trainer = AdapterTrainer(pairs, task, base, settings, work)
+    started = time.monotonic()
+    try:
+        trainer.run(progress)
+    except TrainingDiverged as error:
+        raise EvendermError(
+            f"{out_file}: training diverged at step {error.step}; the checkpoint before it is kept, "
+            "lower adapt.learning_rate and run again"
+        ) from error
+    digest = trainer.write(out_file)
+    notes = trainer.state.notes
+    return AdapterReport(
+        task.name,
+        digest,
+        trainer.state.step,
+        notes["best_step"],
+        notes["first_loss"],
+        notes["best_loss"],
+        time.monotonic() - started,
+        tuple(notes["history"]),
+    )
+
+
+def write_model_card(folder: Path) -> Path:
+    """Writes MODEL_CARD.md beside the adapters in `folder`: what each was made from, and what it is for."""
+    lines = [
+        "# Lesion adapters of Evenderm",
+        "",
+        "LoRA adapters for the joint image and mask denoiser of one base. They draw synthetic dermoscopy pairs for",
+        "training and research; they are not for diagnosis, and what they draw is no photograph of a patient.",
+        "",
+        "| adapter | classes | training pairs | best step | validation loss before, after | tensors |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for path in sorted(folder.glob("*.safetensors")):
+        adapter = read_adapter(path)
+        made = adapter.provenance
+        before, after = made["validation_loss"]
+        lines.append(
+            f"| {path.name} | {', '.join(made['classes'])} | {made['pairs']} | {made['best_step']} "
+            f"| {before:.4f}, {after:.4f} | {adapter.digest[:12]} |"
+        )
+        base, data, rank = made["base_digest"], made["data_digest"], adapter.lora["r"]
+    lines += ["", f"- Base: {base}", f"- Real manifest: {data}", f"- LoRA rank: {rank}", ""]
+    card = folder / CARD
+    unfinished = card.with_name(f"{CARD}.{os.getpid()}.partial")
+    unfinished.write_text("\n".join(lines), encoding="utf-8")
+    unfinished.replace(card)
+    return card

@@ -1,0 +1,63 @@
+"""The model card of a base that was trained from scratch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from augment.settings import PretrainSettings
+
+
+def base_card(
+    folder: Path,
+    settings: PretrainSettings,
+    *,
+    resolution: int,
+    classes: Mapping[str, int],
+    sources: Sequence[str],
+    licences: Sequence[str],
+    data_digest: str,
+) -> str:
+    """Markdown with the hub's YAML head for the base in `folder`, whose weights are there already.
+
+    classes: training pairs by class; sources and licences: as the real manifest names them.
+    """
+    unet, vae, text = (_count(folder, part) for part in ("unet", "vae", "text_encoder"))
+    pairs = ", ".join(f"{count:,} {dx}" for dx, count in sorted(classes.items(), key=lambda item: -item[1]))
+    return f"""---
+license: {licences[0].lower() if len(licences) == 1 else "other"}
+tags: [dermoscopy, diffusion, segmentation, synthetic-data]
+---
+# A joint dermoscopy base for Evenderm
+
+A small Stable-Diffusion-layout checkpoint that draws a dermoscopy image and its lesion mask together, {resolution} px,
+from a text prompt. Research use only: it is no medical device, and nothing that it draws is a photograph of a patient.
+
+| part | what | parameters |
+| --- | --- | --- |
+| `unet` | joint denoiser, {settings.latent_channels} image channels and the mask's, v-prediction | {unet} |
+| `vae` | AutoencoderDC: a linear patch code (principal components) as encoder, a decoder trained from it | {vae} |
+| `text_encoder`, `tokenizer` | CLIP with a byte-pair vocabulary made from the prompts | {text} |
+| `mask_codec.json` | clipped signed distance map: {settings.codec.name} | |
+
+- **Data**: the training split of {", ".join(sources)}: {pairs}, after near-duplicates of the validation and test
+  splits were set aside; no other data and no other weights. Manifest digest `{data_digest}`.
+- **Licence of the data**: {", ".join(licences)}.
+- **Steps**: decoder {settings.decoder_steps:,} of {settings.decoder_batch} crops of 64 px, from the linear code;
+  denoiser {settings.steps:,} of {settings.batch} pairs, class balanced by the square root, flips, turns and crops;
+  averaged weights, stored as fp16.
+- **Quality**: `evenderm quality --base THIS --data DATA` measures it on the validation split.
+- **Limits**: it knows these classes and these cameras only, and fine texture is softer than in photographs.
+"""
+
+
+def _count(folder: Path, part: str) -> str:
+    """Parameters of a part in millions, read from the headers of its safetensors files."""
+    total = 0
+    for path in (folder / part).glob("*.safetensors"):
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        total += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    return f"{total / 1e6:.1f} M"

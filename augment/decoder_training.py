@@ -1,0 +1,86 @@
+"""Training the decoder of the shipped base's autoencoder; its encoder is a fixed linear code."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from diffusers import AutoencoderDC
+from torch import Tensor
+
+from augment.latents import dihedral
+from augment.linear_code import LinearCode
+from augment.settings import PretrainSettings
+from augment.training_state import TrainingState, step_generators, warmed_up_cosine
+from manifests.progress import Progress, StopRequested, no_progress
+
+_CROP = 64  # the decoder is convolutional: small crops, many of them
+_LATENT_NOISE = 0.05  # what the denoiser leaves behind; a decoder that never saw it draws it as specks
+
+
+def image_tensor(images: np.ndarray) -> Tensor:
+    """uint8 (B, H, W, 3) -> float32 (B, 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def psnr(first: Tensor, second: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio (B,) in dB of images (B, 3, H, W) in [-1, 1]."""
+    return 10 * torch.log10(4 / ((first - second) ** 2).mean(dim=(1, 2, 3)).clamp(min=1e-12))
+
+
+def train_decoder(
+    autoencoder: AutoencoderDC,
+    code: LinearCode,
+    images: np.ndarray,
+    side: int,
+    settings: PretrainSettings,
+    seed: int,
+    work: Path,
+    header: dict[str, str],
+    progress: Progress = no_progress,
+) -> TrainingState:
+    """Trains the decoder on crops of `images` (uint8 (N, S, S, 3), S >= side); its averages are the result."""
+    decoder = autoencoder.decoder.to(memory_format=torch.channels_last)
+    parameters = {f"decoder.{name}": value for name, value in decoder.named_parameters()}
+    state = TrainingState(parameters, settings.decoder_learning_rate, settings.ema_decay)
+    checkpoint = work / "decoder.safetensors"
+    state.load(checkpoint, header)
+    started, first = time.monotonic(), state.step
+    try:
+        while state.step < settings.decoder_steps:
+            numbers, generator = step_generators(seed + 1, state.step)
+            wanted = image_tensor(_crops(images, side, settings.decoder_batch, numbers))
+            latents = code.encode(wanted)
+            # Half of the batch carries noise, so that the clean half keeps the reconstruction exact.
+            share = torch.rand(len(latents), 1, 1, 1, generator=generator).sub(0.5).clamp(min=0) * 2
+            latents = latents + _LATENT_NOISE * share * torch.randn(latents.shape, generator=generator)
+            # Not in bf16: its rounding alone is as large as the errors that are left to mend.
+            drawn = decoder(latents)
+            # The root weighs hairy and plain images nearly alike, as the mean of their PSNR does.
+            loss = ((drawn - wanted) ** 2).mean(dim=(1, 2, 3)).add(1e-6).sqrt().mean()
+            state.update(loss, warmed_up_cosine(state.step, settings.decoder_steps, settings.warmup))
+            if state.step % settings.checkpoint_every == 0 or state.step == settings.decoder_steps:
+                state.save(checkpoint, header)
+            rate = (state.step - first) / (time.monotonic() - started)
+            progress(state.step, settings.decoder_steps, rate=rate, psnr=float(psnr(drawn, wanted).mean()))
+    except StopRequested:
+        state.save(checkpoint, header)
+        raise
+    return state
+
+
+def _crops(images: np.ndarray, side: int, count: int, numbers: np.random.Generator) -> np.ndarray:
+    """Seeded crops (count, 64, 64, 3) of images brought to between 1 and 1.3 times `side`."""
+    crops = []
+    for index in numbers.integers(0, len(images), count):
+        scaled = min(images.shape[1], int(side * numbers.choice([1.0, 1.0, 1.15, 1.3])))
+        # Only the window that the crop needs is scaled.
+        window = int(np.ceil(_CROP * images.shape[1] / scaled))
+        top, left = numbers.integers(0, images.shape[1] - window + 1, 2)
+        part = images[index, top : top + window, left : left + window]
+        crop = cv2.resize(part, (_CROP, _CROP), interpolation=cv2.INTER_AREA)
+        crops.append(dihedral(crop, int(numbers.integers(8))))
+    return np.stack(crops)

@@ -1,0 +1,43 @@
+"""The joint denoiser: a UNet whose first and last convolution carry mask channels beside the image latents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+OUTER = ("conv_in", "conv_out")
+
+
+def widen_unet(unet: Any, mask_channels: int) -> Any:
+    """Gives `unet` extra input and output channels with zero weights, in place; its image output stays the same.
+
+    After training the new channels carry the mask (SkinDualGen's joint generation, by channel concatenation).
+    """
+    with torch.no_grad():
+        unet.conv_in = _wider(unet.conv_in, extra_in=mask_channels)
+        unet.conv_out = _wider(unet.conv_out, extra_out=mask_channels)
+    unet.register_to_config(in_channels=unet.conv_in.in_channels, out_channels=unet.conv_out.out_channels)
+    return unet
+
+
+def _wider(conv: Any, extra_in: int = 0, extra_out: int = 0) -> Any:
+    wider: Any = torch.nn.Conv2d(
+        conv.in_channels + extra_in,
+        conv.out_channels + extra_out,
+        kernel_size=conv.kernel_size,
+        stride=conv.stride,
+        padding=conv.padding,
+        dtype=conv.weight.dtype,
+        device=conv.weight.device,
+    )
+    wider.weight.zero_()
+    wider.bias.zero_()
+    wider.weight[: conv.out_channels, : conv.in_channels] = conv.weight
+    wider.bias[: conv.out_channels] = conv.bias
+    return wider
+
+
+def outer_parameters(unet: Any) -> dict[str, torch.nn.Parameter]:
+    """The parameters of both outer convolutions, under their names in the UNet."""
+    return {name: value for name, value in unet.named_parameters() if name.split(".")[0] in OUTER}

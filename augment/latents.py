@@ -1,0 +1,109 @@
+"""The latent cache: images and masks encoded once, with the flips and turns that dermoscopy allows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from augment.mask_codec import SignedDistanceCodec
+from manifests.pairs import PairArrays
+from manifests.progress import Progress, no_progress
+
+DIHEDRAL = 8
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class LatentCache:
+    """latents: float16 (N, V, C + M, h, w) of N pairs in V views; labels: int64 (N,); classes name them."""
+
+    latents: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    image_channels: int
+
+    def batch(self, indices: np.ndarray, views: np.ndarray) -> Tensor:
+        """The latents (B, C + M, h, w), float32, of pairs `indices` in `views`."""
+        return torch.from_numpy(self.latents[indices, views].astype(np.float32))
+
+
+def dihedral(array: np.ndarray, view: int) -> np.ndarray:
+    """One of the eight flips and quarter turns of an array (H, W, ...)."""
+    turned = np.rot90(array, view % 4)
+    return np.ascontiguousarray(np.flip(turned, axis=1) if view >= 4 else turned)
+
+
+def view_of(image: np.ndarray, mask: np.ndarray, view: int, side: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """View `view` of a pair at `side` px: view % 8 is the flip and turn, view // 8 > 0 a seeded crop of 75 to 95 %."""
+    if view >= DIHEDRAL:
+        random = np.random.default_rng((seed, view))
+        size = round(image.shape[0] * float(random.uniform(0.75, 0.95)))
+        top, left = random.integers(0, image.shape[0] - size + 1, 2)
+        image, mask = image[top : top + size, left : left + size], mask[top : top + size, left : left + size]
+    image, mask = dihedral(image, view % DIHEDRAL), dihedral(mask, view % DIHEDRAL)
+    if image.shape[0] != side:
+        image = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+        mask = cv2.resize(mask.astype(np.uint8) * 255, (side, side), interpolation=cv2.INTER_AREA) > 127
+    return image, mask
+
+
+def build_latent_cache(
+    pairs: PairArrays,
+    encode: Callable[[np.ndarray], Tensor],
+    codec: SignedDistanceCodec,
+    folder: Path,
+    key: str,
+    side: int,
+    zooms: int = 1,
+    progress: Progress = no_progress,
+) -> LatentCache:
+    """Encodes `pairs` at `side` px in 8 * zooms views into `folder`, or opens what is already there.
+
+    encode: uint8 images (B, side, side, 3) -> scaled latents (B, C, h, w); key: digest of the encoder.
+    """
+    name = hashlib.sha256(json.dumps([key, pairs.pair_ids, codec.config(), side, zooms]).encode()).hexdigest()[:16]
+    path = folder / f"latents-{name}.npy"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_cache(pairs, encode, codec, path, side, DIHEDRAL * zooms, progress)
+    latents = np.load(path, mmap_mode="r", allow_pickle=False)
+    return LatentCache(latents, pairs.labels, pairs.classes, latents.shape[2] - codec.channels)
+
+
+def _write_cache(
+    pairs: PairArrays,
+    encode: Callable[[np.ndarray], Tensor],
+    codec: SignedDistanceCodec,
+    path: Path,
+    side: int,
+    views: int,
+    progress: Progress,
+) -> None:
+    jobs = [(index, view) for index in range(len(pairs)) for view in range(views)]
+    unfinished = path.with_name(f"{path.stem}.{os.getpid()}.partial.npy")
+    target: Any = None
+    for start in range(0, len(jobs), _BATCH):
+        chunk = jobs[start : start + _BATCH]
+        seen = [view_of(pairs.images[i], pairs.masks[i], view, side, i) for i, view in chunk]
+        images = encode(np.stack([image for image, _ in seen])).float().cpu().numpy()
+        masks = codec.encode(np.stack([mask for _, mask in seen]), images.shape[-1])
+        values = np.concatenate([images, masks], axis=1).astype(np.float16)
+        if target is None:
+            shape = (len(pairs), views, *values.shape[1:])
+            target = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float16, shape=shape)
+        for (index, view), value in zip(chunk, values, strict=True):
+            target[index, view] = value
+        progress(min(start + _BATCH, len(jobs)), len(jobs))
+    target.flush()
+    del target
+    unfinished.replace(path)

@@ -1,0 +1,166 @@
+"""The shipped base from scratch: linear code, decoder, joint denoiser and text encoder, into one base folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from augment.base import CODEC_FILE, BaseFolder, check_base
+from augment.decoder_training import train_decoder
+from augment.denoiser_training import DenoiserParts, make_scheduler, make_unet, train_denoiser
+from augment.latents import build_latent_cache
+from augment.linear_code import PATCH, LinearCode, autoencoder_with, fit_linear_code
+from augment.mask_codec import codec_from
+from augment.settings import PretrainSettings
+from augment.text_encoder import make_text_encoder, make_tokenizer
+from augment.training_state import TrainingState, write_json
+from manifests.errors import BadInput
+from manifests.pairs import PairArrays
+from manifests.progress import Progress, no_progress
+
+Part = Literal["decoder", "denoiser"]
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """One base in the making.
+
+    pairs: the training split, at least `side` px; work: checkpoints and the latent cache; data_digest: of the
+    real manifest. The decoder and the denoiser may be trained by two processes side by side.
+    """
+
+    pairs: PairArrays
+    side: int
+    settings: PretrainSettings
+    seed: int
+    data_digest: str
+    work: Path
+
+    def train(self, part: Part, progress: Progress = no_progress) -> TrainingState:
+        """Trains one part to its end, from wherever its checkpoint stands."""
+        torch.manual_seed(self.seed)
+        if part == "decoder":
+            autoencoder = self._autoencoder()
+            images = self.pairs.images
+            return train_decoder(
+                autoencoder,
+                self.code(),
+                images,
+                self.side,
+                self.settings,
+                self.seed,
+                self.work,
+                self._header("decoder"),
+                progress,
+            )
+        parts, cache = self.denoiser_parts(), self._cache()
+        return train_denoiser(parts, cache, self.settings, self.seed, self.work, self._header("denoiser"), progress)
+
+    def code(self) -> LinearCode:
+        """The linear code, fitted once and kept."""
+        path = self.work / "linear_code.npz"
+        if path.exists():
+            with np.load(path, allow_pickle=False) as found:
+                return LinearCode(found["mean"], found["basis"])
+        images = _at_side(self.pairs.images, self.side)
+        code = fit_linear_code(images, self.settings.latent_channels)
+        self.work.mkdir(parents=True, exist_ok=True)
+        np.savez(path, mean=code.mean, basis=code.basis)
+        return code
+
+    def _autoencoder(self) -> Any:
+        torch.manual_seed(self.seed)
+        return autoencoder_with(self.code(), self.settings.autoencoder_widths, self.settings.autoencoder_layers)
+
+    def denoiser_parts(self) -> DenoiserParts:
+        """Untrained denoiser, text encoder and tokenizer."""
+        torch.manual_seed(self.seed)
+        tokenizer = make_tokenizer(self.work / "tokenizer")
+        text_encoder = make_text_encoder(tokenizer, self.settings.text_width)
+        codec = codec_from(self.settings.codec.model_dump())
+        channels = self.settings.latent_channels + codec.channels
+        unet = make_unet(channels, self.settings.unet_widths, self.settings.text_width, self.side // PATCH)
+        return DenoiserParts(unet, text_encoder, tokenizer, make_scheduler(), codec)
+
+    def _cache(self) -> Any:
+        code = self.code()
+
+        def encode(images: np.ndarray) -> torch.Tensor:
+            return code.encode(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1)
+
+        codec = codec_from(self.settings.codec.model_dump())
+        key = hashlib.sha256(code.basis.tobytes()).hexdigest()
+        return build_latent_cache(self.pairs, encode, codec, self.work, key, self.side, self.settings.zooms)
+
+    def _header(self, part: Part) -> dict[str, str]:
+        # Lengths may change on resume, so that a run can be extended; what is trained may not.
+        free = {"steps", "decoder_steps", "checkpoint_every", "threads"}
+        fixed = self.settings.model_dump(mode="json", exclude=free)
+        text = json.dumps([part, fixed, self.seed, self.data_digest], sort_keys=True)
+        return {"key": hashlib.sha256(text.encode()).hexdigest()}
+
+    def write_base(self, out: Path, card: Callable[[Path], str]) -> BaseFolder:
+        """Writes the averaged weights of both parts as a base folder, fp16; replaces `out` only when complete.
+
+        card: given the folder with the weights in it, the text of its README.md.
+        """
+        unfinished = out.with_name(f".{out.name}.partial")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        autoencoder = self._autoencoder()
+        decoder = {f"decoder.{name}": value for name, value in autoencoder.decoder.named_parameters()}
+        self._load_average(decoder, "decoder")
+        parts = self.denoiser_parts()
+        self._load_average(parts.named_parameters(), "denoiser")
+        parts.unet.half().save_pretrained(unfinished / "unet", safe_serialization=True)
+        autoencoder.half().save_pretrained(unfinished / "vae", safe_serialization=True)
+        parts.text_encoder.half().save_pretrained(unfinished / "text_encoder")
+        parts.tokenizer.save_pretrained(unfinished / "tokenizer")
+        parts.scheduler.save_pretrained(unfinished / "scheduler")
+        write_json(unfinished / CODEC_FILE, parts.codec.config())
+        write_json(unfinished / "model_index.json", model_index())
+        (unfinished / "README.md").write_text(card(unfinished))
+        base = check_base(unfinished)
+        shutil.rmtree(out, ignore_errors=True)
+        unfinished.rename(out)
+        return BaseFolder(out, *[getattr(base, name) for name in list(base.__dataclass_fields__)[1:]])
+
+    def _load_average(self, parameters: Mapping[str, torch.nn.Parameter], part: Part) -> None:
+        state = TrainingState(dict(parameters), 0.0, 0.0)
+        path = self.work / f"{part}.safetensors"
+        if not state.load(path, self._header(part)):
+            raise BadInput(f"{path}: no checkpoint of this data and these settings; train the {part} first")
+        with torch.no_grad():
+            for name, value in parameters.items():
+                value.copy_(state.ema[name])
+
+
+def model_index() -> dict[str, Any]:
+    """The index that diffusers' StableDiffusionPipeline expects."""
+    return {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": "0.42.1",
+        "feature_extractor": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", "DDPMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderDC"],
+    }
+
+
+def _at_side(images: np.ndarray, side: int) -> np.ndarray:
+    import cv2
+
+    if images.shape[1] == side:
+        return np.asarray(images)
+    return np.stack([cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in images])

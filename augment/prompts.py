@@ -1,0 +1,53 @@
+"""One table of clinical descriptions: what the denoiser is told about a pair."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# Descriptions after the dermoscopic criteria of the HAM10000 classes (Tschandl et al. 2018; Kittler et al. 2016).
+DESCRIPTIONS: dict[str, str] = {
+    "akiec": "actinic keratosis, scaly pink surface, strawberry pattern, dotted vessels",
+    "bcc": "basal cell carcinoma, arborizing vessels, blue grey ovoid nests, leaf like areas",
+    "bkl": "seborrheic keratosis, sharp border, milia like cysts, comedo like openings, cerebriform surface",
+    "df": "dermatofibroma, central white scar, delicate peripheral network",
+    "mel": "melanoma, asymmetric, irregular border, several colours, atypical network, blue white veil",
+    "nv": "melanocytic nevus, symmetric, regular border, uniform brown, regular pigment network",
+    "vasc": "vascular lesion, red purple lacunae, sharp border",
+}
+ATTRIBUTES = ("age_group", "sex", "site", "skin_tone")
+
+
+def prompt_for(dx: str, attributes: Mapping[str, str | None] | None = None) -> str:
+    """The prompt of a class; a class without a table entry is described by its own name.
+
+    attributes: values of `ATTRIBUTES` where the source has them; the others are left out.
+    """
+    text = f"dermoscopy of {DESCRIPTIONS.get(dx, dx.replace('_', ' '))}"
+    for name in ATTRIBUTES:
+        value = (attributes or {}).get(name)
+        if value:
+            text += f", {name.replace('_', ' ')} {value}"
+    return text
+
+
+def training_corpus() -> list[str]:
+    """All prompts that the table yields: what the shipped tokenizer is trained on."""
+    values = {
+        "age_group": [f"{low} to {low + 9}" for low in range(0, 100, 10)],
+        "sex": ["female", "male"],
+        "site": [
+            "trunk",
+            "back",
+            "abdomen",
+            "face",
+            "scalp",
+            "ear",
+            "neck",
+            "hand",
+            "foot",
+            "lower extremity",
+        ],
+        "skin_tone": ["light", "medium", "dark"],
+    }
+    plain = [prompt_for(dx) for dx in DESCRIPTIONS]
+    return plain + [prompt_for("nv", {name: value}) for name in values for value in values[name]]

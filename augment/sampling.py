@@ -1,0 +1,211 @@
+"""Drawing pairs with the joint denoiser: seeded, guided, from noise or around something already known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from augment.adapters import AdapterFile, fused_unet
+from augment.base import BaseFolder, decode_images, image_encoder, prompt_embeddings
+from augment.mask_codec import SignedDistanceCodec
+from augment.settings import SamplingSettings
+
+_SPECK = 0.05  # parts below this share of the largest one are decoding noise
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """images: uint8 (B, H, W, 3); masks: bool (B, H, W)."""
+
+    images: np.ndarray
+    masks: np.ndarray
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is held fixed while sampling (replacement after Lugmayr et al. 2022, without resampling).
+
+    latents: clean values (B, C + M, h, w); region: 1 where they hold, 0 where the denoiser is free, same shape;
+    strength: share of the noise that sampling starts from (1 starts from noise alone).
+    """
+
+    latents: Tensor
+    region: Tensor
+    strength: float = 1.0
+
+
+def make_sampler(config: Any, name: str) -> Any:
+    """The diffusers scheduler `name` for a base's schedule; the prediction type stays the schedule's own."""
+    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
+
+    if name == "ddim":
+        return DDIMScheduler.from_config(config, timestep_spacing="trailing", set_alpha_to_one=True)
+    if name == "euler":
+        return EulerDiscreteScheduler.from_config(config, timestep_spacing="trailing")
+    algorithm = {"dpm++": "dpmsolver++", "dpm++sde": "sde-dpmsolver++"}[name]
+    return DPMSolverMultistepScheduler.from_config(
+        config, algorithm_type=algorithm, timestep_spacing="trailing", final_sigmas_type="zero"
+    )
+
+
+def rescaled_guidance(conditional: Tensor, unconditional: Tensor, guidance: float, rescale: float) -> Tensor:
+    """Classifier-free guidance (Ho and Salimans 2022), rescaled as in Lin et al. 2024, equations 14 to 16."""
+    guided = unconditional + guidance * (conditional - unconditional)
+    if rescale == 0:
+        return guided
+    dims = tuple(range(1, guided.ndim))
+    matched = guided * (conditional.std(dim=dims, keepdim=True) / guided.std(dim=dims, keepdim=True))
+    return rescale * matched + (1 - rescale) * guided
+
+
+def noise_for(seeds: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+    """Standard normal noise (len(seeds), *shape), each row from its own seed alone."""
+    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def tidy_mask(mask: np.ndarray) -> np.ndarray:
+    """Fills holes and drops specks of a bool mask (H, W)."""
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    if count <= 1:
+        return mask
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    kept = np.isin(parts, 1 + np.flatnonzero(areas >= _SPECK * areas.max())).astype(np.uint8)
+    outlines, _ = cv2.findContours(kept, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(kept, outlines, -1, 1, thickness=cv2.FILLED).astype(bool)
+
+
+class PairSampler:
+    """Draws pairs of one adapter (or of a joint base alone); holds the denoiser and the decoder in memory."""
+
+    def __init__(
+        self,
+        base: BaseFolder,
+        adapter: AdapterFile | None,
+        settings: SamplingSettings,
+        dtype: str = "float32",
+    ) -> None:
+        self.base, self.settings = base, settings
+        codec = adapter.codec if adapter else base.codec
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.dtype = getattr(torch, dtype)
+        self.unet = fused_unet(base, adapter).to(self.device, self.dtype, memory_format=torch.channels_last)
+        assert codec is not None  # fused_unet refuses a base without mask channels and without adapter
+        self.codec: SignedDistanceCodec = codec
+        self.vae = base.vae().to(self.device)
+        self.schedule = base.scheduler()
+        self.latent_side = int(self.unet.config.sample_size)
+        self._embeddings: dict[str, Tensor] = {}
+
+    @property
+    def side(self) -> int:
+        """Side of the drawn images in pixels."""
+        return self.latent_side * self.base.downscale
+
+    def draw(
+        self, prompts: Sequence[str], seeds: Sequence[int], known: Known | None = None, tidy: bool = True
+    ) -> Drawn:
+        """One pair per prompt and seed; the same seeds, prompts and batch give the same pairs."""
+        latents = self.latents(prompts, seeds, known)
+        channels = self.codec.channels
+        images = decode_images(self.vae, self.base, latents[:, :-channels])
+        masks = self.codec.decode(latents[:, -channels:], images.shape[1])
+        return Drawn(images, np.stack([tidy_mask(mask) for mask in masks]) if tidy else masks)
+
+    @torch.inference_mode()
+    def latents(self, prompts: Sequence[str], seeds: Sequence[int], known: Known | None = None) -> Tensor:
+        """Clean latents (B, C + M, h, w) of the pairs that `draw` decodes."""
+        sampler = make_sampler(self.schedule.config, self.settings.sampler)
+        sampler.set_timesteps(self.settings.steps)
+        shape = (self.unet.config.in_channels, self.latent_side, self.latent_side)
+        noise = noise_for(seeds, shape).to(self.device)
+        timesteps = self._timesteps(sampler, known)
+        start = noise * sampler.init_noise_sigma
+        if known is not None and known.strength < 1:
+            start = sampler.add_noise(known.latents.to(self.device), noise, timesteps[:1].repeat(len(noise)))
+        generators = [torch.Generator().manual_seed(seed ^ 0x5EED) for seed in seeds]
+        context = self._context(prompts)
+        current = start
+        for timestep in timesteps:
+            if known is not None:
+                current = self._hold(current, known, noise, sampler, timestep)
+            output = self._denoise(sampler.scale_model_input(current, timestep), timestep, context)
+            keywords = {"generator": generators} if self.settings.sampler == "dpm++sde" else {}
+            current = sampler.step(output, timestep, current, **keywords).prev_sample
+        if known is not None:
+            held = known.region.to(self.device)
+            current = held * known.latents.to(self.device) + (1 - held) * current
+        return current.float()
+
+    def _timesteps(self, sampler: Any, known: Known | None) -> Tensor:
+        timesteps = sampler.timesteps
+        if known is None or known.strength >= 1:
+            return timesteps
+        skipped = min(len(timesteps) - 1, round((1 - known.strength) * len(timesteps)))
+        if hasattr(sampler, "set_begin_index"):
+            sampler.set_begin_index(skipped)
+        return timesteps[skipped:]
+
+    def _hold(self, current: Tensor, known: Known, noise: Tensor, sampler: Any, timestep: Tensor) -> Tensor:
+        noisy = sampler.add_noise(known.latents.to(self.device), noise, timestep.reshape(1).repeat(len(noise)))
+        held = known.region.to(self.device)
+        return held * noisy + (1 - held) * current
+
+    def _denoise(self, current: Tensor, timestep: Tensor, context: tuple[Tensor, Tensor]) -> Tensor:
+        conditional, unconditional = context
+        entering = current.to(self.dtype)
+        # Guidance at low noise costs detail and a second pass, and decides nothing (Kynkäänniemi et al. 2024).
+        level = float(timestep) / self.schedule.config.num_train_timesteps
+        if self.settings.guidance == 1 or level < self.settings.guidance_above:
+            return self.unet(entering, timestep, conditional).sample.float()
+        # One pass over both halves: half the calls, the same arithmetic per pair.
+        doubled = torch.cat([entering, entering]).contiguous(memory_format=torch.channels_last)
+        output = self.unet(doubled, timestep, torch.cat([conditional, unconditional])).sample.float()
+        first, second = output.chunk(2)
+        return rescaled_guidance(first, second, self.settings.guidance, self.settings.guidance_rescale)
+
+    def _context(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        wanted = [*dict.fromkeys([*prompts, self.settings.negative_prompt])]
+        new = [prompt for prompt in wanted if prompt not in self._embeddings]
+        if new:
+            self._embeddings |= dict(zip(new, prompt_embeddings(self.base, new), strict=True))
+        chosen = torch.stack([self._embeddings[prompt] for prompt in prompts])
+        empty = self._embeddings[self.settings.negative_prompt].expand_as(chosen)
+        return chosen.to(self.device, self.dtype), empty.to(self.device, self.dtype)
+
+    def encode_pair(self, images: np.ndarray, masks: np.ndarray) -> Tensor:
+        """uint8 images (B, S, S, 3) and bool masks (B, S, S) -> clean joint latents (B, C + M, h, w)."""
+        image = image_encoder(self.vae, self.base)(images)
+        mask = torch.from_numpy(self.codec.encode(masks, image.shape[-1])).to(image)
+        return torch.cat([image, mask], dim=1)
+
+    def given_mask(self, masks: np.ndarray) -> Known:
+        """Holds the caller's masks (B, S, S) while the images follow them."""
+        values = torch.from_numpy(self.codec.encode(masks, self.latent_side))
+        images = torch.zeros(len(values), self.base.latent_channels, *values.shape[2:])
+        return Known(torch.cat([images, values], dim=1), self._region(len(values), image=0.0, mask=1.0))
+
+    def given_image(self, images: np.ndarray) -> Known:
+        """Holds the images (B, S, S, 3) while the denoiser finds their masks."""
+        empty = np.zeros(images.shape[:3], dtype=bool)
+        return Known(self.encode_pair(images, empty), self._region(len(images), image=1.0, mask=0.0))
+
+    def inside_mask(self, images: np.ndarray, masks: np.ndarray, strength: float) -> Known:
+        """Frees the image inside the masks only (B, S, S), from noise of `strength`; the mask is held."""
+        known = Known(self.encode_pair(images, masks), self._region(len(images), 1.0, 1.0), strength)
+        area = torch.from_numpy(masks[:, None].astype(np.float32))
+        side = known.latents.shape[-1]
+        inside = torch.nn.functional.adaptive_max_pool2d(area, (side, side)).to(known.latents)
+        region = known.region.clone()
+        region[:, : self.base.latent_channels] = 1 - inside
+        return replace(known, region=region)
+
+    def _region(self, count: int, image: float, mask: float) -> Tensor:
+        side = self.latent_side
+        channels = [image] * self.base.latent_channels + [mask] * self.codec.channels
+        return torch.tensor(channels).view(1, -1, 1, 1).repeat(count, 1, side, side)

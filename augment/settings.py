@@ -1,0 +1,113 @@
+"""Settings of the generator: base, adapters, objectives, sampling and synthesis."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from manifests.settings import Frozen
+
+
+class BaseSettings(Frozen):
+    """Which Stable-Diffusion-layout checkpoint the adapters are trained on."""
+
+    path: str = Field("shipped", description="'shipped', a local folder or a hub id")
+    revision: str | None = Field(None, description="pinned hub revision")
+    resolution: int = Field(128, description="side of the square images it draws, in pixels")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("bfloat16", description="of the denoiser in sampling")
+
+
+class ObjectiveSettings(Frozen):
+    """Weights of the named loss terms; 0 leaves a term out."""
+
+    image: float = Field(1.0, ge=0)
+    mask: float = Field(0.5, ge=0)
+    lesion: float = Field(0.2, ge=0, description="image error inside the lesion, per lesion area")
+    dice: float = Field(0.1, ge=0, description="Dice of the decoded clean-mask estimate at low noise")
+    dice_max_noise: float = Field(0.5, gt=0, le=1, description="highest noise share at which dice counts")
+    min_snr_gamma: float | None = Field(5.0, description="None weighs all noise levels alike")
+
+
+class CodecSettings(Frozen):
+    """How a mask becomes latent channels."""
+
+    name: Literal["signed_distance", "signed_distance_s2d"] = "signed_distance_s2d"
+    clip: float = Field(0.125, gt=0, le=1, description="distance that maps to 1, as a share of the side")
+
+
+class PretrainSettings(Frozen):
+    """How the shipped base is trained from scratch."""
+
+    steps: int = Field(7000, ge=1)
+    decoder_steps: int = Field(4500, ge=1)
+    batch: int = Field(32, ge=1)
+    decoder_batch: int = Field(16, ge=1)
+    learning_rate: float = 4e-4
+    decoder_learning_rate: float = 2e-4
+    warmup: int = 200
+    ema_decay: float = 0.999
+    prompt_dropout: float = 0.1
+    zooms: int = Field(3, ge=1, description="crops per flip and turn in the latent cache")
+    latent_channels: int = 16
+    autoencoder_widths: tuple[int, ...] = (16, 32, 64, 128)
+    autoencoder_layers: int = 2
+    unet_widths: tuple[int, ...] = (96, 160, 224)
+    text_width: int = 128
+    checkpoint_every: int = 250
+    threads: int = 1
+    objective: ObjectiveSettings = ObjectiveSettings(min_snr_gamma=None)
+    codec: CodecSettings = CodecSettings()
+
+
+class AdaptSettings(Frozen):
+    """How the domain adapter and the class adapters are trained."""
+
+    steps: int = Field(300, ge=1)
+    domain_steps: int = Field(1000, ge=1, description="only for a base without mask channels")
+    batch: int = Field(16, ge=1)
+    learning_rate: float = 3e-4
+    warmup: int = Field(20, ge=0)
+    rank: int = Field(16, ge=1)
+    alpha: int = Field(16, ge=1)
+    targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+    rslora: bool = False
+    dora: bool = False
+    ema_decay: float = 0.98
+    prompt_dropout: float = Field(0.1, ge=0, lt=1)
+    gradient_clip: float = Field(1.0, gt=0)
+    gradient_checkpointing: bool = False
+    bf16: bool = True
+    checkpoint_every: int = Field(50, ge=1)
+    validate_every: int = Field(50, ge=1)
+    patience: int = Field(3, ge=1, description="validations without improvement before a class stops")
+    holdout: float = Field(0.1, gt=0, lt=0.5, description="share of a class's training groups kept for its loss")
+    min_pairs: int = Field(8, ge=2)
+    objective: ObjectiveSettings = ObjectiveSettings()
+    codec: CodecSettings = CodecSettings()
+
+
+class SamplingSettings(Frozen):
+    """How pairs are drawn."""
+
+    steps: int = Field(20, ge=1)
+    guidance: float = Field(2.0, ge=0)
+    guidance_rescale: float = Field(0.0, ge=0, le=1)
+    guidance_above: float = Field(
+        0.4, ge=0, le=1, description="share of the noise levels, from the quietest, that go without guidance"
+    )
+    sampler: Literal["dpm++", "dpm++sde", "ddim", "euler"] = "dpm++sde"
+    negative_prompt: str = ""
+    batch: int = Field(16, ge=1)
+
+
+class SynthesisSettings(Frozen):
+    """How many pairs are drawn for which class, and when a class gives up."""
+
+    balance: str | int | float | dict[str, int] = Field(
+        "max", description="max, median, a number per class, a ratio of the real count, or numbers by class"
+    )
+    cap: float | None = Field(None, gt=0, description="at most this many generated pairs per real one")
+    shard_size: int = Field(64, ge=1, description="candidates in one shard")
+    candidate_limit: float = Field(4.0, ge=1, description="candidates per wanted pair before a class gives up")
+    gates: bool = True

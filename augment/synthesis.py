@@ -1,0 +1,258 @@
+"""Generated pairs by fixed index ranges: candidates are drawn and judged shard by shard, then each class is settled.
+
+A candidate depends on run seed, class and index alone, so a shard is the same whoever draws it and whenever.
+Candidate shards wait in a folder of their own; the manifest gets each class's candidates in index order up to the
+one that fills the class, so the result does not depend on how many were drawn beyond it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from augment.prompts import prompt_for
+from augment.sampling import PairSampler
+from augment.settings import SamplingSettings
+from augment.tensor_files import tensor_bytes
+from manifests.images import encode_mask, encode_png
+from manifests.pairs import PairArrays
+from manifests.progress import Progress, no_progress
+from manifests.schema import PairRow
+from manifests.storage import Storage
+from manifests.writing import ManifestWriter
+
+SOURCE = "evenderm"
+_ROWS_PER_SHARD = 512
+REPEAT = "generated_duplicate"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gates say of one candidate; reject_reason None means accepted.
+
+    scores: by names of manifests.schema.SCORES, each in [0, 1], higher is better.
+    """
+
+    scores: Mapping[str, float] = field(default_factory=dict)
+    nearest_real_id: str | None = None
+    nearest_similarity: float | None = None
+    reject_reason: str | None = None
+
+
+Judge = Callable[[PairArrays, str], Sequence[Verdict]]
+
+
+class Seen(Protocol):
+    """Remembers the images added so far."""
+
+    def add(self, images: np.ndarray) -> Sequence[bool]:
+        """images: uint8 (B, H, W, 3) -> whether each repeats an earlier one."""
+        ...
+
+
+@dataclass(frozen=True)
+class ClassJob:
+    """What one class's generated pairs are made from; two equal jobs make equal bytes.
+
+    wanted: accepted pairs to reach; limit: candidates after which the class gives up; digests: of base, adapter
+    and judge ("" where the gates are off).
+    """
+
+    dx: str
+    label: int
+    wanted: int
+    limit: int
+    seed: int
+    shard_size: int
+    sampling: SamplingSettings
+    base_digest: str
+    adapter_digest: str
+    judge_digest: str
+    licence: str
+
+    @property
+    def key(self) -> str:
+        """Digest of all that a candidate depends on; how many are wanted is not among it."""
+        content = {name: value for name, value in asdict(self).items() if name not in ("wanted", "limit", "sampling")}
+        content["sampling"] = self.sampling.model_dump(mode="json")
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+
+    @property
+    def shards(self) -> int:
+        """Candidate shards up to the limit."""
+        return math.ceil(self.limit / self.shard_size)
+
+    def name(self, shard: int) -> str:
+        """Where a candidate shard lies in its storage."""
+        return f"{self.key}/lesion={self.dx}/part-{shard:05d}.safetensors"
+
+
+@dataclass(frozen=True)
+class ClassOutcome:
+    """How a class stands: candidates looked at, accepted, rejected by reason, and the shards still to draw."""
+
+    dx: str
+    wanted: int
+    candidates: int
+    accepted: int
+    rejected: Mapping[str, int]
+    missing_shards: tuple[int, ...]
+
+    @property
+    def given_up(self) -> str | None:
+        """One sentence if the candidate limit was reached before the class was filled."""
+        if self.missing_shards or self.accepted >= self.wanted:
+            return None
+        worst = max(self.rejected, key=lambda reason: self.rejected[reason], default="no gate")
+        return (
+            f"class {self.dx}: {self.accepted} of {self.wanted} pairs after {self.candidates} candidates; "
+            f"{worst} rejected most ({self.rejected.get(worst, 0)})"
+        )
+
+
+def pair_seed(seed: int, dx: str, index: int) -> int:
+    """The seed of one candidate, in [0, 2**63)."""
+    digest = hashlib.sha256(f"{seed}/{dx}/{index}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def is_drawn(job: ClassJob, shard: int, candidates: Storage) -> bool:
+    """Whether the candidates of an index range are there."""
+    return candidates.size(job.name(shard)) is not None
+
+
+def draw_shard(
+    job: ClassJob,
+    shard: int,
+    sampler: PairSampler,
+    judge: Judge | None,
+    candidates: Storage,
+    progress: Progress = no_progress,
+) -> None:
+    """Draws and judges the candidates of one index range, unless they are there already."""
+    if is_drawn(job, shard, candidates):
+        return
+    indices = range(shard * job.shard_size, (shard + 1) * job.shard_size)
+    seeds = [pair_seed(job.seed, job.dx, index) for index in indices]
+    images, masks = [], []
+    for start in range(0, len(seeds), job.sampling.batch):
+        part = seeds[start : start + job.sampling.batch]
+        drawn = sampler.draw([prompt_for(job.dx)] * len(part), part)
+        images.append(drawn.images)
+        masks.append(drawn.masks)
+        progress(start + len(part), len(seeds))
+    pairs = _pairs(job, indices, np.concatenate(images), np.concatenate(masks))
+    verdicts = judge(pairs, job.dx) if judge else [Verdict()] * len(pairs)
+    candidates.write(job.name(shard), _pack(pairs, list(verdicts)))
+
+
+def _pairs(job: ClassJob, indices: range, images: np.ndarray, masks: np.ndarray) -> PairArrays:
+    ids = [f"{SOURCE}:{job.dx}-{job.key[:8]}-{index:07d}" for index in indices]
+    labels = np.zeros(len(ids), dtype=np.int64)
+    return PairArrays(ids, images, masks, labels, (job.dx,), ids)
+
+
+def _pack(pairs: PairArrays, verdicts: Sequence[Verdict]) -> bytes:
+    told = [{**asdict(verdict), "scores": dict(verdict.scores)} for verdict in verdicts]
+    tensors = {"images": torch.from_numpy(pairs.images), "masks": torch.from_numpy(pairs.masks)}
+    return tensor_bytes(tensors, {"pair_ids": json.dumps(pairs.pair_ids), "verdicts": json.dumps(told)})
+
+
+def _unpack(job: ClassJob, content: bytes) -> tuple[PairArrays, list[Verdict]]:
+    from safetensors.numpy import load
+
+    header_size = int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8 : 8 + header_size])["__metadata__"]
+    tensors = load(content)
+    ids = json.loads(metadata["pair_ids"])
+    labels = np.zeros(len(ids), dtype=np.int64)
+    pairs = PairArrays(ids, tensors["images"], tensors["masks"], labels, (job.dx,), ids)
+    return pairs, [Verdict(**told) for told in json.loads(metadata["verdicts"])]
+
+
+def _settled(job: ClassJob, candidates: Storage, seen: Seen | None) -> Iterator[tuple[PairArrays, int, Verdict]]:
+    """Candidates in index order with their final verdict, until the class is filled or a shard is not there."""
+    accepted = 0
+    for shard in range(job.shards):
+        if accepted >= job.wanted or not is_drawn(job, shard, candidates):
+            return
+        pairs, verdicts = _unpack(job, candidates.read(job.name(shard)))
+        for index, verdict in enumerate(verdicts):
+            if accepted >= job.wanted:
+                return
+            if verdict.reject_reason is None and seen is not None and seen.add(pairs.images[index : index + 1])[0]:
+                verdict = Verdict(verdict.scores, verdict.nearest_real_id, verdict.nearest_similarity, REPEAT)
+            accepted += verdict.reject_reason is None
+            yield pairs, index, verdict
+
+
+def class_outcome(job: ClassJob, candidates: Storage, seen: Seen | None = None) -> ClassOutcome:
+    """How far a class is, and which shards to draw next (none if it is filled or has given up).
+
+    The next shards follow from the acceptance rate so far, so that they can be drawn side by side.
+    """
+    reasons: Counter[str] = Counter()
+    accepted = looked_at = 0
+    for _, _, verdict in _settled(job, candidates, seen):
+        looked_at += 1
+        accepted += verdict.reject_reason is None
+        if verdict.reject_reason:
+            reasons[verdict.reject_reason] += 1
+    missing: list[int] = []
+    if accepted < job.wanted:
+        drawn = next((n for n in range(job.shards) if not is_drawn(job, n, candidates)), job.shards)
+        rate = max(accepted / looked_at, 0.1) if looked_at else 1.0
+        more = math.ceil((job.wanted - accepted) / rate / job.shard_size)
+        span = range(drawn, min(drawn + more, job.shards))
+        missing = [n for n in span if not is_drawn(job, n, candidates)]
+    return ClassOutcome(job.dx, job.wanted, looked_at, accepted, dict(reasons), tuple(missing))
+
+
+def write_class(job: ClassJob, candidates: Storage, writer: ManifestWriter, seen: Seen | None = None) -> int:
+    """Writes the settled candidates of a class, rejected ones among them, as manifest shards; returns their number."""
+    rows: list[PairRow] = []
+    shards = 0
+    for pairs, index, verdict in _settled(job, candidates, seen):
+        rows.append(_row(job, pairs, index, verdict))
+        if len(rows) == _ROWS_PER_SHARD:
+            writer.write_shard(job.dx, shards, rows)
+            rows, shards = [], shards + 1
+    if rows:
+        writer.write_shard(job.dx, shards, rows)
+        shards += 1
+    return shards
+
+
+def _row(job: ClassJob, pairs: PairArrays, index: int, verdict: Verdict) -> PairRow:
+    pair_id = pairs.pair_ids[index]
+    number = int(pair_id.rsplit("-", 1)[1])
+    return PairRow(
+        pair_id=pair_id,
+        image_png=encode_png(pairs.images[index]),
+        mask_png=encode_mask(pairs.masks[index]),
+        dx=job.dx,
+        split="train",
+        group_id=pair_id,
+        source=SOURCE,
+        licence=job.licence,
+        prompt=prompt_for(job.dx),
+        seed=pair_seed(job.seed, job.dx, number),
+        guidance=job.sampling.guidance,
+        steps=job.sampling.steps,
+        sampler=job.sampling.sampler,
+        base_digest=job.base_digest,
+        adapter_digest=job.adapter_digest,
+        scores=verdict.scores,
+        nearest_real_id=verdict.nearest_real_id,
+        nearest_similarity=verdict.nearest_similarity,
+        accepted=verdict.reject_reason is None,
+        reject_reason=verdict.reject_reason,
+    )

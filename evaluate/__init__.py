@@ -1,0 +1,1 @@
+"""What generated pairs are worth: downstream models, gates, arms, statistics, fidelity, reports."""

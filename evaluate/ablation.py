@@ -1,0 +1,186 @@
+"""What each choice of the generator earns: loss terms left out, mask codecs under noise, sampling settings swept.
+
+Every table is measured on the validation split with the judges of the quality table, never by looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from augment.settings import AdaptSettings, SamplingSettings
+from evaluate.quality_settings import QualitySettings
+from manifests.pairs import PairArrays
+from manifests.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from augment.adapters import AdapterFile
+    from augment.base import BaseFolder
+    from evaluate.quality import Judges
+
+TERMS = ("image", "mask", "lesion", "dice")
+NOISES = (0.0, 0.1, 0.2, 0.4)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row: its name and its figures by name."""
+
+    name: str
+    figures: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every variant is judged with: real pairs at the base's side, judges that saw the real training split."""
+
+    train: PairArrays
+    validation: PairArrays
+    base: BaseFolder
+    sampling: SamplingSettings
+    settings: QualitySettings
+    judges: Judges
+    extractor: Any
+    work: Path
+    seed: int
+
+
+def make_bench(
+    train: PairArrays,
+    validation: PairArrays,
+    base: BaseFolder,
+    sampling: SamplingSettings,
+    settings: QualitySettings,
+    work: Path,
+    seed: int,
+    progress: Progress = no_progress,
+) -> Bench:
+    """Trains the judges once."""
+    from evaluate.fidelity import build_extractor
+    from evaluate.quality import fit_judges
+
+    judges = fit_judges(train, settings, progress)
+    extractor = build_extractor(settings.fidelity, train, work / "extractor", progress)
+    return Bench(train, validation, base, sampling, settings, judges, extractor, work, seed)
+
+
+def judged(
+    bench: Bench, sampling: SamplingSettings, adapter: AdapterFile | None, progress: Progress
+) -> dict[str, float | None]:
+    """Figures of pairs drawn with `sampling`: agreement, train-on-generated scores, KID."""
+    from evaluate.fidelity import fidelity_report
+    from evaluate.quality import dice_of, draw_like, fit_judges, macro_f1_of, mean_over, recalls_of
+
+    share = bench.settings.share
+    drawn = draw_like(bench.train, bench.base, sampling, share, bench.work, bench.seed, progress, adapter)
+    learned = fit_judges(drawn, bench.settings, progress)
+    report = fidelity_report(bench.train, bench.validation, drawn, bench.settings.fidelity, bench.extractor)
+    own = np.mean([recalls_of(classifier, drawn) for classifier in bench.judges.classifiers], axis=0)
+    return {
+        "agreement": mean_over(bench.judges.segmenters, drawn, dice_of),
+        "own_class": float(own.mean()),
+        "dice_on_generated": mean_over(learned.segmenters, bench.validation, dice_of),
+        "macro_f1_on_generated": mean_over(learned.classifiers, bench.validation, macro_f1_of),
+        "kid": report["all"]["generated"]["kid"],
+    }
+
+
+def ablate_terms(bench: Bench, adapt: AdaptSettings, progress: Progress = no_progress) -> Iterator[Variant]:
+    """A domain adapter with all terms, then with one term left out at a time, and the base without adapter."""
+    from augment.adapter_training import DOMAIN, AdaptTask
+    from augment.adapters import read_adapter
+    from augment.adapting import train_adapter
+
+    if bench.base.codec is not None:
+        yield Variant("no adapter", judged(bench, bench.sampling, None, progress))
+    weights = adapt.objective
+    variants = [("all terms", weights)] + [
+        (f"without {term}", weights.model_copy(update={term: 0.0})) for term in TERMS if getattr(weights, term) > 0
+    ]
+    for name, objective in variants:
+        settings = adapt.model_copy(update={"objective": objective})
+        out = bench.work / "terms" / f"{name.replace(' ', '-')}.safetensors"
+        task = AdaptTask(DOMAIN, bench.seed, "ablation")
+        train_adapter(bench.train, task, bench.base, settings, out, out.with_suffix(""), progress)
+        yield Variant(name, judged(bench, bench.sampling, read_adapter(out, bench.base), progress))
+
+
+def sweep_sampling(
+    bench: Bench,
+    guidances: Sequence[float] = (1, 1.5, 2, 3, 5, 7),
+    steps: Sequence[int] = (8, 12, 20, 50),
+    progress: Progress = no_progress,
+) -> Iterator[Variant]:
+    """Guidance at the settings' steps, then steps at the settings' guidance."""
+    plan = [{"guidance": float(g)} for g in guidances] + [{"steps": s} for s in steps]
+    for change in plan:
+        sampling = bench.sampling.model_copy(update=change)
+        name = ", ".join(f"{key} {value:g}" for key, value in change.items())
+        yield Variant(name, judged(bench, sampling, None, progress))
+
+
+def compare_codecs(
+    masks: np.ndarray, base: BaseFolder, noises: Sequence[float] = NOISES, seed: int = 0
+) -> list[Variant]:
+    """Round trip of masks (bool (N, S, S)) through each codec with noise of `noises` standard deviations added.
+
+    Figures: mean and 5th percentile Dice, and the mean boundary error in pixels of the mask's size.
+    """
+    from augment.base import decode_images, image_encoder
+    from augment.mask_codec import SignedDistanceCodec, VaeCodec
+
+    vae = base.vae()
+    vae_codec = VaeCodec(image_encoder(vae, base), lambda latents: decode_images(vae, base, latents))
+    codecs = {
+        "signed distance, 1 channel": SignedDistanceCodec(fold=1),
+        "signed distance, 4 channels": SignedDistanceCodec(fold=2),
+        f"VAE, {base.latent_channels} channels": vae_codec,
+    }
+    return [
+        Variant(f"{name}, noise {noise:g}", _round_trip(codec, masks, masks.shape[1] // base.downscale, noise, seed))
+        for name, codec in codecs.items()
+        for noise in noises
+    ]  # fmt: skip
+
+
+def _round_trip(codec: Any, masks: np.ndarray, side: int, noise: float, seed: int) -> dict[str, float | None]:
+    import torch
+
+    from evaluate.judge_fitting import dice
+
+    coded = torch.from_numpy(codec.encode(masks, side))
+    # Relative to the code's own spread, so that codecs of any scale meet the same disturbance.
+    disturbed = coded + noise * coded.std() * torch.randn(coded.shape, generator=torch.Generator().manual_seed(seed))
+    found = np.concatenate([codec.decode(disturbed[i : i + 64], masks.shape[1]) for i in range(0, len(masks), 64)])
+    scores = dice(found, masks)
+    errors = [boundary_error(a, b) for a, b in zip(found, masks, strict=True)]
+    known = [error for error in errors if error is not None]
+    return {
+        "dice": float(scores.mean()),
+        "dice_p5": float(np.percentile(scores, 5)),
+        "boundary_error": float(np.mean(known)) if known else None,
+    }
+
+
+def boundary_error(found: np.ndarray, wanted: np.ndarray) -> float | None:
+    """Mean distance in pixels between two masks' boundaries, both ways; None where one has none."""
+    from evaluate.mask_metrics import boundary_distances
+
+    if not found.any() or not wanted.any() or found.all() or wanted.all():
+        return None
+    there, back = boundary_distances(found, wanted)
+    return float((np.mean(there) + np.mean(back)) / 2)
+
+
+def variants_table(title: str, variants: Sequence[Variant]) -> str:
+    """Variants as a Markdown table under a heading."""
+    names = list(variants[0].figures)
+    rows = [f"## {title}", "", f"| variant | {' | '.join(names)} |", "| --- " * (len(names) + 1) + "|"]
+    for variant in variants:
+        shown = ["" if variant.figures[n] is None else f"{variant.figures[n]:.4f}" for n in names]
+        rows.append(f"| {variant.name} | {' | '.join(shown)} |")
+    return "\n".join([*rows, ""])

@@ -1,0 +1,273 @@
+"""The benchmark, cell by cell: one arm, one task, one seed, recognised when finished, resumed where it
+stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluate.arms import Pools, arm_data, low_data_pairs, task_pairs
+from evaluate.classifier import Classifier
+from evaluate.encoder_weights import weights_digest
+from evaluate.mask_metrics import mask_scores
+from evaluate.results import replace_file, write_json
+from evaluate.segmenter import THRESHOLD, Segmenter
+from evaluate.settings import ArmName, BenchmarkSettings, Task, parse_arm
+from evaluate.split_rules import check_evidence
+from manifests.errors import BadInput
+from manifests.pairs import PairArrays
+from manifests.progress import Progress, no_progress
+from manifests.reading import Manifest
+from manifests.schema import canonical_json
+
+CODE_VERSION = "1"
+"""Changed with every change of what a cell computes, so that older cells are not taken for its own."""
+
+Restricted = Mapping[float, Manifest]
+"""Generated pairs whose generator saw only this fraction of the real training pairs, by fraction."""
+
+JUDGED_ON = ("validation", "test")
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One training run: arm by name, task and seed."""
+
+    arm: str
+    task: Task
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What its files are called."""
+        return f"{self.arm}-{self.task}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class SkippedArm:
+    """An arm that was asked for and cannot be trained."""
+
+    task: Task
+    arm: str
+    reason: str
+
+
+def plan_cells(
+    settings: BenchmarkSettings,
+    real_counts: Mapping[str, Mapping[str, int]],
+    has_synthetic: bool,
+    restricted: Mapping[float, object] | None = None,
+) -> list[Cell]:
+    """Every cell of the benchmark, seed by seed within its task, so that an early end leaves whole seeds.
+
+    real_counts: pairs by split and class; restricted: which fractions have a synthetic manifest of their own.
+    Arms without the generated pairs that they need are left out; `skipped_arms` lists them.
+    """
+    if not sum(real_counts.get("train", {}).values()):
+        raise BadInput("the real manifest has no training pair; prepare the source again")
+    skipped = {(s.task, s.arm) for s in skipped_arms(settings, has_synthetic, restricted)}
+    return [
+        Cell(str(arm), task, seed)
+        for task in settings.tasks
+        for seed in range(settings.first_seed, settings.first_seed + settings.seeds)
+        for arm in settings.arms(task)
+        if (task, str(arm)) not in skipped
+    ]
+
+
+def skipped_arms(
+    settings: BenchmarkSettings, has_synthetic: bool, restricted: Mapping[float, object] | None = None
+) -> list[SkippedArm]:
+    """The arms that lack the generated pairs that they need, with the reason."""
+    skipped = []
+    for task in settings.tasks:
+        for arm in settings.arms(task):
+            if not arm.needs_synthetic:
+                continue
+            if arm.fraction == 1 and not has_synthetic:
+                skipped.append(SkippedArm(task, str(arm), "there are no generated pairs"))
+            elif arm.fraction != 1 and arm.fraction not in (restricted or {}):
+                reason = f"no generator was restricted to {100 * arm.fraction:g} % of the real training pairs"
+                skipped.append(SkippedArm(task, str(arm), reason))
+    return skipped
+
+
+def run_cell(
+    cell: Cell,
+    real: Manifest,
+    synthetic: Manifest | None,
+    settings: BenchmarkSettings,
+    work: Path,
+    progress: Progress = no_progress,
+    *,
+    restricted: Restricted | None = None,
+) -> Path:
+    """Train and judge one cell; the path of its JSON, which is written last and says that the cell is
+    finished.
+
+    A finished cell of the same inputs is recognised and not run again. BadInput if the split is not obeyed.
+    """
+    arm, work = parse_arm(cell.arm), Path(work)
+    source = source_of(arm, synthetic, restricted)
+    digest = cell_digest(cell, real, source, settings)
+    path = work / f"{cell.name}.json"
+    if read_cell(path, digest) is not None:
+        return path
+    check_evidence(real, source, [cell.task])
+    pools = load_pools(arm, cell.task, real, source, settings, work / "arrays")
+    data = arm_data(arm, pools, settings.then_real)
+    judged = {split: judged_pairs(cell.task, real, split, settings, work / "arrays") for split in JUDGED_ON}
+    training = settings.training(cell.task)
+    model = new_model(cell.task, settings, real.classes)
+    log = model.fit(data.pairs, seed=cell.seed, regime=data.regime, validation=judged["validation"], progress=progress)
+    started = time.perf_counter()
+    predictions = {split: predict(model, pairs) for split, pairs in judged.items()}
+    log.seconds["test"] = time.perf_counter() - started
+    content = {
+        "digest": digest,
+        "arm": cell.arm,
+        "task": cell.task,
+        "seed": cell.seed,
+        "train_counts": data.train_counts(),
+        "draws": data.draws(training.updates * training.batch_size),
+        "parameters": model.parameters(),
+        "updates": log.updates,
+        "selected_update": log.selected_update,
+        "curve": log.curve,
+        "seconds": log.seconds,
+        "predictions": {split: _save(work, cell, split, array) for split, array in predictions.items()},
+    }
+    write_json(path, content)
+    return path
+
+
+def new_model(task: Task, settings: BenchmarkSettings, classes: tuple[str, ...]) -> Classifier | Segmenter:
+    """An untrained model of the task."""
+    if task == "classification":
+        return Classifier(settings.classifier, classes)
+    return Segmenter(settings.segmenter, classes)
+
+
+def predict(model: Classifier | Segmenter, pairs: PairArrays) -> np.ndarray:
+    """What is kept of a judged split: class probabilities (N, C), or the scores (N, 5) of each mask."""
+    if isinstance(model, Classifier):
+        return model.probabilities(pairs.images).astype(np.float32)
+    step = 64
+    parts = [
+        mask_scores(model.masks(pairs.images[start : start + step]) > THRESHOLD, pairs.masks[start : start + step])
+        for start in range(0, len(pairs), step)
+    ]
+    return np.concatenate(parts)
+
+
+def cell_digest(cell: Cell, real: Manifest, source: Manifest | None, settings: BenchmarkSettings) -> str:
+    """sha256 of all that a cell depends on: manifests, the settings of its training, the weights it starts
+    from."""
+    arm, training = parse_arm(cell.arm), settings.training(cell.task)
+    described = {
+        "code": CODE_VERSION,
+        "cell": [cell.arm, cell.task, cell.seed],
+        "real": real.digest,
+        "synthetic": source.digest if source is not None else None,
+        "training": training.model_dump(mode="json", exclude={"device", "encoder_weights"}),
+        "encoder_weights": weights_digest(training.encoder_weights),
+        "then_real": settings.then_real if arm.base == "synthetic-then-real" else None,
+    }
+    return hashlib.sha256(canonical_json(described).encode()).hexdigest()
+
+
+def read_cell(path: Path, digest: str) -> dict[str, Any] | None:
+    """The content of a finished cell with this digest whose predictions are intact, else None."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        if content["digest"] != digest:
+            return None
+        for saved in content["predictions"].values():
+            if hashlib.sha256((path.parent / saved["file"]).read_bytes()).hexdigest() != saved["sha256"]:
+                return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return content
+
+
+def read_predictions(path: Path, content: Mapping[str, Any], split: str) -> np.ndarray:
+    """The saved predictions of a judged split."""
+    return np.load(path.parent / content["predictions"][split]["file"], allow_pickle=False)
+
+
+def load_pools(
+    arm: ArmName,
+    task: Task,
+    real: Manifest,
+    synthetic: Manifest | None,
+    settings: BenchmarkSettings,
+    cache: Path,
+) -> Pools:
+    """The training pairs that `arm` draws from, at the training size, real ones cut to its fraction."""
+    size = settings.training(task).size
+    pairs = low_data_pairs(real.arrays(split="train", size=size, cache=cache), arm.fraction)
+    pools = Pools(task_pairs(pairs, task))
+    if synthetic is None:
+        return pools
+    pools = replace(pools, accepted=task_pairs(synthetic.arrays(split="train", size=size, cache=cache), task))
+    if arm.base != "hybrid-ungated":
+        return pools
+    candidates = synthetic.arrays(split="train", size=size, accepted_only=False, cache=cache)
+    return replace(pools, candidates=task_pairs(candidates, task))
+
+
+def source_of(arm: ArmName, synthetic: Manifest | None, restricted: Restricted | None) -> Manifest | None:
+    """The synthetic manifest that `arm` depends on: the one made from its fraction of the real pairs."""
+    if not arm.needs_synthetic:
+        return None
+    source = synthetic if arm.fraction == 1 else (restricted or {}).get(arm.fraction)
+    if source is None:
+        raise BadInput(f"arm {arm} needs generated pairs of its own fraction; synthesise them or leave it out")
+    return source
+
+
+def judged_pairs(task: Task, real: Manifest, split: str, settings: BenchmarkSettings, cache: Path) -> PairArrays:
+    """Validation or test pairs: at the training size for classes, at the stored size for masks."""
+    size = settings.classifier.size if task == "classification" else None
+    return task_pairs(real.arrays(split=split, size=size, cache=cache), task)
+
+
+def _save(work: Path, cell: Cell, split: str, array: np.ndarray) -> dict[str, str]:
+    """Write predictions beside the cell; the file's name and sha256."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    name = f"{cell.name}-{split}.npy"
+    replace_file(work / name, buffer.getvalue())
+    return {"file": name, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
+
+
+def collect(
+    work: Path,
+    real: Manifest,
+    synthetic: Manifest | None,
+    settings: BenchmarkSettings,
+    environment: Mapping[str, Any],
+    timings: Mapping[str, Any],
+    *,
+    restricted: Restricted | None = None,
+    fidelity: Mapping[str, Any] | None = None,
+    copies: Mapping[str, Any] | None = None,
+    gates: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The content of results.json from the finished cells in `work`, validated.
+
+    EvendermError if a cell of the plan is not finished; BadInput if the split is not obeyed.
+    """
+    from evaluate.collecting import collect_results
+
+    beside: dict[str, Any] = {"environment": environment, "timings": timings}
+    beside |= {"fidelity": fidelity, "copies": copies, "gates": gates}
+    return collect_results(Path(work), real, synthetic, settings, restricted or {}, beside)

@@ -1,0 +1,220 @@
+"""The classifier diagnoser: a small ensemble of the run's own classifiers, calibrated, that may say `none of these`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evaluate.diagnosis.calibration import (
+    calibration_error,
+    fit_temperature,
+    held_out_probabilities,
+    logits_of,
+    scaled,
+)
+from evaluate.diagnosis.diagnosis import Candidate, Diagnosis
+from evaluate.diagnosis.outliers import OutlierScale, image_statistics
+from evaluate.explain_settings import ClassifierDiagnoserSettings
+from evaluate.judge_fitting import pairs_digest, part_digest
+from evaluate.results import replace_file, write_json
+from manifests.errors import BadInput
+from manifests.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from evaluate.classifier import Classifier
+    from manifests.pairs import PairArrays
+
+NAME = "classifier"
+_VERSION = 1
+_RECORD = "ensemble.json"
+_SCALES = {"features": "features.safetensors", "statistics": "statistics.safetensors"}
+
+
+@dataclass(frozen=True)
+class ClassifierDiagnoser:
+    """An ensemble with its temperature and outlier scales. record: JSON-ready, with the reliability bins."""
+
+    classes: Sequence[str]
+    members: Sequence[Classifier]
+    scales: dict[str, OutlierScale]
+    record: dict[str, Any]
+    name: str = NAME
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities (N, C) of uint8 images (N, H, W, 3)."""
+        return scaled(mean_logits(self.members, images), self.record["temperature"])
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """The ensemble's embedding (N, D), by which nearest cases are found."""
+        return ensemble_features(self.members, images)
+
+    def diagnose(self, image: np.ndarray) -> Diagnosis:
+        """See evaluate.diagnosis.diagnosis.Diagnoser."""
+        probabilities = self.probabilities(image[None])[0]
+        by_member = np.array([member.probabilities(image[None])[0] for member in self.members])
+        share = self.record["outlier_share"]
+        rows = {"features": self.features(image[None]), "statistics": image_statistics(image[None])}
+        excess = {name: float(self.scales[name].excess(row, share)[0]) for name, row in rows.items()}
+        place = {name: float(self.scales[name].place(row)[0]) for name, row in rows.items()}
+        order = np.argsort(-probabilities, kind="stable")
+        evidence = {
+            "temperature": self.record["temperature"],
+            "members": {dx: by_member[:, i].round(4).tolist() for i, dx in enumerate(self.classes)},
+            "outlier_excess": {name: round(value, 4) for name, value in excess.items()},
+            "outlier_place": {name: round(value, 4) for name, value in place.items()},
+        }
+        return Diagnosis(
+            self.name,
+            tuple(Candidate(self.classes[i], round(float(probabilities[i]), 4)) for i in order),
+            calibrated=bool(self.record["validation_images"]),
+            none_of_these=max(excess.values()) > 1,
+            outlier=max(place.values()),
+            evidence=evidence,
+        )
+
+
+def mean_logits(members: Sequence[Classifier], images: np.ndarray) -> np.ndarray:
+    """Logits (N, C) of the members' mean probabilities."""
+    return logits_of(np.mean([member.probabilities(images) for member in members], axis=0))
+
+
+def ensemble_features(members: Sequence[Classifier], images: np.ndarray) -> np.ndarray:
+    """The members' features side by side (N, D), each member scaled to rows of length 1."""
+    parts = [member.features(images) for member in members]
+    return np.concatenate(
+        [part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-9) for part in parts], axis=1
+    )
+
+
+def fit_classifier_diagnoser(
+    train: PairArrays,
+    validation: PairArrays,
+    settings: ClassifierDiagnoserSettings,
+    folder: Path,
+    seed: int = 0,
+    progress: Progress = no_progress,
+) -> ClassifierDiagnoser:
+    """Train the ensemble on `train`, calibrate it on `validation`, keep it in `folder`; found there, it is loaded.
+
+    Raises BadInput where a split has no labelled pair, StopRequested when the progress callback asks to stop.
+    """
+    known, held = (pairs.select(np.flatnonzero(pairs.labels >= 0)) for pairs in (train, validation))
+    if len(set(known.labels.tolist())) < 2:
+        raise BadInput(
+            "the run's training split has fewer than two classes, so there is nothing to tell apart; "
+            "prepare data with classes, or choose explain.diagnoser=vlm"
+        )
+    digest = part_digest(pairs_digest(known), pairs_digest(held), settings.model_dump(mode="json"), seed, _VERSION)
+    if _recorded(folder) == digest:
+        return load_classifier_diagnoser(folder)
+    members = [
+        _member(known, held, settings, folder, seed + number, number, progress) for number in range(settings.members)
+    ]
+    logits = mean_logits(members, held.images) if len(held) else np.zeros((0, len(train.classes)))
+    bins = _bins(held_out_probabilities(logits, held.labels, held.group_ids), held.labels)
+    _fit_scales(members, known, held, settings.neighbours, folder)
+    record = {
+        "digest": digest,
+        "classes": list(train.classes),
+        "members": settings.members,
+        "seed": seed,
+        "temperature": fit_temperature(logits, held.labels),
+        "outlier_share": settings.outlier_share,
+        "train_images": len(known),
+        "validation_images": len(held),
+        "validation_accuracy": _share(logits.argmax(1) == held.labels),
+        "reliability": bins,
+        "calibration_error": calibration_error(bins),
+    }
+    write_json(folder / _RECORD, record)
+    return load_classifier_diagnoser(folder)
+
+
+def _fit_scales(
+    members: Sequence[Classifier], known: PairArrays, held: PairArrays, neighbours: int, folder: Path
+) -> None:
+    """Keeps in `folder` how far held-out lesions lie from those that were learned from, by each kind of row."""
+    for name, of in (
+        ("features", lambda pairs: ensemble_features(members, pairs.images)),
+        ("statistics", lambda pairs: image_statistics(pairs.images)),
+    ):
+        rows = of(held) if len(held) else np.zeros((0, 1))
+        scale = OutlierScale.fit(of(known), rows, neighbours)
+        _save_scale(folder / _SCALES[name], scale)
+
+
+def load_classifier_diagnoser(folder: Path) -> ClassifierDiagnoser:
+    """What `fit_classifier_diagnoser` kept; BadInput where it is unfinished or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    from evaluate.classifier import Classifier
+
+    path = folder / _RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        scales = {name: OutlierScale.from_tensors(load_file(folder / file)) for name, file in _SCALES.items()}
+        members = [Classifier.load(folder / f"member-{i}") for i in range(record["members"])]
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise BadInput(f"{path}: no usable ensemble ({error}); delete its folder and run again") from error
+    return ClassifierDiagnoser(tuple(record["classes"]), members, scales, record)
+
+
+def _member(
+    train: PairArrays,
+    validation: PairArrays,
+    settings: ClassifierDiagnoserSettings,
+    folder: Path,
+    seed: int,
+    number: int,
+    progress: Progress,
+) -> Classifier:
+    from evaluate.classifier import Classifier
+    from evaluate.training import Regime, Stage
+
+    updates = settings.training.updates
+
+    def report(done: int, total: int, **figures: float | str) -> None:
+        progress(number * updates + done, settings.members * updates, **figures)
+
+    # Between the true shares, which drown rare classes, and equal ones, which no calibration would undo.
+    weights = 1 / np.sqrt(np.bincount(train.labels, minlength=len(train.classes))[train.labels])
+    classifier = Classifier(settings.training, train.classes)
+    classifier.fit(
+        train,
+        seed=seed,
+        regime=Regime((Stage(weights),)),
+        validation=validation if len(validation) else None,
+        progress=report,
+    )
+    classifier.save(folder / f"member-{number}")
+    return classifier
+
+
+def _save_scale(path: Path, scale: OutlierScale) -> None:
+    from safetensors.numpy import save
+
+    replace_file(path, save({name: np.ascontiguousarray(value) for name, value in scale.tensors().items()}))
+
+
+def _recorded(folder: Path) -> str | None:
+    try:
+        found = json.loads((folder / _RECORD).read_text(encoding="utf-8"))["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(found)
+
+
+def _bins(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, float | None]]:
+    from evaluate.metrics import calibration_bins
+
+    return calibration_bins(probabilities, labels) if len(labels) else []
+
+
+def _share(right: np.ndarray) -> float | None:
+    return round(float(right.mean()), 4) if len(right) else None

@@ -1,0 +1,94 @@
+"""The tables of arms: what each was trained on and what it reached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evaluate.report import wording
+from evaluate.report.tables import Cell, Table, count_cell, counts_table, figure_cell
+from evaluate.report.tasks import Arm, TaskResults, series_of
+
+
+def arms_table(results: TaskResults) -> Table:
+    """The main table: every arm with the metrics that arms are compared by."""
+    reached = (results.heading(name) for name in results.compared)
+    columns = ("arm", *reached, "real pairs", "generated pairs", "updates", "seeds")
+    rows = tuple(
+        (_name_cell(arm), *_metric_cells(arm, results, results.compared), *_training_cells(arm)) for arm in results.arms
+    )
+    caption = f"{results.title}: arms, mean over seeds and {results.confidence} interval on the test split"
+    return Table(caption, columns, rows, _budget_notes(results))
+
+
+def all_metrics_table(results: TaskResults) -> Table:
+    """Every metric of every arm, one row per metric."""
+    names = list(dict.fromkeys(name for arm in results.arms for name in arm["metrics"]))
+    rows = []
+    for name in names:
+        better = "" if results.higher_is_better(name) else "lower is better"
+        heading = Cell(results.heading(name), note=better)
+        figures = (figure_cell(results.metric(arm, name), results.unit(name)) for arm in results.arms)
+        rows.append((heading, *figures))
+    columns = ("metric", *(arm["name"] for arm in results.arms))
+    return Table(f"{results.title}: every metric", columns, tuple(rows))
+
+
+def seeds_table(results: TaskResults) -> Table:
+    """The deciding metric of every training run, and what validation said of it."""
+    seeds = list(dict.fromkeys(seed for arm in results.arms for seed in arm["seeds"]))
+    unit = results.unit(results.primary)
+    rows = []
+    for arm in results.arms:
+        metric = results.metric(arm, results.primary)
+        by_seed = dict(zip(arm["seeds"], metric["per_seed"] if metric else [], strict=False))
+        figures = (Cell(wording.number(by_seed.get(s), unit), by_seed.get(s), numeric=True) for s in seeds)
+        validation = arm["validation"]["mean"]
+        told = Cell(wording.number(validation, unit), validation, numeric=True)
+        rows.append((_name_cell(arm), *figures, told))
+    columns = ("arm", *(f"seed {seed}" for seed in seeds), "validation mean")
+    return Table(f"{results.title}: {results.heading(results.primary)}, by seed", columns, tuple(rows))
+
+
+def train_counts_table(results: TaskResults, classes: Sequence[str]) -> Table:
+    """How many pairs of each class an arm could draw from."""
+    counts = {}
+    for arm in results.arms:
+        for origin, title in (("real", "real"), ("synthetic", "generated")):
+            if arm["train_counts"][origin]:
+                counts[f"{arm['name']}, {title}"] = arm["train_counts"][origin]
+    return counts_table(f"{results.title}: training pairs by class", counts, classes)
+
+
+def _name_cell(arm: Arm) -> Cell:
+    return Cell(arm["name"], note=arm["description"], series=series_of(arm["name"]))
+
+
+def _training_cells(arm: Arm) -> tuple[Cell, ...]:
+    counts = arm["train_counts"]
+    return (
+        count_cell(sum(counts["real"].values())),
+        count_cell(sum(counts["synthetic"].values())),
+        count_cell(arm["updates"]),
+        count_cell(len(arm["seeds"])),
+    )
+
+
+def _metric_cells(arm: Arm, results: TaskResults, names: tuple[str, ...]) -> list[Cell]:
+    return [figure_cell(results.metric(arm, name), results.unit(name)) for name in names]
+
+
+def _budget_notes(results: TaskResults) -> tuple[str, ...]:
+    """Whether the budgets are equal, and with which model; a reader should not have to take it on trust."""
+    notes = []
+    updates = sorted({arm["updates"] for arm in results.arms})
+    if len(updates) == 1:
+        notes.append(f"Every arm had the same budget: {wording.times(updates[0], 'update')}.")
+    else:
+        notes.append(f"Budgets differ between arms: {wording.listed([wording.count(u) for u in updates])} updates.")
+    models = dict.fromkeys(
+        f"{arm['model']} ({wording.count(arm['parameters'])} parameters, encoder weights: "
+        f"{arm['encoder_weights'] or 'none'})"
+        for arm in results.arms
+    )
+    notes.append(f"Model: {wording.listed(list(models))}.")
+    return tuple(notes)

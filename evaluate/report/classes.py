@@ -1,0 +1,176 @@
+"""What the means hide: figures by class and by subgroup, confusion matrices and calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from evaluate.report import wording
+from evaluate.report.svg import Drawing, Scale
+from evaluate.report.tasks import Arm, TaskResults, series_of
+from evaluate.report.tracks import bar_track
+
+PER_CLASS = ("recall", "f1", "average_precision")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar: an arm, its value as text and its drawing."""
+
+    label: str
+    series: int
+    value: str
+    note: str
+    track: Markup
+
+
+@dataclass(frozen=True)
+class BarGroup:
+    """The bars of one class or subgroup."""
+
+    title: str
+    note: str
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True)
+class BarChart:
+    """Groups of bars on one scale."""
+
+    title: str
+    groups: tuple[BarGroup, ...]
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """One arm's confusion matrix. rows: by true class its name and, for each predicted class, the count as
+    text, the share of the row, and whether the prediction is right."""
+
+    arm: str
+    series: int
+    classes: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[tuple[str, float, bool], ...]], ...]
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """One arm's reliability diagram and its calibration error."""
+
+    arm: str
+    series: int
+    error: str
+    chart: Markup
+
+
+def class_bars(results: TaskResults, classes: Sequence[str]) -> list[BarChart]:
+    """A chart per metric that exists by class, such as recall."""
+    charts = []
+    arms = results.fully_trained()
+    for kind in PER_CLASS:
+        groups = []
+        for dx in classes:
+            name = f"{kind}:{dx}"
+            if any(name in arm["metrics"] for arm in arms):
+                bars = [
+                    _bar(arm, arm["metrics"].get(name), results.metric_title(name), results.unit(name)) for arm in arms
+                ]
+                groups.append(BarGroup(dx, _reason(arms, name), tuple(bars)))
+        if groups:
+            title = results.metric_title(f"{kind}:{groups[0].title}").removesuffix(f" of {groups[0].title}")
+            charts.append(BarChart(f"{title} by class (%)", tuple(groups)))
+    return charts
+
+
+def subgroup_bars(results: TaskResults) -> list[BarChart]:
+    """A chart per attribute (sex, age group, site, skin tone) of the deciding metric."""
+    arms = results.fully_trained()
+    places: dict[str, dict[str, int]] = {}
+    for arm in arms:
+        for subgroup in arm["subgroups"]:
+            places.setdefault(subgroup["attribute"], {})[subgroup["value"]] = subgroup["pairs"]
+    charts = []
+    for attribute, values in places.items():
+        groups = []
+        for value, pairs in values.items():
+            bars = [_subgroup_bar(arm, attribute, value, results) for arm in arms]
+            groups.append(BarGroup(value, wording.times(pairs, "test pair"), tuple(bars)))
+        title = f"{results.title}: {results.heading(results.primary)} by {wording.title(attribute).lower()}"
+        charts.append(BarChart(title, tuple(groups)))
+    return charts
+
+
+def _subgroup_bar(arm: Arm, attribute: str, value: str, results: TaskResults) -> Bar:
+    metric = None
+    for subgroup in arm["subgroups"]:
+        if (subgroup["attribute"], subgroup["value"]) == (attribute, value):
+            metric = subgroup["metrics"].get(results.primary)
+    title = f"{results.metric_title(results.primary)}, {value}"
+    return _bar(arm, metric, title, results.unit(results.primary))
+
+
+def _bar(arm: Arm, metric: Mapping[str, Any] | None, title: str, unit: str) -> Bar:
+    value = metric["mean"] if metric else None
+    interval = metric["interval"] if metric else None
+    top = 1.0 if unit == "share" else max(value or 0.0, *(interval or (1.0,)))
+    shown, bounds = wording.number(value, unit), wording.interval(interval, unit) if interval else ""
+    label = f"{arm['name']}, {title}: {shown}" + (f", interval {bounds}" if bounds else "")
+    track = bar_track(Scale(0, top, 0, 100), value, interval, series_of(arm["name"]), label)
+    return Bar(arm["name"], series_of(arm["name"]), shown, bounds, track)
+
+
+def _reason(arms: Sequence[Arm], name: str) -> str:
+    metrics = [arm["metrics"].get(name) for arm in arms]
+    return next((m["reason"] for m in metrics if m and m["mean"] is None and m["reason"]), "")
+
+
+def confusions(results: TaskResults, classes: Sequence[str]) -> list[Confusion]:
+    """The confusion matrices of the arms that have one."""
+    return [_confusion(arm, classes) for arm in results.fully_trained() if arm["confusion"]]
+
+
+def _confusion(arm: Arm, classes: Sequence[str]) -> Confusion:
+    rows = []
+    for truth, (dx, counts) in enumerate(zip(classes, arm["confusion"], strict=True)):
+        total = sum(counts) or 1.0
+        cells = tuple((wording.count(round(n, 1)), n / total, truth == place) for place, n in enumerate(counts))
+        rows.append((dx, cells))
+    return Confusion(arm["name"], series_of(arm["name"]), tuple(classes), tuple(rows))
+
+
+def reliabilities(results: TaskResults) -> list[Reliability]:
+    """The reliability diagrams of the arms that have one."""
+    found = []
+    for arm in results.fully_trained():
+        if arm["calibration"]:
+            metric = arm["metrics"].get("ece")
+            error = wording.number(metric["mean"]) if metric else wording.UNKNOWN
+            series = series_of(arm["name"])
+            chart = reliability_chart(arm["name"], arm["calibration"], series, error)
+            found.append(Reliability(arm["name"], series, error, chart))
+    return found
+
+
+def reliability_chart(name: str, bins: Sequence[Mapping[str, Any]], series: int, error: str) -> Markup:
+    """Accuracy over confidence by bin; on the diagonal confidence is deserved. Below, how full bins are."""
+    filled = [b for b in bins if b["confidence"] is not None and b["pairs"]]
+    height, top, bottom = 210.0, 10.0, 160.0
+    across, up = Scale(0, 1, 8, 97), Scale(0, 1, bottom, top)
+    full = f"{len(filled)} of {len(bins)} bins filled"
+    label = f"Reliability of {name}: expected calibration error {error}%, {full}."
+    drawing = Drawing(height, label)
+    for tick in (0.0, 0.5, 1.0):
+        drawing.line(0, up(tick), 100, up(tick), "grid")
+        drawing.text(0, up(tick) - 3, f"{tick:g}")
+        drawing.text(across(tick), height - 4, f"{tick:g}", anchor="middle")
+    drawing.path([(across(0), up(0)), (across(1), up(1))], "diagonal")
+    most = max((b["pairs"] for b in filled), default=1.0)
+    for b in filled:
+        left, right, ground = across(b["lower"]) + 0.5, across(b["upper"]) - 0.5, bottom + 30
+        drawing.box(left, ground - 26 * b["pairs"] / most, right, ground, f"bar soft s{series}")
+    drawing.path([(across(b["confidence"]), up(b["accuracy"])) for b in filled], f"line stroke s{series}")
+    for b in filled:
+        drawing.mark(across(b["confidence"]), up(b["accuracy"]), series)
+    return drawing.render()

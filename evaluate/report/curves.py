@@ -1,0 +1,161 @@
+"""Curves: the deciding metric by share of real pairs and by ratio of generated ones, and training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from evaluate.report import wording
+from evaluate.report.svg import Drawing, Scale, spread, ticks
+from evaluate.report.tasks import Arm, TaskResults, base_of, series_of
+
+HEIGHT = 240.0
+TOP, BOTTOM = 14.0, 206.0
+LEFT, RIGHT = 13.0, 97.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value with its interval, if it has one."""
+
+    x: float
+    y: float
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A named series of points, by ascending x."""
+
+    name: str
+    series: int
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart with its heading, its legend and what its axis means."""
+
+    title: str
+    chart: Markup
+    axis: str
+    legend: tuple[tuple[str, int], ...]
+
+
+def learning_curve(results: TaskResults) -> Figure | None:
+    """The deciding metric by share of the real training pairs; None without low-data arms."""
+    if all(arm["fraction"] == 1 for arm in results.arms):
+        return None
+    low = {base_of(arm["name"]) for arm in results.arms if arm["fraction"] < 1}
+    arms = [arm for arm in results.arms if base_of(arm["name"]) in low and arm["ratio"] == 1]
+    lines = _lines(results, arms, lambda arm: 100 * arm["fraction"])
+    title = f"{results.title}: {results.heading(results.primary)} with fewer real pairs"
+    return _figure(title, lines, "share of the real training pairs", "%", results.unit(results.primary))
+
+
+def ratio_curve(results: TaskResults) -> Figure | None:
+    """The deciding metric by generated pairs per missing one; None where only one ratio was tried."""
+    arms = [arm for arm in results.arms if arm["fraction"] == 1]
+    tried: dict[str, set[float]] = {}
+    for arm in arms:
+        if arm["role"] == "generated":
+            tried.setdefault(base_of(arm["name"]), set()).add(arm["ratio"])
+    swept = {base for base, ratios in tried.items() if len(ratios) > 1}
+    if not swept:
+        return None
+    lines = _lines(results, [arm for arm in arms if base_of(arm["name"]) in swept], lambda arm: arm["ratio"])
+    lines += _control_lines(results, sorted({ratio for base in swept for ratio in tried[base]}))
+    title = f"{results.title}: {results.heading(results.primary)} by amount of generated pairs"
+    return _figure(
+        title,
+        lines,
+        "draws of a generated pair for each draw of a real one",
+        "",
+        results.unit(results.primary),
+    )
+
+
+def training_curve(results: TaskResults) -> Figure | None:
+    """Validation score over updates, mean over seeds, of the arms that saw all real pairs."""
+    lines = []
+    for arm in results.fully_trained():
+        scores: dict[int, list[float]] = {}
+        for run in arm["runs"]:
+            for step in run["curve"]:
+                if step["validation"] is not None:
+                    scores.setdefault(step["update"], []).append(step["validation"])
+        points = tuple(Point(update, sum(s) / len(s)) for update, s in sorted(scores.items()))
+        if len(points) > 1:
+            lines.append(Line(arm["name"], series_of(arm["name"]), points))
+    title = f"{results.title}: validation score while training"
+    return _figure(title, lines, "optimiser updates", "", "share") if lines else None
+
+
+def _control_lines(results: TaskResults, places: Sequence[float]) -> list[Line]:
+    """The strongest control, which knows no ratio, as a level line."""
+    verdict = results.verdict["comparison"] if results.verdict else None
+    control = results.arm(verdict["control"]) if verdict else None
+    metric = results.metric(control, results.primary) if control else None
+    if control is None or metric is None or metric["mean"] is None:
+        return []
+    points = tuple(Point(place, metric["mean"]) for place in (places[0], places[-1]))
+    return [Line(control["name"], series_of(control["name"]), points)]
+
+
+def _lines(results: TaskResults, arms: Sequence[Arm], place: Callable[[Arm], float]) -> list[Line]:
+    points: dict[str, list[Point]] = {}
+    for arm in arms:
+        metric = results.metric(arm, results.primary)
+        if metric is not None and metric["mean"] is not None:
+            bounds = metric["interval"] and (metric["interval"][0], metric["interval"][1])
+            points.setdefault(base_of(arm["name"]), []).append(Point(place(arm), metric["mean"], bounds))
+    return [Line(base, series_of(base), tuple(sorted(ps, key=lambda p: p.x))) for base, ps in points.items()]
+
+
+def _figure(title: str, lines: Sequence[Line], axis: str, suffix: str, unit: str) -> Figure | None:
+    if not lines:
+        return None
+    return Figure(
+        title, line_chart(title, lines, suffix, unit), axis, tuple((line.name, line.series) for line in lines)
+    )
+
+
+def line_chart(title: str, lines: Sequence[Line], suffix: str, unit: str) -> Markup:
+    """Lines with their intervals, labels on the grid."""
+    values = [v for line in lines for p in line.points for v in (p.y, *(p.interval or ()))]
+    places = sorted({p.x for line in lines for p in line.points})
+    across = Scale(*(spread(places, 0.0, 1e-6)), LEFT + 3, RIGHT)
+    up = Scale(*spread(values, 0.08, 0.02), BOTTOM, TOP)
+    drawing = Drawing(HEIGHT, alt_text(title, lines, unit))
+    for tick in ticks(up.low, up.high, 5):
+        drawing.line(0, up(tick), 100, up(tick), "grid")
+        drawing.text(0, up(tick) - 4, wording.number(tick, unit))
+    for place in places if len(places) <= 7 else ticks(places[0], places[-1], 5):
+        drawing.text(across(place), BOTTOM + 24, f"{place:g}{suffix}", anchor="middle")
+    for place, line in enumerate(lines):
+        # Side by side, so that intervals at the same place do not hide each other.
+        aside = 1.4 * (place - (len(lines) - 1) / 2) if len(line.points) <= 7 else 0.0
+        _draw_line(drawing, line, Scale(across.low, across.high, across.start + aside, across.end + aside), up)
+    return drawing.render()
+
+
+def _draw_line(drawing: Drawing, line: Line, across: Scale, up: Scale) -> None:
+    for point in line.points:
+        if point.interval:
+            x = across(point.x)
+            drawing.line(x, up(point.interval[0]), x, up(point.interval[1]), f"interval stroke s{line.series}")
+    drawing.path([(across(p.x), up(p.y)) for p in line.points], f"line stroke s{line.series}")
+    for point in line.points:
+        drawing.mark(across(point.x), up(point.y), line.series)
+
+
+def alt_text(title: str, lines: Sequence[Line], unit: str) -> str:
+    """What the chart shows, in words: where each line starts and ends."""
+    ends = [
+        f"{line.name} from {wording.number(line.points[0].y, unit)} at {line.points[0].x:g} "
+        f"to {wording.number(line.points[-1].y, unit)} at {line.points[-1].x:g}"
+        for line in lines
+    ]
+    return f"{title}. {'; '.join(ends)}."

@@ -1,0 +1,132 @@
+"""Pairs to look at: generated ones beside real ones, and the nearest neighbours.
+
+Which pairs the gallery shows is a matter of their ids alone, never of their looks or scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from evaluate.report import wording
+from evaluate.report.pictures import Picture, Row, pictures
+from evaluate.report.run_pairs import RunPairs
+
+GALLERY_PAIRS = 84
+LEAST_OF_A_CLASS, MOST_OF_A_CLASS = 4, 18
+NEAREST_PAIRS = 10
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A generated pair beside a real one. place: its position before any sorting."""
+
+    place: int
+    dx: str
+    generated: Picture | None
+    real: Picture | None
+    relation: str
+    agreement: float | None
+    similarity: float | None
+
+    @property
+    def agreement_text(self) -> str:
+        return wording.score(self.agreement)
+
+    @property
+    def similarity_text(self) -> str:
+        return wording.score(self.similarity)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which pairs will stand side by side, before any picture is read."""
+
+    generated: Row | None
+    real: Row | None
+    relation: str
+
+
+def evenly(rows: Sequence[Row], amount: int) -> list[Row]:
+    """`amount` rows evenly over their order."""
+    if len(rows) <= amount:
+        return list(rows)
+    return [rows[(2 * place + 1) * len(rows) // (2 * amount)] for place in range(amount)]
+
+
+def gallery(pairs: RunPairs) -> list[Beside]:
+    """Some pairs of each class: generated ones beside the nearest real training pair, or real ones alone."""
+    real, generated = _by_class(pairs.training), _by_class(pairs.accepted)
+    classes = sorted({*real, *generated})
+    each = max(LEAST_OF_A_CLASS, min(MOST_OF_A_CLASS, GALLERY_PAIRS // max(1, len(classes))))
+    known = {row["pair_id"]: row for row in pairs.training}
+    by_class = []
+    for dx in classes:
+        others = evenly(real.get(dx, []), each)
+        if not generated:
+            by_class.append([_Plan(None, row, "a real training pair") for row in others])
+        chosen = enumerate(evenly(generated.get(dx, []), each))
+        by_class.append([_plan(row, known, others[place % len(others)] if others else None) for place, row in chosen])
+    # One of each class in turn, so that the first ones shown already show them all.
+    mixed = [plan for turn in zip_longest(*by_class) for plan in turn if plan is not None]
+    return _shown(mixed, pairs)
+
+
+def nearest_pairs(pairs: RunPairs) -> list[Beside]:
+    """The accepted generated pairs that are most similar to a real training pair, most similar first."""
+    rows = [row for row in pairs.accepted if row["nearest_similarity"] is not None]
+    rows = sorted(rows, key=lambda row: (-row["nearest_similarity"], row["pair_id"]))
+    return beside_nearest(rows[:NEAREST_PAIRS], pairs)
+
+
+def beside_nearest(rows: Sequence[Row], pairs: RunPairs) -> list[Beside]:
+    """Generated pairs, each beside its nearest real training pair where that is known."""
+    known = {row["pair_id"]: row for row in pairs.training}
+    return _shown([_plan(row, known, None) for row in rows], pairs)
+
+
+def _plan(row: Row, known: Mapping[str, Row], other: Row | None) -> _Plan:
+    nearest = known.get(row["nearest_real_id"] or "")
+    if nearest is not None:
+        return _Plan(row, nearest, f"nearest real training pair ({nearest['dx']})")
+    return _Plan(row, other, "a real training pair of this class" if other else "")
+
+
+def _shown(plans: Sequence[_Plan], pairs: RunPairs) -> list[Beside]:
+    real_alts = {plan.real["pair_id"]: real_alt(plan.real) for plan in plans if plan.real}
+    generated_alts = {plan.generated["pair_id"]: generated_alt(plan.generated) for plan in plans if plan.generated}
+    real = pictures(pairs.real, real_alts) if pairs.real else {}
+    generated = pictures(pairs.synthetic, generated_alts) if pairs.synthetic else {}
+    cards = []
+    for place, plan in enumerate(plans):
+        scored: Row = plan.generated or {}
+        cards.append(
+            Beside(
+                place,
+                (plan.generated or plan.real or {})["dx"],
+                generated[plan.generated["pair_id"]] if plan.generated else None,
+                real[plan.real["pair_id"]] if plan.real else None,
+                plan.relation,
+                scored.get("score_mask_agreement"),
+                scored.get("nearest_similarity"),
+            )
+        )
+    return cards
+
+
+def real_alt(row: Row) -> str:
+    """What a real pair's picture shows."""
+    return f"Real {row['dx']} pair {row['pair_id']} of the {row['split']} split, lesion outlined"
+
+
+def generated_alt(row: Row) -> str:
+    """What a generated pair's picture shows."""
+    return f"Synthetic {row['dx']} pair {row['pair_id']}, lesion outlined"
+
+
+def _by_class(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["dx"], []).append(row)
+    return found

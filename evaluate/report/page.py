@@ -1,0 +1,133 @@
+"""From a run folder to report.html and report.md."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from evaluate.report import audits, wording
+from evaluate.report.arms import train_counts_table
+from evaluate.report.gallery import gallery, nearest_pairs
+from evaluate.report.markdown import CAUTION, report_markdown, verdict_line
+from evaluate.report.rejected import gates_table, rejected_by_gate, scores_table
+from evaluate.report.run_pairs import open_pairs
+from evaluate.report.sections import task_section
+from evaluate.report.svg import swatch
+from evaluate.report.tables import Table, counts_table, settings_table
+from evaluate.report.tasks import TaskResults, missing_tasks, task_results
+from evaluate.report.trend import trend
+from evaluate.results import read_results, replace_file
+from manifests.errors import BadInput
+
+TEMPLATES = Path(__file__).with_name("templates")
+Results = Mapping[str, Any]
+
+
+def write_page(run_folder: Path, history: Path) -> None:
+    """See evaluate.report.write_report."""
+    results = read_results(run_folder / "results.json")
+    tasks = task_results(results)
+    content = page_html(run_folder, results, tasks, history)
+    replace_file(run_folder / "report.md", report_markdown(results, tasks).encode())
+    replace_file(run_folder / "report.html", content.encode())
+
+
+def page_html(run_folder: Path, results: Results, tasks: Sequence[TaskResults], history: Path) -> str:
+    """The page as text; nothing in it depends on when it is made."""
+    pairs = open_pairs(run_folder, results)
+    job = _job(run_folder / "settings.json")
+    cards = gallery(pairs)
+    return _rendered(
+        title=verdict_line(tasks),
+        subject=_subject(job),
+        caution=CAUTION,
+        sections=[task_section(task, results["data"]["classes"]) for task in tasks],
+        missing=[f"{wording.TASK_TITLES[task]} was not measured in this run." for task in missing_tasks(results)],
+        pair_notes=pairs.notes,
+        has_generated=results["data"]["synthetic"] is not None,
+        gallery=cards,
+        gallery_classes=sorted({card.dx for card in cards}),
+        gates=gates_table(results["gates"], pairs),
+        gate_scores=scores_table(results["gates"]),
+        rejected=rejected_by_gate(pairs),
+        copies=audits.copies_audit(results["copies"]),
+        nearest=nearest_pairs(pairs),
+        fidelity=audits.fidelity_audit(results["fidelity"]),
+        trend=trend(history, results["data"]["real"]["digest"], tasks),
+        experiments=audits.experiment_tables(results),
+        data=_data_table(results),
+        training_data=[train_counts_table(task, results["data"]["classes"]) for task in tasks],
+        data_notes=_data_notes(results),
+        settings=_settings_tables(job, results),
+        timings=audits.timing_tables(results["timings"]),
+        environment=settings_table("Machine and versions", results["environment"]),
+    )
+
+
+def _rendered(**view: Any) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["swatch"] = swatch
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    # The policy lets this one script run and nothing load, whatever a class name or a note may hold.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    template = environment.get_template("report.html.j2")
+    return template.render(style=Markup(style), script=Markup(script), script_digest=digest, **view)
+
+
+def _job(path: Path) -> Results:
+    """What settings.json says, empty where there is none; BadInput if it cannot be read."""
+    try:
+        job = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} cannot be read ({error}); restore it or run again into another folder") from error
+    if not isinstance(job, dict):
+        raise BadInput(f"{path} is not the settings of a run; restore it or run again into another folder")
+    return job
+
+
+def _subject(job: Results) -> str:
+    # The last part of the path alone: where a hospital keeps its data is nobody's business.
+    data = Path(str(job.get("data", ""))).name
+    preset = f"preset {job['preset']}" if job.get("preset") else ""
+    return ", ".join(part for part in (data, preset) if part)
+
+
+def _data_table(results: Results) -> Table:
+    data = results["data"]
+    splits = dict(data["real"]["counts"])
+    if data["synthetic"]:
+        splits["generated, accepted"] = data["synthetic"]["counts"]
+    return counts_table("Pairs by split and class", splits, data["classes"])
+
+
+def _data_notes(results: Results) -> list[str]:
+    data = results["data"]
+    notes = [f"The test split has {wording.times(data['test_groups'], 'independent group')}.", *data["notes"]]
+    for arm in data["skipped_arms"]:
+        notes.append(f"{wording.TASK_TITLES[arm['task']]} arm {arm['arm']} was left out: {arm['reason']}.")
+    return notes
+
+
+def _settings_tables(job: Results, results: Results) -> list[Table]:
+    """The run's settings by group, or the benchmark's own where the folder has no settings.json."""
+    settings = job.get("settings") or {"benchmark": results["settings"]}
+    single = {name: value for name, value in settings.items() if not isinstance(value, Mapping)}
+    tables = [settings_table("run", single)] if single else []
+    return tables + [settings_table(name, value) for name, value in settings.items() if isinstance(value, Mapping)]

@@ -1,0 +1,104 @@
+"""Pairs as pictures of the page: thumbnails as data URIs, and mask outlines as vector paths over them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from manifests.images import decode_stored, decode_stored_mask
+from manifests.reading import Manifest, read_group
+
+if TYPE_CHECKING:
+    import numpy as np
+
+THUMBNAIL = 160
+QUALITY = 82
+SYNTHETIC_COMMENT = b"Synthetic picture made by a generative model; it shows no patient and is not for diagnosis."
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One thumbnail. src: a data URI; outline: the mask's border as an SVG path in thumbnail pixels, empty
+    where there is no mask; alt: what it shows, for those who cannot see it."""
+
+    pair_id: str
+    src: str
+    outline: str
+    width: int
+    height: int
+    alt: str
+    synthetic: bool
+
+
+def small_rows(manifest: Manifest, accepted_only: bool = True, split: str | None = None) -> list[Row]:
+    """Every column but the pictures, one dict per pair, sorted by pair_id."""
+    columns = [name for name in manifest.columns() if name not in ("image", "mask")]
+    return manifest.table(columns, split=split, accepted_only=accepted_only).to_pylist()
+
+
+def pictures(manifest: Manifest, alts: Mapping[str, str]) -> dict[str, Picture]:
+    """Thumbnails of the pairs that `alts` describes by id; those that the manifest lacks are left out."""
+    wanted = frozenset(alts)
+    found: dict[str, Picture] = {}
+    for entry in manifest.shards:
+        if len(found) == len(wanted):
+            break
+        with manifest.open_shard(entry) as file:
+            for group in range(file.num_row_groups):
+                for row in _chosen(manifest, entry.name, file, group, wanted):
+                    found[row["pair_id"]] = _picture(row, alts[row["pair_id"]], manifest.kind == "synthetic")
+    return found
+
+
+def _chosen(manifest: Manifest, name: str, file: Any, group: int, wanted: Collection[str]) -> list[Row]:
+    # Ids first: a row group without a wanted pair costs no pictures.
+    ids = read_group(manifest.storage, name, file, group, ["pair_id"])["pair_id"].to_pylist()
+    places = [place for place, pair_id in enumerate(ids) if pair_id in wanted]
+    if not places:
+        return []
+    table = read_group(manifest.storage, name, file, group, ["pair_id", "image", "mask"])
+    return table.take(places).to_pylist()
+
+
+def _picture(row: Row, alt: str, synthetic: bool) -> Picture:
+    name = row["pair_id"]
+    image = decode_stored(row["image"]["bytes"], name)
+    thumbnail, width, height = _thumbnail(image, synthetic)
+    outline = ""
+    if row["mask"] is not None and row["mask"]["bytes"] is not None:
+        mask = decode_stored_mask(row["mask"]["bytes"], name)
+        outline = outline_path(mask, width, height)
+    src = "data:image/jpeg;base64," + base64.b64encode(thumbnail).decode()
+    return Picture(name, src, outline, width, height, alt, synthetic)
+
+
+def _thumbnail(image: np.ndarray, synthetic: bool) -> tuple[bytes, int, int]:
+    from PIL import Image
+
+    picture = Image.fromarray(image if image.ndim == 3 else image[..., None].repeat(3, -1))
+    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS, reducing_gap=None)
+    buffer = io.BytesIO()
+    # A picture that is saved from the page still says what it is.
+    comment = {"comment": SYNTHETIC_COMMENT} if synthetic else {}
+    picture.save(buffer, "JPEG", quality=QUALITY, optimize=True, **comment)
+    return buffer.getvalue(), picture.width, picture.height
+
+
+def outline_path(mask: np.ndarray, width: int, height: int) -> str:
+    """The borders of a bool mask (H, W), holes included, as an SVG path scaled to width x height."""
+    import cv2
+    import numpy as np
+
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    across, down = width / mask.shape[1], height / mask.shape[0]
+    parts = []
+    for contour in contours:
+        points = cv2.approxPolyDP(contour, 0.6 / max(across, down), closed=True)[:, 0]
+        if len(points) > 2:
+            parts.append("M" + "L".join(f"{(x + 0.5) * across:.1f} {(y + 0.5) * down:.1f}" for x, y in points) + "z")
+    return "".join(parts)

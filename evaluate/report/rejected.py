@@ -1,0 +1,173 @@
+"""What the gates rejected: how many of which class, and examples of each reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from evaluate.report import wording
+from evaluate.report.gallery import Beside, beside_nearest, evenly, generated_alt
+from evaluate.report.pictures import Picture, Row, pictures
+from evaluate.report.run_pairs import RunPairs
+from evaluate.report.tables import Cell, Table, count_cell
+
+EXAMPLES = 12
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A gate as the page explains it. score: the manifest's column that it decides by."""
+
+    title: str
+    meaning: str
+    score: str
+    score_word: str
+
+
+GATES = {
+    "mask_plausibility": Gate(
+        "Mask plausibility",
+        "The mask's size, position or shape is unlike the class's real masks.",
+        "score_mask_plausibility",
+        "plausibility",
+    ),
+    "mask_agreement": Gate(
+        "Agreement of image and mask",
+        "A segmenter trained on real pairs does not find this mask in this image.",
+        "score_mask_agreement",
+        "agreement",
+    ),
+    "class_consistency": Gate(
+        "Class consistency",
+        "Classifiers trained on real pairs do not see this class in it.",
+        "score_class_consistency",
+        "consistency",
+    ),
+    "copy": Gate(
+        "Copy of a real training pair",
+        "It is nearer to a real training pair than pairs of different lesions are to each other.",
+        "nearest_similarity",
+        "similarity",
+    ),
+    "generated_duplicate": Gate(
+        "Repeat of another generated pair",
+        "An earlier generated pair shows nearly the same.",
+        "nearest_similarity",
+        "similarity to a real pair",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class RejectedByGate:
+    """What one gate rejected, with examples: pictures with what each scored, or pairs beside what they copy."""
+
+    title: str
+    meaning: str
+    amount: str
+    examples: tuple[tuple[Picture, str], ...] = ()
+    beside: tuple[Beside, ...] = ()
+
+
+def rejected_by_gate(pairs: RunPairs) -> list[RejectedByGate]:
+    """The rejected pairs by gate, most first."""
+    by_gate: dict[str, list[Row]] = {}
+    for row in pairs.rejected:
+        by_gate.setdefault(gate_of(row), []).append(row)
+    found = []
+    for gate in sorted(by_gate, key=lambda gate: (-len(by_gate[gate]), gate)):
+        known = known_gate(gate)
+        chosen = evenly(sorted(by_gate[gate], key=_class_and_id), EXAMPLES)
+        labels = (known.title, known.meaning, wording.times(len(by_gate[gate]), "pair"))
+        if gate == "copy":
+            found.append(RejectedByGate(*labels, beside=tuple(beside_nearest(chosen, pairs))))
+        else:
+            found.append(RejectedByGate(*labels, examples=_examples(known, chosen, pairs)))
+    return found
+
+
+def _examples(gate: Gate, rows: list[Row], pairs: RunPairs) -> tuple[tuple[Picture, str], ...]:
+    if pairs.synthetic is None:
+        return ()
+    alts = {row["pair_id"]: f"{generated_alt(row)}, rejected: {gate.title}" for row in rows}
+    shown = pictures(pairs.synthetic, alts)
+    return tuple((shown[row["pair_id"]], _caption(gate, row)) for row in rows)
+
+
+def gates_table(gates: Mapping[str, Any] | None, pairs: RunPairs) -> Table | None:
+    """Candidates by class: accepted, and rejected by each gate; None where no pair was generated.
+
+    gates: what the results say of it; the manifest's rows are counted where they say nothing.
+    """
+    fates = _told(gates) if gates else _counted(pairs)
+    if not fates:
+        return None
+    met = {fate for of_class in fates.values() for fate in of_class} - {"accepted"}
+    columns = [gate for gate in GATES if gate in met] + sorted(met - set(GATES))
+    rows = []
+    for dx, of_class in sorted(fates.items()):
+        total, accepted = sum(of_class.values()), of_class.get("accepted", 0)
+        rate = Cell(wording.percent(accepted / total), accepted / total, numeric=True)
+        counts = (count_cell(of_class.get(gate, 0)) for gate in columns)
+        rows.append((Cell(dx), count_cell(total), count_cell(accepted), rate, *counts))
+    titles = (known_gate(gate).title for gate in columns)
+    return Table(
+        "Candidates by class, and which gate rejected them",
+        ("class", "candidates", "accepted", "rate", *titles),
+        tuple(rows),
+    )
+
+
+def _told(gates: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    tallies = gates.get("per_class", {})
+    return {dx: {"accepted": t["accepted"], **t["rejected"]} for dx, t in tallies.items() if t["candidates"]}
+
+
+def _counted(pairs: RunPairs) -> dict[str, dict[str, int]]:
+    fates: dict[str, dict[str, int]] = {}
+    for row in pairs.generated_rows:
+        fate = "accepted" if row["accepted"] else gate_of(row)
+        of_class = fates.setdefault(row["dx"], {})
+        of_class[fate] = of_class.get(fate, 0) + 1
+    return fates
+
+
+def scores_table(gates: Mapping[str, Any] | None) -> Table | None:
+    """What the candidates of each class scored; None where the results do not say it."""
+    tallies = (gates or {}).get("per_class", {})
+    names = list(dict.fromkeys(name for tally in tallies.values() for name in tally.get("scores", {})))
+    if not names:
+        return None
+    rows = tuple(
+        (Cell(dx), *(_quantiles(tally.get("scores", {}).get(name)) for name in names))
+        for dx, tally in sorted(tallies.items())
+    )
+    caption = "Scores of all candidates: median, and 5th to 95th percentile"
+    return Table(caption, ("class", *(known_gate(name).title for name in names)), rows)
+
+
+def _quantiles(found: Mapping[str, float] | None) -> Cell:
+    if not found:
+        return Cell(wording.UNKNOWN, numeric=True)
+    spread = f"{wording.score(found['q05'])} to {wording.score(found['q95'])}"
+    return Cell(wording.score(found["q50"]), found["q50"], spread, numeric=True)
+
+
+def gate_of(row: Mapping[str, Any]) -> str:
+    """The gate that rejected a row; what follows a colon in the reason is detail."""
+    return str(row["reject_reason"] or "unknown").partition(":")[0].strip()
+
+
+def known_gate(gate: str) -> Gate:
+    """How the page explains a gate; one that it does not know keeps its own name."""
+    return GATES.get(gate) or Gate(wording.title(gate), "", "score_mask_agreement", "agreement")
+
+
+def _class_and_id(row: Row) -> tuple[str, str]:
+    return row["dx"], row["pair_id"]
+
+
+def _caption(gate: Gate, row: Row) -> str:
+    score = row[gate.score]
+    return row["dx"] if score is None else f"{row['dx']}, {gate.score_word} {wording.score(score)}"

@@ -1,0 +1,165 @@
+"""Settings of the benchmark: which arms are trained, on what budget, and how they are judged."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, get_args
+
+from pydantic import Field, field_validator, model_validator
+
+from manifests.settings import Frozen
+
+Task = Literal["classification", "segmentation"]
+TASKS: tuple[Task, ...] = get_args(Task)
+
+# The controls train on real pairs alone; every other arm is judged against the strongest of them.
+CONTROLS = ("real", "real+oversampling", "real+weighted-loss", "real+replay", "real+strong")
+GENERATED = ("hybrid", "hybrid-ungated", "synthetic", "synthetic-then-real")
+RATIO_ARMS = ("hybrid", "hybrid-ungated")
+_ARM_NAME = re.compile(r"^(?P<base>[a-z+-]+)(?:@(?P<ratio>\d*\.?\d+))?(?:%(?P<percent>\d*\.?\d+))?$")
+
+
+class ArmName(Frozen):
+    """An arm by its parts: `hybrid@0.5%25` is the base `hybrid`, ratio .5, a quarter of the real pairs."""
+
+    base: str
+    ratio: float = 1.0
+    fraction: float = 1.0
+
+    def __str__(self) -> str:
+        ratio = "" if self.ratio == 1 else f"@{self.ratio:g}"
+        return f"{self.base}{ratio}" + ("" if self.fraction == 1 else f"%{100 * self.fraction:g}")
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the arm sees no generated pair."""
+        return self.base in CONTROLS
+
+    @property
+    def needs_synthetic(self) -> bool:
+        """Whether the arm cannot be built without a synthetic manifest (replay takes its counts from it)."""
+        return not self.is_control or self.base == "real+replay"
+
+
+def parse_arm(name: str) -> ArmName:
+    """The parts of an arm's name; ValueError names the arms that exist where the name is not one."""
+    match = _ARM_NAME.match(name)
+    if not match or match["base"] not in CONTROLS + GENERATED:
+        known = ", ".join(CONTROLS + GENERATED)
+        raise ValueError(f"no arm is called {name!r}; choose from {known} (hybrid@2 for a ratio, real%25 for low data)")
+    arm = ArmName(base=match["base"], ratio=float(match["ratio"] or 1), fraction=float(match["percent"] or 100) / 100)
+    if arm.ratio != 1 and arm.base not in RATIO_ARMS:
+        raise ValueError(f"arm {name!r} takes no ratio; only {' and '.join(RATIO_ARMS)} do")
+    if not (arm.ratio > 0 and 0 < arm.fraction <= 1):
+        raise ValueError(f"arm {name!r} needs a ratio above 0 and a percentage above 0 and at most 100")
+    return arm
+
+
+class TrainingSettings(Frozen):
+    """One budget, the same for every arm of a task."""
+
+    updates: int = Field(250, ge=1, description="optimiser updates of every arm")
+    batch_size: int = Field(32, ge=2)
+    size: int = Field(128, ge=32, le=1024, description="side of the square training images, in pixels")
+    learning_rate: float = Field(2e-3, gt=0, description="peak of the one-cycle schedule")
+    weight_decay: float = Field(0.02, ge=0)
+    warmup: float = Field(0.2, gt=0, lt=1, description="share of the updates in which the rate rises")
+    ema_decay: float = Field(0.98, ge=0, lt=1, description="0 switches the weight average off")
+    clip_norm: float = Field(1.0, gt=0, description="largest gradient norm")
+    checks: int = Field(5, ge=1, description="how often validation is looked at, evenly over the second half")
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="checks without a better validation score before training stops; none never stops",
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto is bf16 where the hardware has it and the network has no depthwise convolution"
+    )
+    encoder_weights: str | None = Field(
+        None, description="a local .safetensors file, 'hub' for the model's own pretrained weights, or none"
+    )
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class ClassifierSettings(TrainingSettings):
+    """The downstream classifier: torchvision's mobilenet_v2 or any timm model by name."""
+
+    updates: int = Field(300, ge=1, description="optimiser updates of every arm")
+    size: int = Field(64, ge=32, le=1024, description="side of the square training images, in pixels")
+    learning_rate: float = Field(3e-3, gt=0, description="peak of the one-cycle schedule")
+    model: str = "resnet10t"
+
+
+class SegmenterSettings(TrainingSettings):
+    """The downstream segmenter: any architecture and encoder of segmentation-models-pytorch by name."""
+
+    updates: int = Field(200, ge=1, description="optimiser updates of every arm")
+    batch_size: int = Field(16, ge=2)
+    size: int = Field(64, ge=32, le=1024, description="side of the square training images, in pixels")
+    learning_rate: float = Field(5e-3, gt=0, description="peak of the one-cycle schedule")
+    architecture: str = "Unet"
+    encoder: str = "tu-resnet18"
+    decoder_channels: tuple[int, ...] | None = Field(
+        (128, 64, 32, 16, 8), description="none keeps the architecture's own widths"
+    )
+
+
+class BenchmarkSettings(Frozen):
+    """What is compared with what, how often and how sure one wants to be."""
+
+    tasks: tuple[Task, ...] = Field(TASKS, min_length=1)
+    classification_arms: tuple[str, ...] = ("real", "real+oversampling", "hybrid", "synthetic")
+    segmentation_arms: tuple[str, ...] = ("real", "real+replay", "hybrid", "synthetic")
+    ratio_sweep: tuple[float, ...] = Field((), description="adds hybrid@ratio for each, such as .5, 1, 2")
+    low_data: tuple[float, ...] = Field((), description="adds real and hybrid at these fractions, such as .1, .25")
+    seeds: int = Field(3, ge=1, description="training runs of each arm; evidence asks for three at least")
+    first_seed: int = Field(0, ge=0)
+    classifier: ClassifierSettings = ClassifierSettings()
+    segmenter: SegmenterSettings = SegmenterSettings()
+    then_real: float = Field(0.5, gt=0, lt=1, description="share of updates on real pairs in synthetic-then-real")
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    replicates: int = Field(2000, ge=100, description="bootstrap replicates")
+    power: float = Field(0.8, gt=0.5, lt=1, description="power at which the smallest detectable difference is told")
+    classification_metrics: tuple[str, ...] = Field(
+        ("macro_f1", "balanced_accuracy", "auroc"),
+        min_length=1,
+        description="compared; the first is the verdict's",
+    )
+    segmentation_metrics: tuple[str, ...] = Field(("dice", "jaccard"), min_length=1)
+    subgroup_pairs: int = Field(10, ge=2, description="test pairs below which a subgroup gets no figures")
+
+    @field_validator("classification_arms", "segmentation_arms")
+    @classmethod
+    def _arms_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(str(parse_arm(name)) for name in names))
+
+    @field_validator("ratio_sweep", "low_data")
+    @classmethod
+    def _positive(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if any(value <= 0 for value in values):
+            raise ValueError("ratios and fractions must be above 0")
+        return values
+
+    @model_validator(mode="after")
+    def _arms_fit_their_task(self) -> BenchmarkSettings:
+        if any(parse_arm(name).base == "real+weighted-loss" for name in self.segmentation_arms):
+            raise ValueError("real+weighted-loss weighs classes and has no meaning in segmentation; leave it out")
+        for task in self.tasks:
+            if not any(arm.is_control for arm in self.arms(task)):
+                raise ValueError(f"the {task} arms need at least one control such as real to be judged against")
+        return self
+
+    def arms(self, task: Task) -> tuple[ArmName, ...]:
+        """Every arm of `task` in the order of its first mention, sweep and low-data arms last."""
+        named = self.classification_arms if task == "classification" else self.segmentation_arms
+        sweep = [f"hybrid@{ratio:g}" for ratio in self.ratio_sweep]
+        low = [f"{base}%{100 * fraction:g}" for fraction in self.low_data for base in ("real", "hybrid")]
+        return tuple(dict.fromkeys(parse_arm(name) for name in [*named, *sweep, *low]))
+
+    def training(self, task: Task) -> ClassifierSettings | SegmenterSettings:
+        """The budget of `task`."""
+        return self.classifier if task == "classification" else self.segmenter
+
+    def compared(self, task: Task) -> tuple[str, ...]:
+        """The metrics that arms of `task` are compared by; the first is the one that decides."""
+        return self.classification_metrics if task == "classification" else self.segmentation_metrics

@@ -1,0 +1,1 @@
+"""What runs when: settings, Prefect flows and the command line."""

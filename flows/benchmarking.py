@@ -1,0 +1,61 @@
+"""The benchmark step: one downstream model per arm, task and seed, then the results of all."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.calls import Call, Result
+from flows.preparing import open_real, real_digest
+from flows.records import Step, file_digest
+from flows.run_folder import Job
+from flows.settings import flat
+from flows.synthesising import has_synthetic
+from manifests.progress import Progress
+
+if TYPE_CHECKING:
+    from evaluate.settings import Task
+    from manifests.reading import Manifest
+
+VERSION = 1
+
+
+def steps(job: Job) -> list[Step]:
+    """What results.json would be made from now."""
+    settings: dict[str, Any] = {"threads": job.settings.engine.threads}
+    for group in ("benchmark", "fidelity", "gates"):
+        settings |= {f"{group}.{name}": value for name, value in flat(getattr(job.settings, group)).items()}
+    synthetic = file_digest(job.folder.synthetic / "manifest.json") if has_synthetic(job) else ""
+    return [Step("benchmark", VERSION, settings, {"real": real_digest(job), "synthetic": synthetic})]
+
+
+def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[Result], None]:
+    """One call per arm, task and seed; then the one that collects what they found."""
+    from evaluate.benchmark import plan_cells
+
+    cells = plan_cells(job.settings.benchmark, open_real(job).counts(), has_synthetic(job))
+    yield [Call("benchmark", f"benchmark {cell.task} {cell.arm} seed {cell.seed}", asdict(cell)) for cell in cells]
+    yield [Call("collect", "collect", {})]
+
+
+def train_cell(job: Job, progress: Progress, arm: str, task: Task, seed: int) -> Mapping[str, Any]:
+    """Trains and tests the downstream model of one arm, task and seed."""
+    from evaluate.benchmark import Cell, run_cell
+
+    real, synthetic = open_real(job), synthetic_manifest(job)
+    run_cell(Cell(arm, task, seed), real, synthetic, job.settings.benchmark, benchmark_work(job), progress)
+    return {}
+
+
+def synthetic_manifest(job: Job) -> Manifest | None:
+    """The synthetic manifest; None if no class needed pairs."""
+    from manifests.reading import open_manifest
+
+    return open_manifest(job.folder.synthetic) if has_synthetic(job) else None
+
+
+def benchmark_work(job: Job) -> Path:
+    """Where finished cells lie."""
+    return job.folder.work / "benchmark"

@@ -1,0 +1,132 @@
+"""The end of the benchmark: results.json from the finished cells, the audits, the timings and the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from flows.benchmarking import benchmark_work, steps, synthetic_manifest
+from flows.preparing import open_real
+from flows.records import read_record, write_record
+from flows.run_folder import Job
+from flows.run_log import read_events
+from manifests.progress import Progress
+from manifests.reading import Manifest
+
+LIBRARIES = (
+    "evenderm",
+    "torch",
+    "diffusers",
+    "peft",
+    "timm",
+    "segmentation-models-pytorch",
+    "numpy",
+    "prefect",
+)
+
+
+def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
+    """Writes results.json: arms and comparisons, fidelity, copies, gates."""
+    from evaluate.benchmark import collect
+    from evaluate.results import write_results
+
+    started = time.monotonic()
+    (step,) = steps(job)
+    real, synthetic = open_real(job), synthetic_manifest(job)
+    audits = audit(job, real, synthetic, progress) if synthetic is not None else {}
+    results = collect(
+        benchmark_work(job),
+        real,
+        synthetic,
+        job.settings.benchmark,
+        environment(job),
+        timings(job),
+        fidelity=audits.get("fidelity"),
+        copies=audits.get("copies"),
+        gates=audits.get("gates"),
+    )
+    results["data"]["notes"] += run_notes(job)
+    write_results(job.folder.results, results)
+    verdicts = {verdict["task"]: verdict["verdict"] for verdict in results["verdicts"]}
+    write_record(job.folder, step, [job.folder.results], {"verdicts": verdicts}, time.monotonic() - started)
+    return {"verdicts": verdicts}
+
+
+def audit(job: Job, real: Manifest, synthetic: Manifest, progress: Progress) -> dict[str, Mapping[str, Any]]:
+    """Fidelity, copies and gates of the generated pairs; the latter two only where gates judged them."""
+    from evaluate.copies import CopyIndex, copies_report
+    from evaluate.fidelity import build_extractor, fidelity_report
+    from evaluate.gates import gates_report
+
+    side, cache, settings = job.settings.base.resolution, job.folder.work / "arrays", job.settings.fidelity
+    train, validation = (real.arrays(split=split, size=side, cache=cache) for split in ("train", "validation"))
+    extractor = build_extractor(settings, train, job.folder.work / "fidelity", progress)
+    generated = synthetic.arrays(size=side, cache=cache)
+    found: dict[str, Mapping[str, Any]] = {
+        "fidelity": fidelity_report(train, validation, generated, settings, extractor)
+    }
+    if job.settings.synthesis.gates:
+        candidates = synthetic.table(_judged_columns(synthetic), accepted_only=False)
+        index = CopyIndex.load(job.folder.judge / "copies")
+        found |= {
+            "copies": copies_report(index, candidates, validation),
+            "gates": gates_report(candidates),
+        }
+    return found
+
+
+def environment(job: Job) -> dict[str, Any]:
+    """The machine and the versions that made the results."""
+    import torch
+
+    found: dict[str, Any] = {
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "processors": os.cpu_count(),
+        "threads": job.settings.engine.threads,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "python": platform.python_version(),
+        "preset": job.preset,
+        "engine": job.settings.engine.name,
+    }
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            found[library] = None
+    return found
+
+
+def timings(job: Job) -> dict[str, Any]:
+    """Seconds of each step, as the log has them, and the highest memory of any."""
+    found: dict[str, Any] = {}
+    peak, begun = 0, time.time()
+    for event in read_events(job.folder.log):
+        if event["event"] == "step":
+            found[str(event["step"])] = event["seconds"]
+            peak = max(peak, int(event["memory"]))
+        elif event["event"] == "step started":
+            begun = float(event["time"])
+    # The step that this belongs to is not over yet.
+    return found | {"benchmark": round(time.time() - begun, 3), "peak memory": f"{peak / 2**30:.2f} GiB"}
+
+
+def run_notes(job: Job) -> list[str]:
+    """What a reader of the results must know of the run: classes left out, and classes that gave up."""
+    record = read_record(job.folder, "synthesise")
+    notes = [str(line) for line in record.figures.get("given_up", [])] if record else []
+    try:
+        failed = json.loads(job.folder.failures.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        failed = {}
+    return notes + [f"{title} failed and is left out: {why}" for title, why in sorted(failed.items())]
+
+
+def _judged_columns(synthetic: Manifest) -> list[str]:
+    """All columns but the pictures."""
+    return [name for name in synthetic.columns() if name not in ("image", "mask")]

@@ -1,0 +1,84 @@
+"""The command line: `evenderm COMMAND`; heavy libraries are loaded by the command that needs them."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import typer
+
+from flows.commands import COMMANDS
+from flows.environment import check_packages, set_up_process
+from manifests.errors import EvendermError
+from manifests.progress import StopRequested
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+
+app = typer.Typer(
+    name="evenderm",
+    help="Evens out skin-lesion datasets with generated image-mask pairs, and measures whether it helped.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or bad input, 3 a comparison found a regression.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _name in COMMANDS:
+    app.command(_name)(import_module(f"flows.commands.{_name}").command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command and ends the process with its exit code."""
+    sys.exit(exit_code(sys.argv[1:] if arguments is None else arguments))
+
+
+def exit_code(arguments: Sequence[str]) -> int:
+    """Runs one command; what goes wrong becomes one line on standard error and an exit code."""
+    from flows.stopping import stop_on_signals
+
+    try:
+        set_up_process()
+        check_packages()
+        with stop_on_signals():
+            return int(app(list(arguments), standalone_mode=False) or 0)
+    except EvendermError as error:
+        return _complain(str(error), error.exit_code)
+    except StopRequested as stop:
+        return _complain(f"{stop or 'stopped'}; the same command goes on from here", 1)
+    except KeyboardInterrupt:
+        return _complain("interrupted; the same command goes on from here", 1)
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        return _from_library(error)
+
+
+def _from_library(error: Exception) -> int:
+    """Exit code for what other libraries raise; what nobody foresaw stays a traceback, for a bug report."""
+    if hasattr(error, "format_message"):  # click's usage errors
+        message = error.format_message()  # empty where help was shown because nothing was asked
+        return _complain(f"{message} (evenderm --help lists commands and options)", 2) if message else 2
+    if type(error).__name__ == "Abort":
+        return _complain("aborted", 1)
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError):
+            where = f"{cause.filename}: " if cause.filename else ""
+            if cause.errno in FULL:
+                return _complain(f"{where}the disk is full; free some space, the same command goes on from here", 1)
+            if where and cause.errno in UNUSABLE:
+                return _complain(f"{where}{cause.strerror}; choose another path or mend its permissions", 2)
+        cause = cause.__cause__ or cause.__context__
+    raise error
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"evenderm: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""evenderm compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+REGRESSION = 3
+
+
+def command(
+    old: Annotated[Path, typer.Argument(metavar="OLD.json", help="results.json to compare with.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW.json", help="results.json to judge.")],
+    tolerance: Annotated[
+        float | None,
+        typer.Option("--tolerance", help="Worse by more than this is a regression; else the old interval."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the Markdown here as well.")] = None,
+) -> int:
+    """Tell regressions between two results files; exit code 3 if there is one."""
+    from evaluate.compare import compare_results
+
+    comparison = compare_results(old, new, tolerance)
+    print(comparison.markdown)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(comparison.markdown, encoding="utf-8")
+    return REGRESSION if comparison.regressions else 0

@@ -1,0 +1,28 @@
+"""evenderm fetch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    name: Annotated[str, typer.Argument(metavar="DATASET", help="isic2017, isic2018 or ham10000.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder to download and unpack into; a cut download goes on.")],
+    accept_licence: Annotated[
+        str | None, typer.Option("--accept-licence", help="The licence's own name, once you have read it.")
+    ] = None,
+) -> int:
+    """Download an official dataset; ask without --accept-licence to be told its licence."""
+    from rich.console import Console
+
+    from flows.watching import Watch
+    from manifests.fetch import fetch
+
+    watch = Watch(None, Console())
+    with watch.bars(), watch.task(f"fetch {name}", "bytes") as progress:
+        summary = fetch(name, to, accept_licence, progress)
+    print(f"{summary}")
+    return 0

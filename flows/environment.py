@@ -1,0 +1,63 @@
+"""What a process is told before heavy libraries are loaded, because they read it once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+from manifests.errors import BadInput
+
+AT_START = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "DO_NOT_TRACK": "1",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    # Prefect's own output stays out of the terminal; its log goes to its pages.
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_LEVEL": "INFO",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_CLI_PROMPT": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "DIFFUSERS_VERBOSITY": "error",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+PACKAGES = ("flows", "augment", "evaluate", "manifests")
+
+
+def set_up_process() -> None:
+    """Quiets libraries that phone home or print, and keeps waiting threads from spinning."""
+    for name, value in AT_START.items():
+        os.environ.setdefault(name, value)
+    # A log record that cannot be delivered is no news for the terminal.
+    logging.raiseExceptions = False
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def limit_threads(threads: int) -> None:
+    """Lets each task of this process use `threads` processor threads, whether or not torch is loaded yet."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(threads)
+
+
+def check_packages() -> None:
+    """Raises BadInput if another installed package hides one of ours (`evaluate` is also a hub library)."""
+    home = Path(__file__).resolve().parents[1]
+    for name in PACKAGES:
+        spec = find_spec(name)
+        found = Path(spec.origin).resolve().parents[1] if spec is not None and spec.origin else None
+        if found != home:
+            raise BadInput(
+                f"{found or name}: another package called {name!r} hides evenderm's own; "
+                f"install evenderm in a virtual environment without it"
+            )

@@ -1,0 +1,95 @@
+"""Running a job from the command line: lock, plan, engine, summary."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from flows.calls import one_by_one
+from flows.records import read_record
+from flows.run_folder import Job, RunFolder, save_job
+from flows.run_lock import run_lock
+from flows.sequence import STEPS, Outcome, Planned, plan, run_steps
+from flows.terminal import duration
+from flows.watching import Watch, shown
+
+# How the packages name a file that is not yet whole.
+LEFTOVERS = (".*.part", "*.partial", ".part-of-*")
+LEFTOVER_FOLDERS = (".prepare-*",)
+
+
+def execute(job: Job, only: Sequence[str] = STEPS, console: Console | None = None) -> int:
+    """Runs what is unfinished of `only`; the exit code: 0, or 1 if a class failed and was left out."""
+    watch = Watch(job.folder.log, console or Console())
+    started = time.monotonic()
+    with run_lock(job.folder.lock, on_stale=watch.say):
+        save_job(job)
+        remove_leftovers(job.folder)
+        standing = plan(job, only)
+        if all(step.reason is None for step in standing):
+            watch.say(f"{job.folder.path}: everything is finished ({', '.join(step.name for step in standing)})")
+            summarise(job, watch, Outcome(), time.monotonic() - started)
+            return 0
+        watch.event("run", data=str(job.data), preset=job.preset, steps=list(only))
+        with shown(watch), watch.bars():
+            outcome = _run(job, watch, only)
+        summarise(job, watch, outcome, time.monotonic() - started)
+    return 1 if outcome.failures else 0
+
+
+def _run(job: Job, watch: Watch, only: Sequence[str]) -> Outcome:
+    if job.settings.engine.name == "plain":
+        return run_steps(job, watch, one_by_one, only)
+    from flows.private_server import prefect_server, wait_until_ready
+
+    with prefect_server(job.folder.work / "prefect") as address:
+        # Loaded while the server starts on the other processor, and only now, because Prefect reads its
+        # settings when it is loaded.
+        from flows.rebalance import run_as_flow
+
+        wait_until_ready(address)
+        return run_as_flow(job, watch, only)
+
+
+def show_plan(job: Job, only: Sequence[str] = STEPS) -> int:
+    """Prints what would run and why; changes nothing."""
+    console = Console()
+    console.print(f"{job.name} into {job.folder.path}", highlight=False, markup=False)
+    for step in plan(job, only):
+        console.print(plan_line(job, step), highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def plan_line(job: Job, step: Planned) -> str:
+    """One line on how a step stands."""
+    if step.reason is not None:
+        return f"  {step.name:<14} to do: {step.reason}"
+    record = read_record(job.folder, step.name)
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.finished_at)) if record else ""
+    took = f" in {duration(record.seconds)}" if record else ""
+    return f"  {step.name:<14} finished {when}{took}"
+
+
+def remove_leftovers(folder: RunFolder) -> list[Path]:
+    """Removes the temporary files and folders that killed processes left in a run folder."""
+    removed = [path for pattern in LEFTOVER_FOLDERS for path in folder.path.glob(pattern)]
+    for path in removed:
+        shutil.rmtree(path, ignore_errors=True)
+    files = [path for pattern in LEFTOVERS for path in folder.path.rglob(pattern) if path.is_file()]
+    for path in files:
+        path.unlink(missing_ok=True)
+    return removed + files
+
+
+def summarise(job: Job, watch: Watch, outcome: Outcome, seconds: float) -> None:
+    """Says what the run came to and where to look."""
+    for failure in outcome.failures:
+        watch.say(f"failed: {failure.call.title}: {failure.error}")
+    if job.folder.report.exists():
+        watch.say(f"report: {job.folder.report}")
+    watch.say(f"done in {duration(seconds)}; run folder {job.folder.path}")
+    watch.event("done", seconds=round(seconds, 3), failures=len(outcome.failures))

@@ -1,0 +1,69 @@
+"""The prepare step: from a source to the run's real manifest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.calls import Call, Result
+from flows.records import Step, file_digest, listing_digest, write_record
+from flows.run_folder import Job
+from flows.settings import flat
+from manifests.errors import BadInput
+from manifests.progress import Progress
+
+if TYPE_CHECKING:
+    from manifests.reading import Manifest
+
+VERSION = 1
+
+
+def steps(job: Job) -> list[Step]:
+    """What the real manifest would be made from now."""
+    known = flat(job.settings.prepare)
+    settings = {f"prepare.{name}": value for name, value in known.items() if name != "workers"}
+    return [Step("prepare", VERSION, settings, {"data": listing_digest(job.data)})]
+
+
+def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[Result], None]:
+    """The one call of this step."""
+    yield [Call("prepare", "prepare", {})]
+
+
+def prepare_source(job: Job, progress: Progress) -> Mapping[str, Any]:
+    """Reads, checks and splits the source into the real manifest."""
+    from manifests.prepare import prepare
+
+    started = time.monotonic()
+    (step,) = steps(job)
+    summary = prepare(job.data, job.folder.real, job.settings.prepare, progress)
+    figures = {
+        "source": summary.source_name,
+        "counts": summary.counts,
+        "rejected": len(summary.rejected),
+        "rejected by check": summary.rejected_counts,
+        "groups": summary.groups,
+    }
+    write_record(job.folder, step, [_header(job)], figures, time.monotonic() - started)
+    return figures
+
+
+def open_real(job: Job) -> Manifest:
+    """The run's real manifest. Raises BadInput if prepare has not made it yet."""
+    from manifests.reading import open_manifest
+
+    real_digest(job)
+    return open_manifest(job.folder.real)
+
+
+def real_digest(job: Job) -> str:
+    """Digest of the real manifest. Raises BadInput if prepare has not made it yet."""
+    if not _header(job).exists():
+        raise BadInput(f"{job.folder.real}: no prepared pairs yet; run evenderm prepare, or evenderm run, first")
+    return file_digest(_header(job))
+
+
+def _header(job: Job) -> Path:
+    return job.folder.real / "manifest.json"

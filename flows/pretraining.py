@@ -1,0 +1,50 @@
+"""Training a base from scratch: prepare, decoder, denoiser, base folder; each part resumes by itself."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from flows.environment import limit_threads
+from flows.run_lock import run_lock
+from flows.settings import Settings
+from flows.watching import Watch
+from manifests.errors import BadInput
+from manifests.reading import open_manifest
+
+
+def pretrain(data: Path, out: Path, work: Path, settings: Settings) -> int:
+    """Trains a base on the training split of `data` and writes it to `out`; checkpoints lie in `work`."""
+    from augment.base_card import base_card
+    from augment.pretraining import Pretraining
+    from manifests.prepare import prepare
+
+    if out.exists() and any(out.iterdir()) and not (out / "model_index.json").exists():
+        raise BadInput(f"{out}: is not empty and holds no base; choose another --out")
+    work.mkdir(parents=True, exist_ok=True)
+    limit_threads(settings.pretrain.threads)
+    watch = Watch(work / "log.jsonl", Console())
+    with run_lock(work / "run.lock", on_stale=watch.say), watch.bars():
+        if not (work / "real" / "manifest.json").exists():
+            with watch.task("prepare", "pairs") as progress:
+                prepare(data, work / "real", settings.prepare, progress)
+        real = open_manifest(work / "real")
+        pairs = real.arrays(split="train", cache=work / "arrays")
+        made = Pretraining(pairs, settings.base.resolution, settings.pretrain, settings.seed, real.digest, work)
+        for part in ("decoder", "denoiser"):
+            with watch.task(f"pretrain {part}", "steps") as progress:
+                made.train(part, progress)
+        card = partial(
+            base_card,
+            settings=settings.pretrain,
+            resolution=settings.base.resolution,
+            classes=real.counts()["train"],
+            sources=sorted(real.header["sources"]),
+            licences=sorted(real.header["licences"]),
+            data_digest=real.digest,
+        )
+        made.write_base(out, card)
+    watch.say(f"base: {out}")
+    return 0

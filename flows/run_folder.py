@@ -1,0 +1,149 @@
+"""Where everything of a run lies, and which data and settings the run is for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.settings import Settings, settings_from
+from manifests.errors import BadInput
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The layout of a run folder; `work` may be deleted once the run is done."""
+
+    path: Path
+
+    @property
+    def settings(self) -> Path:
+        return self.path / "settings.json"
+
+    @property
+    def real(self) -> Path:
+        return self.path / "real"
+
+    @property
+    def adapters(self) -> Path:
+        return self.path / "adapters"
+
+    @property
+    def synthetic(self) -> Path:
+        return self.path / "synthetic"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def work(self) -> Path:
+        return self.path / "work"
+
+    @property
+    def records(self) -> Path:
+        return self.path / ".steps"
+
+    @property
+    def lock(self) -> Path:
+        return self.records / "run.lock"
+
+    @property
+    def failures(self) -> Path:
+        return self.records / "failures.json"
+
+    @property
+    def judge(self) -> Path:
+        return self.work / "judge"
+
+    def adapter(self, dx: str) -> Path:
+        """The adapter file of class `dx`."""
+        return self.adapters / f"{dx}.safetensors"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run folder with the data and settings that it is for."""
+
+    folder: RunFolder
+    data: Path
+    preset: str
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        """Dataset and preset, as shown in titles."""
+        return f"{self.data.name} {self.preset}"
+
+
+def new_job(data: Path, out: Path, preset: str, settings: Settings) -> Job:
+    """The job of running on `data` into `out`, checked but not yet written.
+
+    Raises BadInput if `data` is missing or empty, or `out` holds something else than a run on it.
+    """
+    data, out = data.expanduser().resolve(), out.expanduser().resolve()
+    if not data.exists():
+        raise BadInput(f"{data}: no such dataset; check the path given to --data")
+    if data.is_dir() and not any(data.iterdir()):
+        raise BadInput(f"{data}: the folder is empty; give --data a folder with images, masks and classes")
+    if out == data or out in data.parents or data in out.parents:
+        raise BadInput(f"{out}: lies in or around the data folder {data}; choose another --out")
+    folder = RunFolder(out)
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"{out}: is a file; choose another --out")
+    if folder.settings.exists():
+        earlier = open_job(out)
+        if earlier.data != data and (out / "real" / "manifest.json").exists():
+            raise BadInput(f"{out}: holds a run on {earlier.data}; choose another --out for {data}")
+    elif out.exists() and {entry.name for entry in out.iterdir()} - {folder.records.name}:
+        raise BadInput(f"{out}: is not empty and holds no run; choose another --out")
+    return Job(folder, data, preset, settings)
+
+
+def save_job(job: Job) -> None:
+    """Writes the job's settings into its run folder, which it creates."""
+    job.folder.records.mkdir(parents=True, exist_ok=True)
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "data": str(job.data),
+        "preset": job.preset,
+        "settings": job.settings.model_dump(mode="json"),
+    }
+    write_json(job.folder.settings, document)
+
+
+def open_job(out: Path, overrides: Sequence[str] = ()) -> Job:
+    """The job of an existing run folder, its settings changed by `a.b=value` overrides.
+
+    Raises BadInput if the folder holds no run or an override is none.
+    """
+    folder = RunFolder(Path(out).expanduser().resolve())
+    if not folder.path.is_dir():
+        raise BadInput(f"{out}: no such run folder; check the path")
+    try:
+        document = json.loads(folder.settings.read_text(encoding="utf-8"))
+        data, preset, stored = Path(document["data"]), str(document["preset"]), document["settings"]
+    except FileNotFoundError:
+        raise BadInput(f"{out}: holds no run (settings.json is missing); check the path") from None
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise BadInput(f"{folder.settings}: cannot be read ({error}); remove it or choose another --out") from None
+    return Job(folder, data, preset, settings_from(stored, str(folder.settings), overrides))
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Writes `document` to `path` in one move, so that readers see the old file or the new one."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,147 @@
+"""The story of a run: its steps in order, each from what the ones before it left in the run folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from flows import adapting, benchmarking, judging, preparing, reporting, synthesising
+from flows.calls import Call, Engine, Result
+from flows.records import Step, reason_to_run
+from flows.run_folder import Job, write_json
+from flows.terminal import step_line
+from flows.watching import Tally, Watch
+from manifests.errors import BadInput
+
+# Each has `steps(job)`, what it would make now, and `batches(job, unfinished)`, the calls that make it.
+MODULES: Mapping[str, ModuleType] = {
+    "prepare": preparing,
+    "adapt": adapting,
+    "gates": judging,
+    "synthesise": synthesising,
+    "benchmark": benchmarking,
+    "report": reporting,
+}
+STEPS = tuple(MODULES)
+# Steps whose calls may fail one by one, because each stands for a class.
+BY_CLASS = ("adapt", "synthesise")
+UNITS = {
+    "prepare": "pairs",
+    "adapt": "steps",
+    "gates": "steps",
+    "synthesise": "pairs",
+    "benchmark": "updates",
+    "report": "pages",
+}
+
+
+@dataclass
+class Outcome:
+    """What a run came to: the steps that ran, with their tallies, and the calls that failed alone."""
+
+    ran: dict[str, Tally] = field(default_factory=dict)
+    finished_before: list[str] = field(default_factory=list)
+    failures: list[Result] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A step as it stands: why it must run, or None if it is finished."""
+
+    name: str
+    reason: str | None
+
+
+def run_steps(job: Job, watch: Watch, engine: Engine, only: Sequence[str] = STEPS) -> Outcome:
+    """Runs the unfinished ones of the steps `only`, in order. Raises what ends a run."""
+    outcome = Outcome()
+    for name in STEPS:
+        if name in only:
+            run_step(name, job, watch, engine, outcome)
+    return outcome
+
+
+def run_step(name: str, job: Job, watch: Watch, engine: Engine, outcome: Outcome) -> None:
+    """Runs one step, unless it is finished, and adds what became of it to `outcome`."""
+    module = MODULES[name]
+    unfinished = [step for step in module.steps(job) if reason_to_run(job.folder, step)]
+    if not unfinished:
+        outcome.finished_before.append(name)
+        return
+    with watch.step(name) as tally:
+        results = _all_batches(module.batches(job, unfinished), job, watch, engine)
+        for result in results:
+            tally.absorb(result.tally)
+    failures = [result for result in results if result.error is not None]
+    if failures and (name not in BY_CLASS or len(failures) == len(results)):
+        assert failures[0].error is not None
+        raise failures[0].error
+    for failure in failures:
+        watch.warn(f"{failure.call.title} failed and is left out: {failure.error}")
+    outcome.failures += failures
+    note_failures(job, name, failures)
+    outcome.ran[name] = tally
+    watch.say(step_line(name, _what(name, results), tally, UNITS[name]))
+    watch.event("step", step=name, **tally.figures())
+
+
+def note_failures(job: Job, step: str, failures: Sequence[Result]) -> None:
+    """Keeps what failed alone in `step`, for the report; earlier failures of the step are forgotten."""
+    try:
+        noted = json.loads(job.folder.failures.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        noted = {}
+    kept = {title: why for title, why in noted.items() if not title.startswith(step)}
+    kept |= {failure.call.title: str(failure.error) for failure in failures}
+    if kept != noted:
+        write_json(job.folder.failures, kept)
+
+
+def _all_batches(
+    batches: Generator[list[Call], list[Result], None], job: Job, watch: Watch, engine: Engine
+) -> list[Result]:
+    results: list[Result] = []
+    try:
+        calls = next(batches)
+        while True:
+            found = engine(job, calls) if calls else []
+            results += found
+            calls = batches.send(found)
+    except StopIteration:
+        return results
+
+
+def plan(job: Job, only: Sequence[str] = STEPS) -> list[Planned]:
+    """How each of the steps stands, without running any."""
+    planned: list[Planned] = []
+    for name in (step for step in STEPS if step in only):
+        earlier = [step.name for step in planned if step.reason is not None]
+        if earlier and only != (name,):
+            # Its inputs are about to be made, so that only running tells whether they change.
+            planned.append(Planned(name, f"after {earlier[0].partition(':')[0]}"))
+            continue
+        try:
+            steps: list[Step] = MODULES[name].steps(job)
+        except BadInput as error:
+            planned.append(Planned(name, str(error)))
+            continue
+        planned += [Planned(step.name, reason_to_run(job.folder, step)) for step in steps]
+    return planned
+
+
+def _what(name: str, results: Sequence[Result]) -> str:
+    """A few words on what a step made."""
+    figures: Mapping[str, Any] = results[-1].figures if results else {}
+    if name == "prepare" and isinstance(figures.get("counts"), Mapping):
+        total = sum(sum(by_dx.values()) for by_dx in figures["counts"].values())
+        return f"{total} pairs, {figures.get('rejected', 0)} set aside"
+    if name == "adapt":
+        return ", ".join(str(result.call.arguments["name"]) for result in results)
+    if name == "synthesise" and isinstance(figures.get("accepted"), Mapping):
+        return f"{sum(figures['accepted'].values())} accepted of {sum(figures['candidates'].values())} drawn"
+    if name == "benchmark":
+        return f"{len(results) - 1} models"
+    return ""

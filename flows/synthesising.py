@@ -1,0 +1,183 @@
+"""The synthesise step: shard ranges are drawn and judged until every class is balanced, then committed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.adapting import adapter_digest, base_facts, train_counts
+from flows.calls import Call, Result
+from flows.preparing import open_real, real_digest
+from flows.records import Step, write_record
+from flows.run_folder import Job
+from flows.settings import flat
+from manifests.errors import BadInput
+from manifests.progress import Progress
+
+if TYPE_CHECKING:
+    from augment.sampling import PairSampler
+    from augment.synthesis import ClassJob, ClassOutcome
+    from manifests.storage import Storage
+
+VERSION = 1
+
+
+def steps(job: Job) -> list[Step]:
+    """What the synthetic manifest would be made from now."""
+    settings: dict[str, Any] = {"seed": job.settings.seed, "threads": job.settings.engine.threads}
+    for group in ("base", "sampling", "synthesis", "gates"):
+        settings |= {f"{group}.{name}": value for name, value in flat(getattr(job.settings, group)).items()}
+    inputs = {"real": real_digest(job), "base": str(base_facts(job)["digest"])}
+    inputs |= {f"adapter {dx}": adapter_digest(job, dx) for dx, wanted in wanted_pairs(job).items() if wanted}
+    return [Step("synthesise", VERSION, settings, inputs)]
+
+
+def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[Result], None]:
+    """Rounds of shard ranges, each as many as the acceptance rate so far asks for, then the commit.
+
+    A class without an adapter, or one whose range fails, is left out.
+    """
+    failed = {dx for dx, wanted in wanted_pairs(job).items() if wanted and not adapter_digest(job, dx)}
+    if failed and failed == {dx for dx, wanted in wanted_pairs(job).items() if wanted}:
+        raise BadInput(f"{job.folder.adapters}: no adapter yet; run evenderm adapt, or evenderm run, first")
+    while True:
+        calls = []
+        for dx in sorted({dx for dx, wanted in wanted_pairs(job).items() if wanted} - failed):
+            shards = class_outcome_of(job, dx).missing_shards
+            calls += [Call("synthesise", f"synthesise {dx} {shard}", {"dx": dx, "shard": shard}) for shard in shards]
+        if not calls:
+            break
+        results = yield calls
+        failed |= {str(result.call.arguments["dx"]) for result in results if result.error is not None}
+    yield [Call("commit", "commit", {"without": sorted(failed)})]
+
+
+def fill_range(job: Job, progress: Progress, dx: str, shard: int) -> Mapping[str, Any]:
+    """Draws and judges one range of candidates of class `dx`."""
+    from augment.synthesis import draw_shard
+
+    sampler = _sampler(job.folder.adapter(dx), adapter_digest(job, dx), job.settings.model_dump_json())
+    judge = _judge(job.folder.judge) if job.settings.synthesis.gates else None
+    draw_shard(class_job(job, dx), shard, sampler, judge, _candidates(job), progress)
+    return {}
+
+
+def commit_pairs(job: Job, progress: Progress, without: Sequence[str]) -> Mapping[str, Any]:
+    """Writes the settled candidates of every class but those in `without` as the synthetic manifest."""
+    from augment.synthesis import write_class
+    from manifests.writing import ManifestWriter
+
+    started = time.monotonic()
+    release_models()
+    (step,) = steps(job)
+    wanted = wanted_pairs(job)
+    classes = [dx for dx, number in wanted.items() if number and dx not in without]
+    outcomes = {dx: class_outcome_of(job, dx) for dx in classes}
+    outputs: list[Path] = []
+    if any(outcome.candidates for outcome in outcomes.values()):
+        provenance = {"inputs": dict(step.inputs), "settings": dict(step.settings), "without": list(without)}
+        writer = ManifestWriter(
+            job.folder.synthetic, classes=open_real(job).classes, kind="synthetic", provenance=provenance
+        )
+        shards = []
+        for number, dx in enumerate(classes):
+            count = write_class(class_job(job, dx), _candidates(job), writer, _seen(job))
+            shards += [(dx, index) for index in range(count)]
+            progress(number + 1, len(classes))
+        writer.commit(shards)
+        outputs = [job.folder.synthetic / "manifest.json"]
+    figures = {
+        "accepted": {dx: outcome.accepted for dx, outcome in outcomes.items()},
+        "candidates": {dx: outcome.candidates for dx, outcome in outcomes.items()},
+        "given_up": [line for outcome in outcomes.values() if (line := outcome.given_up)],
+    }
+    if not without:
+        write_record(job.folder, step, outputs, figures, time.monotonic() - started)
+    return figures
+
+
+def wanted_pairs(job: Job) -> dict[str, int]:
+    """The balance plan: pairs to generate by class."""
+    from augment.balance import balance_plan
+
+    return balance_plan(train_counts(job), job.settings.synthesis.balance, job.settings.synthesis.cap)
+
+
+def class_outcome_of(job: Job, dx: str) -> ClassOutcome:
+    """How far class `dx` is with the candidates that are there."""
+    from augment.synthesis import class_outcome
+
+    return class_outcome(class_job(job, dx), _candidates(job), _seen(job))
+
+
+def class_job(job: Job, dx: str) -> ClassJob:
+    """What the pairs of class `dx` are made from."""
+    import math
+
+    from augment.synthesis import ClassJob
+    from flows.judging import judge_digest
+
+    settings, wanted = job.settings, wanted_pairs(job)[dx]
+    real = open_real(job)
+    return ClassJob(
+        dx=dx,
+        label=real.classes.index(dx),
+        wanted=wanted,
+        limit=math.ceil(wanted * settings.synthesis.candidate_limit),
+        seed=settings.seed,
+        shard_size=settings.synthesis.shard_size,
+        sampling=settings.sampling,
+        base_digest=str(base_facts(job)["digest"]),
+        adapter_digest=adapter_digest(job, dx),
+        judge_digest=judge_digest(job) if settings.synthesis.gates else "",
+        licence=", ".join(sorted(real.header["licences"])),
+    )
+
+
+def has_synthetic(job: Job) -> bool:
+    """Whether a synthetic manifest has been committed."""
+    return (job.folder.synthetic / "manifest.json").exists()
+
+
+@lru_cache(maxsize=1)
+def _sampler(adapter: Path, digest: str, settings: str) -> PairSampler:
+    """The sampler of one adapter, kept for the next range; `digest` tells versions of the file apart."""
+    from augment.adapters import read_adapter
+    from augment.base import open_base
+    from augment.sampling import PairSampler
+    from flows.settings import Settings
+
+    chosen = Settings.model_validate_json(settings)
+    base = open_base(chosen.base)
+    return PairSampler(base, read_adapter(adapter, base), chosen.sampling, chosen.base.dtype)
+
+
+@lru_cache(maxsize=1)
+def _judge(folder: Path) -> Any:
+    from evaluate.gates import load_judge
+
+    return load_judge(folder)
+
+
+def release_models() -> None:
+    """Lets go of the models that ranges of this process kept."""
+    _sampler.cache_clear()
+    _judge.cache_clear()
+
+
+def _candidates(job: Job) -> Storage:
+    from manifests.storage import storage_at
+
+    return storage_at(job.folder.work / "candidates")
+
+
+def _seen(job: Job) -> Any:
+    """What recognises a generated pair that repeats an earlier one of its class; None without gates."""
+    if not job.settings.synthesis.gates:
+        return None
+    from evaluate.copies import CopyIndex, SeenIndex
+
+    return SeenIndex(CopyIndex.load(job.folder.judge / "copies"))

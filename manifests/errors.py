@@ -1,0 +1,19 @@
+"""Errors that a user can cause or must know of; each message is one sentence naming the file, the value and the fix."""
+
+from __future__ import annotations
+
+
+class EvendermError(Exception):
+    """A failure that the command line reports in one line; `exit_code` is what the process ends with."""
+
+    exit_code = 1
+
+
+class BadInput(EvendermError):
+    """Wrong usage or input that a user can mend: exit code 2."""
+
+    exit_code = 2
+
+
+class StorageFailed(EvendermError):
+    """A full disk or lost storage: what was already committed is intact, exit code 1."""

@@ -1,0 +1,234 @@
+"""prepare: a source becomes a real manifest, and everything set aside on the way is listed with its reason."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from manifests.admission import admit_rows
+from manifests.assignment import AssignedRow, Assignment, DuplicateFigures, assign_rows
+from manifests.errors import BadInput
+from manifests.prepare_summary import summary_markdown
+from manifests.progress import Progress, no_progress
+from manifests.reading import Manifest
+from manifests.row_pipeline import RowSpools, check_rows
+from manifests.schema import UNLABELLED, PairRow, check_classes
+from manifests.settings import PrepareSettings
+from manifests.sources import find_source
+from manifests.sources.rejected import Rejection, rejected_csv
+from manifests.storage import Storage, explained, storage_at
+from manifests.writing import ManifestWriter
+
+SHARD_BYTES = 24 * 1024**2
+MOST_SHARD_ROWS = 1000
+REJECTED_NAME, SUMMARY_NAME = "rejected.csv", "summary.md"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a manifest's rows come from, and what each of them has (task)."""
+
+    source: str
+    licence: str
+    task: str
+
+
+@dataclass(frozen=True)
+class PrepareSummary:
+    """What prepare did. counts: pairs by split and class; rejected: every row set aside, with its reason;
+    groups: lesions, patients or clusters in the manifest; rare: classes under `min_pairs` training pairs."""
+
+    source_name: str
+    task: str
+    classes: tuple[str, ...]
+    counts: dict[str, dict[str, int]]
+    rejected: tuple[Rejection, ...]
+    duplicates: DuplicateFigures
+    groups: int
+    rare: dict[str, int]
+    manifest_digest: str
+
+    @property
+    def rejected_counts(self) -> dict[str, int]:
+        """Rows set aside by check."""
+        return _by_check(self.rejected)
+
+
+def prepare(
+    source: Path, out: str | Path, settings: PrepareSettings, progress: Progress = no_progress
+) -> PrepareSummary:
+    """Read the dataset at `source`, check every row, and commit a real manifest at `out`.
+
+    Beside the manifest stand rejected.csv and summary.md. Nothing at `out` changes before all rows are checked.
+    Raises BadInput when the source cannot be read, nothing usable remains or, with `strict`, anything at all
+    was set aside; StorageFailed when the disk is full.
+    """
+    found, folder = find_source(Path(source), settings.source)
+    with explained(str(folder), "read"):
+        listing = found.read(folder, settings)
+    admitted = admit_rows(found.name, listing, settings)
+    storage = storage_at(out)
+    with _work_folder(storage) as work, contextlib.closing(RowSpools(work)) as spools:
+        checked = check_rows(admitted, spools, settings, progress)
+        assignment = assign_rows(checked, spools, settings, progress)
+        rejected = (*listing.rejected, *admitted.rejected, *checked.rejected, *assignment.rejected)
+        _refuse_if_strict(rejected, assignment, settings)
+        if not assignment.rows:
+            raise BadInput(_nothing_left(folder, rejected))
+        origin = Origin(found.name, settings.licence or listing.licence, admitted.task)
+        manifest = _written(storage, origin, assignment, spools, rejected, settings, progress)
+    summary = _summary(manifest, origin, assignment, rejected, settings)
+    storage.write(REJECTED_NAME, rejected_csv(rejected))
+    page = summary_markdown(summary, assignment, len(checked.enlarged), settings)
+    storage.write(SUMMARY_NAME, page.encode("utf-8", "backslashreplace"))
+    return summary
+
+
+@contextlib.contextmanager
+def _work_folder(storage: Storage) -> Iterator[Path]:
+    """A folder for the spools, on the disk of a local manifest; gone when the block ends, however it ends."""
+    parent: Path | None = None
+    if storage.local:
+        root = Path(storage.path("x")).parent.absolute()
+        if root.exists() and not root.is_dir():
+            raise BadInput(f"{root} is a file, not a folder; choose another place for the manifest")
+        parent = root.parent
+        with explained(str(parent), "write"):
+            try:
+                parent.mkdir(parents=True, exist_ok=True)
+            except FileExistsError:
+                raise BadInput(f"{parent} is a file, not a folder; choose another place for the manifest") from None
+    with explained(str(parent or tempfile.gettempdir()), "write"):
+        folder = tempfile.TemporaryDirectory(dir=parent, prefix=".prepare-", ignore_cleanup_errors=True)
+    with folder as name:
+        yield Path(name)
+
+
+def _nothing_left(folder: Path, rejected: Sequence[Rejection]) -> str:
+    most = Counter(row.check for row in rejected).most_common(1)
+    hint = f", most often for: {most[0][0]} (as in: {_first(rejected, most[0][0])})" if most else ""
+    return f"{folder}: no row can be used; all {len(rejected)} were set aside{hint}"
+
+
+def _first(rejected: Sequence[Rejection], check: str) -> str:
+    return next(row.reason for row in rejected if row.check == check)
+
+
+def _refuse_if_strict(rejected: Sequence[Rejection], assignment: Assignment, settings: PrepareSettings) -> None:
+    if not settings.strict:
+        return
+    if rejected:
+        first = rejected[0]
+        raise BadInput(
+            f"strict: {len(rejected)} rows would be set aside, the first for {first.check}: {first.reason}; "
+            "mend them or prepare without strict"
+        )
+    if assignment.disagreeing:
+        one, other = assignment.disagreeing[0]
+        raise BadInput(
+            f"strict: {len(assignment.disagreeing)} near-duplicates have different classes, first {one} and {other}; "
+            "mend the labels or prepare without strict"
+        )
+
+
+def _written(
+    storage: Storage,
+    origin: Origin,
+    assignment: Assignment,
+    spools: RowSpools,
+    rejected: Sequence[Rejection],
+    settings: PrepareSettings,
+    progress: Progress,
+) -> Manifest:
+    present = {row.dx for row in assignment.rows} - {UNLABELLED}
+    writer = ManifestWriter(
+        storage,
+        classes=check_classes(settings.classes or sorted(present), storage.location),
+        kind="real",
+        provenance={
+            "source": origin.source,
+            "task": origin.task,
+            "settings": settings.model_dump(mode="json", exclude={"workers", "source"}),
+            "splits": assignment.split_note,
+            "content": _content_digest(assignment),
+            "set_aside": _by_check(rejected),
+        },
+    )
+    return writer.commit(_write_shards(writer, origin, assignment, spools, progress))
+
+
+def _summary(
+    manifest: Manifest,
+    origin: Origin,
+    assignment: Assignment,
+    rejected: tuple[Rejection, ...],
+    settings: PrepareSettings,
+) -> PrepareSummary:
+    counts = manifest.counts()
+    trained = {dx: counts["train"].get(dx, 0) for dx in manifest.classes}
+    return PrepareSummary(
+        origin.source,
+        origin.task,
+        manifest.classes,
+        counts,
+        rejected,
+        assignment.duplicates,
+        len({row.group for row in assignment.rows}),
+        {dx: count for dx, count in trained.items() if count < settings.min_pairs},
+        manifest.digest,
+    )
+
+
+def _by_check(rejected: Sequence[Rejection]) -> dict[str, int]:
+    return dict(sorted(Counter(row.check for row in rejected).items()))
+
+
+def _content_digest(assignment: Assignment) -> str:
+    """What the manifest will hold: ids, classes, splits, groups and pixels."""
+    digest = hashlib.sha256()
+    for row in assignment.rows:
+        fields = (row.pair_id, row.dx, row.split, row.group, row.pixels.hex())
+        digest.update("\x1f".join(fields).encode("utf-8", "surrogatepass") + b"\n")
+    return digest.hexdigest()
+
+
+def _write_shards(
+    writer: ManifestWriter, origin: Origin, assignment: Assignment, spools: RowSpools, progress: Progress
+) -> list[tuple[str, int]]:
+    """Shards of each class in the order of ids, about SHARD_BYTES each; their names."""
+    named: list[tuple[str, int]] = []
+    written, total = 0, len(assignment.rows)
+    per_shard = max(1, min(MOST_SHARD_ROWS, SHARD_BYTES // max(1, spools.mean_pair_bytes())))
+    for dx in sorted({row.dx for row in assignment.rows}):
+        of_class = [row for row in assignment.rows if row.dx == dx]
+        for index, start in enumerate(range(0, len(of_class), per_shard)):
+            chunk = of_class[start : start + per_shard]
+            writer.write_shard(dx, index, [_pair_row(row, origin, spools) for row in chunk])
+            named.append((dx, index))
+            written += len(chunk)
+            progress(total + written, 2 * total, step="writing")
+    return named
+
+
+def _pair_row(row: AssignedRow, origin: Origin, spools: RowSpools) -> PairRow:
+    image_png, mask_png = spools.pair(row.place)
+    told = dict(row.attributes)
+    return PairRow(
+        pair_id=row.pair_id,
+        image_png=image_png,
+        mask_png=mask_png,
+        dx=row.dx,
+        split=row.split,
+        group_id=row.group,
+        source=origin.source,
+        licence=origin.licence,
+        age_group=told.get("age_group"),
+        sex=told.get("sex"),
+        site=told.get("site"),
+        skin_tone=told.get("skin_tone"),
+    )

@@ -1,0 +1,153 @@
+"""What a source is, the rows that it yields, and the images and masks found in its folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from manifests.errors import BadInput
+from manifests.settings import PrepareSettings
+from manifests.sources.rejected import Rejection
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+CLASS_CODES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """One image as the source describes it; what it does not tell is None.
+
+    image, mask: files; split: the official one; group: the lesion or patient; attributes: (name, value) pairs.
+    """
+
+    image_id: str
+    image: str
+    mask: str | None = None
+    dx: str | None = None
+    split: str | None = None
+    group: str | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class SourceListing:
+    """All rows of a dataset and what its reader had to set aside."""
+
+    rows: list[SourceRow]
+    rejected: list[Rejection] = field(default_factory=list)
+    licence: str = "unknown"
+    mask_place: str = "its mask file"
+    class_place: str = "its label"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One layout: how it looks, how it is recognised, how it is read.
+
+    can_read: whether `read` will find its way when the user says that it is this source; None asks `recognise`.
+    """
+
+    name: str
+    description: str
+    example_tree: str
+    recognise: Callable[[Path], bool]
+    read: Callable[[Path, PrepareSettings], SourceListing]
+    can_read: Callable[[Path], bool] | None = None
+
+
+class FolderGuard:
+    """Refuses files that lie outside the dataset's folder, be it by `..`, by an absolute path or by a link."""
+
+    def __init__(self, root: Path, follow_links: bool = False) -> None:
+        self.root = os.path.realpath(root)
+        self.follow_links = follow_links
+        self._inside: dict[str, bool] = {}
+
+    def allows(self, path: str, is_link: bool | None = None) -> bool:
+        """Whether `path` is inside the folder once links are resolved."""
+        if self.follow_links:
+            return True
+        if Path(path).is_symlink() if is_link is None else is_link:
+            return self._within(os.path.realpath(path))
+        parent, _, name = path.rpartition(os.sep)
+        if parent not in self._inside:
+            self._inside[parent] = self._within(os.path.realpath(parent))
+        return self._inside[parent] and name != ".."
+
+    def _within(self, real: str) -> bool:
+        return real == self.root or real.startswith(self.root.rstrip(os.sep) + os.sep)
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """Picture files by their lower-case stem, and those that cannot be used."""
+
+    files: dict[str, str]
+    rejected: list[Rejection]
+
+    def get(self, stem: str) -> str | None:
+        return self.files.get(stem.lower())
+
+
+def find_images(
+    folders: Iterable[Path],
+    guard: FolderGuard,
+    source: str,
+    keep: Callable[[str], bool] = lambda stem: True,
+) -> FoundImages:
+    """Every picture directly inside `folders`, by stem without regard to case.
+
+    A stem that stands for two files is set aside with all of them, since nothing tells which one is meant.
+    """
+    files: dict[str, str] = {}
+    rejected: list[Rejection] = []
+    twice: set[str] = set()
+    for folder in folders:
+        with os.scandir(folder) as entries:
+            found = sorted((e.name, e.path, e.is_symlink()) for e in entries)
+        for name, path, is_link in found:
+            stem, dot, ending = name.rpartition(".")
+            key = stem.lower()
+            if dot + ending.lower() not in IMAGE_ENDINGS or name.startswith(".") or not keep(key):
+                continue
+            if not guard.allows(path, is_link):
+                rejected.append(Rejection(f"{source}:{stem}", "outside", outside_reason(path), path))
+            elif key in files:
+                twice.add(key)
+                reason = f"{path} and {files[key]} have the same name; keep one of them"
+                rejected.append(Rejection(f"{source}:{stem}", "duplicate id", reason, path))
+            else:
+                files[key] = path
+    for key in twice:
+        reason = f"{files[key]} shares its name with another file; keep one of them"
+        rejected.append(Rejection(f"{source}:{Path(files[key]).stem}", "duplicate id", reason, files.pop(key)))
+    return FoundImages(files, rejected)
+
+
+def outside_reason(path: str) -> str:
+    return f"{path} lies outside the dataset's folder; copy it inside, or set prepare.follow_links=true for links"
+
+
+def locate(folder: Path, name: str) -> Path | None:
+    """`folder/name` or, as some unpackers leave it, `folder/name/name`; without regard to case."""
+    if not folder.is_dir():
+        return None
+    for child in sorted(folder.iterdir()):
+        if child.name.lower() == name.lower():
+            inner = child / child.name
+            return inner if child.is_dir() and inner.exists() else child
+    return None
+
+
+def locate_folder(folder: Path, name: str) -> Path | None:
+    found = locate(folder, name)
+    return found if found is not None and found.is_dir() else None
+
+
+def listing_is_not_empty(rows: Sequence[SourceRow], rejected: Sequence[Rejection], folder: Path) -> None:
+    """Raises BadInput when a dataset has not a single usable row, with the first reason as a hint."""
+    if not rows:
+        hint = f" (first reason: {rejected[0].reason})" if rejected else ""
+        raise BadInput(f"{folder} holds no usable images{hint}; check that the dataset was unpacked completely")

@@ -1,0 +1,121 @@
+"""Where a manifest lies: a folder on local disk or on any object storage that fsspec reaches.
+
+A file appears whole or not at all: on a disk through a temporary name and a rename, on object storage because
+an upload only becomes visible when it is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from manifests.errors import BadInput, StorageFailed
+
+TEMPORARY = ".part-of-"
+"""What the name of a file begins with until it is whole."""
+
+
+class Storage(ABC):
+    """One folder; names inside it use `/`.
+
+    Every method raises StorageFailed when the storage does, BadInput where it is not allowed to act, and
+    FileNotFoundError for a file that is not there. Can be sent to another process.
+    """
+
+    local = False
+
+    def __init__(self, location: str) -> None:
+        self.location = location
+
+    @abstractmethod
+    def path(self, name: str) -> str:
+        """Full path of a file, as the file system knows it."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """Content of a file."""
+
+    @abstractmethod
+    def open(self, name: str) -> IO[bytes]:
+        """A seekable binary file for reading."""
+
+    @abstractmethod
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Every file under a folder with its size in bytes, by name; empty where there is no such folder."""
+
+    @abstractmethod
+    def size(self, name: str) -> int | None:
+        """Size of a file in bytes, None where there is none."""
+
+    @abstractmethod
+    def write(self, name: str, content: bytes, durable: bool = True) -> None:
+        """Put a file in place, whole or not at all, over one that is there; `durable` outlives a power cut."""
+
+    @abstractmethod
+    def create(self, name: str, content: bytes) -> bool:
+        """Put a file in place unless one of that name is there; whether it now has this content."""
+
+    @abstractmethod
+    def move(self, name: str, target: str) -> None:
+        """Rename a file over another; on object storage a copy and a removal."""
+
+    @abstractmethod
+    def delete(self, name: str) -> None:
+        """Remove a file if it is there, and the folders that this leaves empty."""
+
+    def shown(self, name: str) -> str:
+        """The path of a file as its user would write it."""
+        return f"{self.location.rstrip('/')}/{name}"
+
+
+def storage_at(location: str | Path | Storage, options: Mapping[str, Any] | None = None) -> Storage:
+    """The storage behind a path or a URL such as s3://bucket/folder; `options` go to its fsspec file system.
+
+    Raises BadInput for a URL that names no folder or needs a package that is not installed.
+    """
+    if isinstance(location, Storage):
+        return location
+    text = str(location)
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme in ("file", "local"):
+        from manifests.local_storage import LocalStorage
+
+        return LocalStorage(rest if separator else text)
+    from manifests.object_storage import ObjectStorage
+
+    return ObjectStorage(text, options or {})
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file is a temporary one that a killed writer left behind."""
+    return name.rsplit("/", 1)[-1].startswith(TEMPORARY)
+
+
+@contextlib.contextmanager
+def explained(where: str, action: str) -> Iterator[None]:
+    """Turn what storage raises into one sentence; a missing or existing file stays what it is."""
+    try:
+        yield
+    except (FileNotFoundError, FileExistsError):
+        raise
+    except PermissionError as error:
+        raise BadInput(f"{where}: not allowed to {action} it ({shortened(error)}); check its permissions.") from None
+    except NotADirectoryError:
+        raise BadInput(f"{where}: a part of this path is not a folder; choose another place.") from None
+    except OSError as error:
+        if error.errno == errno.EROFS:
+            raise BadInput(f"{where}: it lies on a read-only disk; choose another place.") from None
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason = "the disk is full: free some space"
+        else:
+            reason = f"{shortened(error)}: check the storage"
+        raise StorageFailed(f"{where}: could not {action} it, {reason} and run the same command again.") from error
+
+
+def shortened(error: BaseException) -> str:
+    """The first line of what an error says, or its name where it says nothing."""
+    return (str(error).splitlines() or [""])[0][:160] or type(error).__name__

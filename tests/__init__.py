@@ -1,0 +1,1 @@
+"""Tests; a package, so that another installed package of this name cannot hide it."""

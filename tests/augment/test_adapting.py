@@ -1,0 +1,173 @@
+"""Adapters: they learn, resume to the bit, stop early, and say in one sentence what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from augment.adapter_training import DOMAIN, AdapterTrainer, AdaptTask, split_by_group
+from augment.adapters import read_adapter
+from augment.adapting import train_adapter, write_model_card
+from augment.base import BaseFolder
+from augment.settings import AdaptSettings
+from manifests.errors import BadInput, EvendermError
+from manifests.pairs import PairArrays
+from manifests.progress import StopRequested
+
+SHORT = AdaptSettings(
+    steps=8,
+    batch=4,
+    warmup=1,
+    rank=2,
+    alpha=2,
+    learning_rate=2e-3,
+    checkpoint_every=2,
+    validate_every=4,
+    bf16=False,
+)
+TASK = AdaptTask("mel", 0, "data")
+
+
+def stop_after(steps: int):
+    def progress(done: int, total: int, **figures: float | str) -> None:
+        if done >= steps:
+            raise StopRequested
+
+    return progress
+
+
+@pytest.fixture(scope="module")
+def domain(drawn_pairs: PairArrays, sd2_base: BaseFolder, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("domain") / "domain.safetensors"
+    train_adapter(drawn_pairs, AdaptTask(DOMAIN, 0, "data"), sd2_base, SHORT, out, out.parent / "work")
+    return out
+
+
+@pytest.mark.parametrize("architecture", ["sd2_base", "sd15_base"])
+def test_a_domain_adapter_gives_a_base_its_mask_channels(
+    architecture: str, drawn_pairs: PairArrays, request, tmp_path: Path
+) -> None:
+    base = request.getfixturevalue(architecture)
+    task = AdaptTask(DOMAIN, 0, "data")
+    longer = SHORT.model_copy(update={"steps": 30, "validate_every": 15})
+    report = train_adapter(drawn_pairs, task, base, longer, tmp_path / "domain.safetensors", tmp_path / "work")
+    adapter = read_adapter(tmp_path / "domain.safetensors", base)
+    assert adapter.tensors["conv_in.weight"].shape[1] == 8
+    assert adapter.tensors["conv_out.weight"][4:].abs().sum() > 0
+    assert report.best_loss < report.first_loss
+
+
+def test_a_class_adapter_starts_from_the_domain_adapter(
+    melanomas: PairArrays, sd2_base: BaseFolder, domain: Path, tmp_path: Path
+) -> None:
+    task = replace(TASK, start=read_adapter(domain, sd2_base))
+    started = AdapterTrainer(melanomas, task, sd2_base, SHORT, tmp_path / "work").state.parameters
+    expected = read_adapter(domain, sd2_base).tensors
+    assert torch.equal(started["conv_in.weight"], expected["conv_in.weight"])
+    lora = {name.replace(".default", ""): value for name, value in started.items() if "lora" in name}
+    assert lora and all(torch.equal(value, expected[name]) for name, value in lora.items())
+
+
+def test_a_resumed_adapter_equals_an_uninterrupted_one_to_the_bit(
+    melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path
+) -> None:
+    train_adapter(melanomas, TASK, sd2_base, SHORT, tmp_path / "whole.safetensors", tmp_path / "a")
+    for steps in (3, 6):
+        with pytest.raises(StopRequested):
+            train_adapter(
+                melanomas,
+                TASK,
+                sd2_base,
+                SHORT,
+                tmp_path / "cut.safetensors",
+                tmp_path / "b",
+                stop_after(steps),
+            )
+    train_adapter(melanomas, TASK, sd2_base, SHORT, tmp_path / "cut.safetensors", tmp_path / "b")
+    assert (tmp_path / "whole.safetensors").read_bytes() == (tmp_path / "cut.safetensors").read_bytes()
+    whole, cut = (load_file(tmp_path / side / "mel.checkpoint.safetensors") for side in "ab")
+    assert whole.keys() == cut.keys() and all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_training_stops_when_validation_no_longer_improves(
+    melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path
+) -> None:
+    wild = SHORT.model_copy(update={"steps": 40, "validate_every": 2, "patience": 2, "learning_rate": 0.3})
+    report = train_adapter(melanomas, TASK, sd2_base, wild, tmp_path / "mel.safetensors", tmp_path / "work")
+    assert report.steps < 40 and report.best_loss <= report.first_loss
+
+
+def test_halving_the_batch_when_gpu_memory_is_full_keeps_the_samples(
+    melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path, monkeypatch, caplog
+) -> None:
+    no_dice = SHORT.model_copy(update={"objective": SHORT.objective.model_copy(update={"dice": 0.0})})
+    roomy = AdapterTrainer(melanomas, TASK, sd2_base, no_dice, tmp_path / "a")
+    tight = AdapterTrainer(melanomas, TASK, sd2_base, no_dice, tmp_path / "b")
+    real_loss = tight._loss
+
+    def out_of_memory_above_two(clean, *others):
+        if len(clean) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real_loss(clean, *others)
+
+    monkeypatch.setattr(tight, "_loss", out_of_memory_above_two)
+    roomy._train_step()
+    tight._train_step()
+    assert tight.micro_batch == 2 and "2 pairs at a time" in caplog.text
+    for name, value in roomy.state.parameters.items():
+        assert torch.allclose(value, tight.state.parameters[name], atol=1e-5)
+
+
+def test_divergence_names_the_step_and_keeps_the_checkpoint(
+    melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path, monkeypatch
+) -> None:
+    real_loss = AdapterTrainer._loss
+
+    def nan_from_step_five(self, *arguments):
+        loss, terms = real_loss(self, *arguments)
+        return (loss * float("nan") if self.state.step >= 5 and torch.is_grad_enabled() else loss), terms
+
+    monkeypatch.setattr(AdapterTrainer, "_loss", nan_from_step_five)
+    with pytest.raises(EvendermError, match="step 5"):
+        train_adapter(melanomas, TASK, sd2_base, SHORT, tmp_path / "mel.safetensors", tmp_path / "work")
+    kept = load_file(tmp_path / "work" / "mel.checkpoint.safetensors")
+    assert all(torch.isfinite(value).all() for value in kept.values())
+
+
+def test_a_class_with_too_few_pairs_is_one_sentence(
+    melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match="'mel' has 3 usable training pairs and an adapter needs 8"):
+        train_adapter(melanomas.select(range(3)), TASK, sd2_base, SHORT, tmp_path / "m.safetensors", tmp_path)
+
+
+def test_dora_and_rslora_are_settings(melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path) -> None:
+    fancy = SHORT.model_copy(update={"dora": True, "rslora": True, "steps": 2})
+    train_adapter(melanomas, TASK, sd2_base, fancy, tmp_path / "mel.safetensors", tmp_path / "work")
+    adapter = read_adapter(tmp_path / "mel.safetensors", sd2_base)
+    assert adapter.lora["use_dora"] and adapter.lora["use_rslora"]
+    assert any("magnitude" in name for name in adapter.tensors)
+
+
+def test_gradient_checkpointing_changes_nothing(melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path) -> None:
+    thrifty = SHORT.model_copy(update={"gradient_checkpointing": True})
+    plain = AdapterTrainer(melanomas, TASK, sd2_base, SHORT, tmp_path / "a")
+    saving = AdapterTrainer(melanomas, TASK, sd2_base, thrifty, tmp_path / "b")
+    assert plain._train_step()["loss"] == pytest.approx(saving._train_step()["loss"], abs=1e-5)
+
+
+def test_a_group_is_held_out_whole_and_always_the_same() -> None:
+    groups = [f"lesion-{n // 3}" for n in range(90)]
+    training, held_out = split_by_group(groups, 0.2)
+    assert not {groups[i] for i in training} & {groups[i] for i in held_out}
+    assert np.array_equal(split_by_group(groups, 0.2)[1], held_out) and len(held_out) == 18
+
+
+def test_a_model_card_lies_beside_the_adapters(domain: Path, sd2_base: BaseFolder) -> None:
+    card = write_model_card(domain.parent).read_text()
+    assert "domain.safetensors" in card and sd2_base.digest in card and "not for diagnosis" in card

@@ -1,0 +1,25 @@
+"""The joint denoiser: adding mask channels changes nothing until something is learned."""
+
+from __future__ import annotations
+
+import torch
+
+from augment.base import BaseFolder
+from augment.joint import widen_unet
+
+
+def test_before_training_the_image_output_equals_the_original_unets(sd2_base: BaseFolder) -> None:
+    original, joint = sd2_base.unet().eval(), widen_unet(sd2_base.unet(), 4).eval()
+    image, mask = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
+    step, context = torch.tensor([10, 900]), torch.randn(2, 48, 32)
+    with torch.no_grad():
+        expected = original(image, step, context).sample
+        found = joint(torch.cat([image, mask], dim=1), step, context).sample
+    assert torch.equal(found[:, :4], expected)
+    assert torch.equal(found[:, 4:], torch.zeros(2, 4, 8, 8))
+
+
+def test_the_widened_unet_can_be_saved_and_loaded(sd2_base: BaseFolder, tmp_path) -> None:
+    joint = widen_unet(sd2_base.unet(), 4)
+    joint.save_pretrained(tmp_path)
+    assert type(joint).from_pretrained(tmp_path).config.in_channels == 8

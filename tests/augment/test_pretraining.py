@@ -1,0 +1,94 @@
+"""A base from scratch, at a toy size: it resumes to the bit and comes out as a whole joint base."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from augment.base import decode_images, image_encoder
+from augment.base_card import base_card
+from augment.pretraining import Pretraining
+from augment.settings import PretrainSettings
+from manifests.errors import BadInput
+from manifests.pairs import PairArrays
+from manifests.progress import StopRequested
+
+SMALL = PretrainSettings(
+    steps=6,
+    decoder_steps=6,
+    batch=4,
+    decoder_batch=4,
+    warmup=1,
+    zooms=1,
+    latent_channels=8,
+    unet_widths=(32, 64),
+    text_width=32,
+    checkpoint_every=2,
+)
+
+
+def pretraining(pairs: PairArrays, work: Path) -> Pretraining:
+    return Pretraining(pairs, 64, SMALL, 0, "data", work)
+
+
+@pytest.mark.parametrize("part", ["decoder", "denoiser"])
+def test_a_resumed_part_equals_an_uninterrupted_one_to_the_bit(part, drawn_pairs: PairArrays, tmp_path: Path) -> None:
+    pairs = drawn_pairs.select(range(12))
+    pretraining(pairs, tmp_path / "whole").train(part)
+
+    def stop(done: int, total: int, **figures: float | str) -> None:
+        if figures and done == 3:
+            raise StopRequested
+
+    with pytest.raises(StopRequested):
+        pretraining(pairs, tmp_path / "cut").train(part, stop)
+    pretraining(pairs, tmp_path / "cut").train(part)
+    whole, cut = (load_file(tmp_path / side / f"{part}.safetensors") for side in ("whole", "cut"))
+    assert whole.keys() == cut.keys() and all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_the_parts_become_one_joint_base_in_stable_diffusions_layout(drawn_pairs: PairArrays, tmp_path: Path) -> None:
+    pairs = drawn_pairs.select(range(12))
+    made = pretraining(pairs, tmp_path / "work")
+    with pytest.raises(BadInput, match="train the decoder first"):
+        made.write_base(tmp_path / "base", lambda folder: "card")
+    made.train("decoder")
+    made.train("denoiser")
+    card = partial(
+        base_card,
+        settings=made.settings,
+        resolution=made.side,
+        classes={"nv": 12},
+        sources=["phantom"],
+        licences=["CC0-1.0"],
+        data_digest=made.data_digest,
+    )
+    base = made.write_base(tmp_path / "base", card)
+    written = (base.path / "README.md").read_text()
+    assert "12 nv" in written and "license: cc0-1.0" in written and "0.0 M" not in written.split("text_encoder")[0]
+    assert base.codec is not None and base.latent_channels == 8 and base.downscale == 8
+    vae = base.vae()
+    encode = image_encoder(vae, base)
+    back = decode_images(vae, base, encode(pairs.images[:2]))
+    assert np.abs(back.astype(int) - pairs.images[:2]).mean() < 12
+    for part in ("unet", "vae", "text_encoder"):
+        (weights,) = (tmp_path / "base" / part).glob("*.safetensors")
+        assert all(value.dtype == torch.float16 for value in load_file(weights).values() if value.is_floating_point())
+
+
+def test_stable_diffusions_own_pipeline_loads_the_parts_of_the_base() -> None:
+    from diffusers import AutoencoderDC, DDPMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    from augment.base import SHIPPED
+
+    assert UNet2DConditionModel.from_pretrained(SHIPPED / "unet").config.in_channels == 20
+    assert AutoencoderDC.from_pretrained(SHIPPED / "vae").config.latent_channels == 16
+    assert CLIPTextModel.from_pretrained(SHIPPED / "text_encoder").config.hidden_size == 128
+    assert len(CLIPTokenizer.from_pretrained(SHIPPED / "tokenizer")) > 500
+    assert DDPMScheduler.from_pretrained(SHIPPED / "scheduler").config.prediction_type == "v_prediction"

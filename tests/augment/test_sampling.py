@@ -1,0 +1,112 @@
+"""Drawing pairs: seeded, batch by batch, around given masks and images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from augment.base import open_base
+from augment.prompts import DESCRIPTIONS, prompt_for
+from augment.sampling import PairSampler, noise_for, rescaled_guidance, tidy_mask
+from augment.settings import BaseSettings, SamplingSettings
+from augment.text_encoder import embeddings_of, tokens_of
+from manifests.pairs import PairArrays
+
+QUICK = SamplingSettings(steps=6)
+PROMPTS = [prompt_for("mel"), prompt_for("nv")]
+
+
+@pytest.fixture(scope="module")
+def sampler() -> PairSampler:
+    return PairSampler(open_base(BaseSettings()), None, QUICK)
+
+
+@pytest.fixture(scope="module")
+def pairs_128(real_manifest) -> PairArrays:
+    from manifests.reading import open_manifest
+
+    return open_manifest(real_manifest).arrays(split="validation", size=128).select([0, 1])
+
+
+def dice(first: np.ndarray, second: np.ndarray) -> float:
+    return 2 * (first & second).sum() / max(1, first.sum() + second.sum())
+
+
+def test_the_same_seeds_draw_the_same_pairs_and_others_draw_others(sampler: PairSampler) -> None:
+    first, again, other = (sampler.draw(PROMPTS, seeds) for seeds in ([1, 2], [1, 2], [3, 4]))
+    assert np.array_equal(first.images, again.images) and np.array_equal(first.masks, again.masks)
+    assert not np.array_equal(first.images, other.images)
+    assert first.images.shape == (2, 128, 128, 3) and first.masks.shape == (2, 128, 128)
+
+
+def test_a_pairs_noise_depends_on_its_own_seed_alone() -> None:
+    assert torch.equal(noise_for([5, 6], (2, 3))[1], noise_for([6], (2, 3))[0])
+
+
+@pytest.mark.parametrize("name", ["dpm++", "dpm++sde", "ddim", "euler"])
+def test_every_sampler_draws_images_that_are_neither_flat_nor_noise(name: str) -> None:
+    settings = QUICK.model_copy(update={"sampler": name, "steps": 12})
+    images = PairSampler(open_base(BaseSettings()), None, settings).draw(PROMPTS, [1, 2]).images.astype(float)
+    assert images.std() > 10
+    neighbours = np.abs(np.diff(images, axis=2)).mean()
+    assert neighbours < 0.5 * images.std()
+
+
+def test_the_callers_mask_is_kept_through_sampling(sampler: PairSampler, pairs_128: PairArrays) -> None:
+    drawn = sampler.draw(PROMPTS, [1, 2], sampler.given_mask(pairs_128.masks))
+    assert dice(drawn.masks, pairs_128.masks) > 0.95
+
+
+def test_the_callers_image_is_kept_and_a_mask_is_found(sampler: PairSampler, pairs_128: PairArrays) -> None:
+    drawn = sampler.draw(PROMPTS, [1, 2], sampler.given_image(pairs_128.images))
+    assert np.abs(drawn.images.astype(int) - pairs_128.images).mean() < 12
+    assert drawn.masks.any(axis=(1, 2)).all()
+
+
+def test_only_the_lesion_changes_when_the_rest_is_held(sampler: PairSampler, pairs_128: PairArrays) -> None:
+    import cv2
+
+    known = sampler.inside_mask(pairs_128.images, pairs_128.masks, strength=0.8)
+    drawn = sampler.draw(PROMPTS, [1, 2], known)
+    wide = np.stack([cv2.dilate(mask.astype(np.uint8), np.ones((33, 33))) for mask in pairs_128.masks]) > 0
+    change = np.abs(drawn.images.astype(int) - pairs_128.images).mean(axis=-1)
+    assert change[~wide].mean() < 12 and change[pairs_128.masks].mean() > change[~wide].mean()
+
+
+def test_guidance_of_one_is_the_conditional_prediction_and_rescale_keeps_its_spread() -> None:
+    conditional, unconditional = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
+    assert torch.allclose(rescaled_guidance(conditional, unconditional, 1.0, 0.0), conditional, atol=1e-6)
+    rescaled = rescaled_guidance(conditional, unconditional, 5.0, 1.0)
+    assert torch.allclose(rescaled.std(dim=(1, 2, 3)), conditional.std(dim=(1, 2, 3)), rtol=1e-4)
+
+
+def test_a_negative_prompt_changes_the_picture(sampler: PairSampler) -> None:
+    against = SamplingSettings(steps=6, negative_prompt=prompt_for("bkl"))
+    drawn = PairSampler(open_base(BaseSettings()), None, against).draw(PROMPTS, [1, 2])
+    assert not np.array_equal(drawn.images, sampler.draw(PROMPTS, [1, 2]).images)
+
+
+def test_tidying_fills_holes_and_drops_specks() -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[10:40, 10:40] = True
+    wanted = mask.copy()
+    mask[20:22, 20:22] = False
+    mask[60:62, 60:62] = True
+    assert np.array_equal(tidy_mask(mask), wanted)
+    assert not tidy_mask(np.zeros((8, 8), bool)).any()
+
+
+def test_the_shipped_text_encoder_tells_the_classes_apart() -> None:
+    base = open_base(BaseSettings())
+    with torch.no_grad():
+        tokens = tokens_of(base.tokenizer(), [prompt_for(dx) for dx in ("bkl", "mel", "nv")])
+        found = embeddings_of(base.text_encoder(), tokens).flatten(1)
+    assert len({tuple(row.tolist()) for row in tokens}) == 3
+    assert torch.corrcoef(found).fill_diagonal_(0).max() < 0.95
+
+
+def test_every_class_has_a_prompt_of_its_own_and_attributes_are_told() -> None:
+    assert len({prompt_for(dx) for dx in DESCRIPTIONS}) == 7
+    assert prompt_for("nv", {"sex": "female", "site": None}).endswith(", sex female")
+    assert "my class" in prompt_for("my_class")

@@ -1,0 +1,125 @@
+"""Generated pairs: fixed index ranges, gates, top-up, and the same bytes whatever the order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augment.sampling import Drawn
+from augment.settings import SamplingSettings
+from augment.synthesis import ClassJob, Verdict, class_outcome, draw_shard, pair_seed, write_class
+from manifests.pairs import PairArrays
+from manifests.reading import Manifest
+from manifests.storage import storage_at
+from manifests.writing import ManifestWriter
+
+JOB = ClassJob("mel", 0, 10, 64, 7, 8, SamplingSettings(batch=4), "base", "adapter", "judge", "CC-0")
+
+
+class SeededNoise:
+    """Stands in for the denoiser where only the bookkeeping is tested: pictures that depend on the seed alone."""
+
+    def draw(self, prompts, seeds, known=None, tidy=True) -> Drawn:
+        images = [np.random.default_rng(seed).integers(0, 255, (16, 16, 3), dtype=np.uint8) for seed in seeds]
+        masks = np.zeros((len(images), 16, 16), bool)
+        masks[:, 4:12, 4:12] = True
+        return Drawn(np.stack(images), masks)
+
+
+def every_second(pairs: PairArrays, dx: str) -> list[Verdict]:
+    return [
+        Verdict({"mask_agreement": 0.9}, "isic:1", 0.5, "mask_agreement" if int(i[-1]) % 2 else None)
+        for i in pairs.pair_ids
+    ]
+
+
+def refuse_all(pairs: PairArrays, dx: str) -> list[Verdict]:
+    return [Verdict(reject_reason="copy")] * len(pairs)
+
+
+def fill(job: ClassJob, folder: Path, judge=every_second, order=list, seen=None):
+    storage = storage_at(folder)
+    while missing := class_outcome(job, storage, seen() if seen else None).missing_shards:
+        for shard in order(missing):
+            draw_shard(job, shard, SeededNoise(), judge, storage)  # type: ignore[arg-type]
+    return storage
+
+
+def committed(job: ClassJob, folder: Path, out: Path, seen=None) -> Manifest:
+    writer = ManifestWriter(out, classes=["mel"], kind="synthetic", provenance={"inputs": {"real": "digest"}})
+    shards = write_class(job, storage_at(folder), writer, seen() if seen else None)
+    return writer.commit([(job.dx, index) for index in range(shards)])
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def test_sampling_goes_on_until_the_class_is_filled_and_rejected_pairs_are_kept(tmp_path: Path) -> None:
+    fill(JOB, tmp_path / "candidates")
+    table = committed(JOB, tmp_path / "candidates", tmp_path / "out").table(accepted_only=False)
+    accepted = table["accepted"].to_pylist()
+    assert sum(accepted) == 10 and len(accepted) == 19
+    assert set(table["reject_reason"].to_pylist()) == {None, "mask_agreement"}
+    assert set(table["split"].to_pylist()) == {"train"}
+    assert table["seed"].to_pylist()[0] == pair_seed(7, "mel", 0)
+
+
+def test_the_bytes_do_not_depend_on_the_order_of_shards_or_on_how_many_were_drawn(tmp_path: Path) -> None:
+    fill(JOB, tmp_path / "a")
+    fill(replace(JOB, wanted=20), tmp_path / "b", order=lambda shards: list(reversed(shards)))
+    committed(JOB, tmp_path / "a", tmp_path / "one")
+    committed(JOB, tmp_path / "b", tmp_path / "two")
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_a_shard_that_is_there_is_not_drawn_again(tmp_path: Path) -> None:
+    storage = fill(JOB, tmp_path)
+    before = content(tmp_path)
+    draw_shard(JOB, 0, None, None, storage)  # type: ignore[arg-type]
+    assert content(tmp_path) == before
+
+
+def test_a_class_gives_up_at_its_limit_and_says_which_gate_was_in_the_way(tmp_path: Path) -> None:
+    storage = fill(JOB, tmp_path, refuse_all)
+    outcome = class_outcome(JOB, storage)
+    assert outcome.candidates == 64 and outcome.accepted == 0
+    assert outcome.given_up == "class mel: 0 of 10 pairs after 64 candidates; copy rejected most (64)"
+
+
+def test_repeats_among_the_generated_are_rejected(tmp_path: Path) -> None:
+    class EveryThird:
+        count = 0
+
+        def add(self, images: np.ndarray) -> list[bool]:
+            self.count += 1
+            return [self.count % 3 == 0]
+
+    fill(JOB, tmp_path / "c", seen=EveryThird)
+    table = committed(JOB, tmp_path / "c", tmp_path / "out", EveryThird).table(accepted_only=False)
+    assert "generated_duplicate" in table["reject_reason"].to_pylist() and sum(table["accepted"].to_pylist()) == 10
+
+
+def test_other_digests_make_other_candidates(tmp_path: Path) -> None:
+    assert JOB.key != replace(JOB, adapter_digest="other").key != replace(JOB, seed=8).key
+    assert JOB.key == replace(JOB, wanted=99, limit=999).key
+
+
+def test_generated_pngs_say_that_they_are_synthetic(tmp_path: Path) -> None:
+    import io
+
+    from PIL import Image
+
+    fill(JOB, tmp_path / "c")
+    table = committed(JOB, tmp_path / "c", tmp_path / "out").table(["image", "pair_id"])
+    chunks = Image.open(io.BytesIO(table["image"][0].as_py()["bytes"])).text
+    assert "synthetic" in chunks["Disclaimer"].lower() and table["pair_id"][0].as_py() in chunks["Source"]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**31])
+def test_seeds_of_pairs_do_not_repeat(seed: int) -> None:
+    seeds = {pair_seed(seed, dx, index) for dx in ("mel", "nv") for index in range(2000)}
+    assert len(seeds) == 4000 and all(0 <= value < 2**63 for value in seeds)

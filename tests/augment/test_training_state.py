@@ -1,0 +1,69 @@
+"""Training resumes to the bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from augment.training_state import TrainingDiverged, TrainingState, step_generators, warmed_up_cosine
+from manifests.errors import BadInput
+
+
+def fresh_state() -> tuple[torch.nn.Module, TrainingState]:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.SiLU(), torch.nn.Conv2d(8, 3, 3))
+    model.to(memory_format=torch.channels_last)
+    return model, TrainingState(dict(model.named_parameters()), 1e-2, 0.9)
+
+
+def train(model: torch.nn.Module, state: TrainingState, until: int) -> None:
+    while state.step < until:
+        _, generator = step_generators(3, state.step)
+        loss = model(torch.randn(4, 3, 12, 12, generator=generator)).square().mean()
+        state.update(loss, warmed_up_cosine(state.step, 20, 4))
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path: Path) -> None:
+    whole, whole_state = fresh_state()
+    train(whole, whole_state, 20)
+    first, first_state = fresh_state()
+    train(first, first_state, 7)
+    first_state.notes["best"] = 3
+    first_state.save(tmp_path / "c.safetensors", {"key": "a"})
+    second, second_state = fresh_state()
+    assert second_state.load(tmp_path / "c.safetensors", {"key": "a"}) and second_state.notes == {"best": 3}
+    train(second, second_state, 20)
+    for name, value in whole_state.parameters.items():
+        assert torch.equal(value, second_state.parameters[name])
+        assert torch.equal(whole_state.ema[name], second_state.ema[name])
+
+
+def test_a_checkpoint_of_other_settings_is_not_taken(tmp_path: Path) -> None:
+    _, state = fresh_state()
+    state.save(tmp_path / "c.safetensors", {"key": "a"})
+    assert not fresh_state()[1].load(tmp_path / "c.safetensors", {"key": "b"})
+    assert not fresh_state()[1].load(tmp_path / "none.safetensors", {"key": "a"})
+
+
+def test_a_broken_checkpoint_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "c.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(BadInput, match="delete it to start again"):
+        fresh_state()[1].load(tmp_path / "c.safetensors", {})
+
+
+def test_gradients_are_clipped() -> None:
+    model, state = fresh_state()
+    before = [value.detach().clone() for value in model.parameters()]
+    norm = state.update(1e6 * model(torch.randn(2, 3, 8, 8)).square().mean(), 1.0)
+    assert norm > 1e3
+    moved = max(float((a - b).abs().max()) for a, b in zip(before, model.parameters(), strict=True))
+    assert moved < 0.02
+
+
+def test_a_loss_that_is_not_finite_stops_before_it_touches_the_weights() -> None:
+    model, state = fresh_state()
+    with pytest.raises(TrainingDiverged, match="step 0"):
+        state.update(model(torch.full((1, 3, 8, 8), float("nan"))).mean(), 1.0)
+    assert all(torch.isfinite(value).all() for value in model.parameters())

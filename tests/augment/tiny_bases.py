@@ -1,0 +1,54 @@
+"""Bases of real architectures, narrow and untrained: what SD 1.5 and SD 2 look like to the code, at a toy size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+
+from augment.text_encoder import make_text_encoder, make_tokenizer
+
+
+def write_narrow_base(out: Path, prediction: str = "epsilon", linear_projection: bool = True, text: int = 32) -> Path:
+    """A Stable Diffusion layout without mask channels: 64 px, 8x8 latents of 4 channels.
+
+    linear_projection and per-level head counts are SD 2's; SD 1.5 has convolutions and eight heads.
+    """
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=text,
+        attention_head_dim=(2, 4) if linear_projection else 8,
+        use_linear_projection=linear_projection,
+        norm_num_groups=8,
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=64,
+    )
+    tokenizer = make_tokenizer(out / "tokenizer")
+    unet.save_pretrained(out / "unet")
+    vae.save_pretrained(out / "vae")
+    make_text_encoder(tokenizer, text).save_pretrained(out / "text_encoder")
+    DDPMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type=prediction,
+        steps_offset=1,
+        clip_sample=False,
+    ).save_pretrained(out / "scheduler")
+    (out / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+    return out

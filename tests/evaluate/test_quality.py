@@ -1,0 +1,92 @@
+"""The quality and ablation tables: every line is measured, on drawn data, at a toy size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from augment.base import open_base
+from augment.settings import AdaptSettings, BaseSettings, SamplingSettings
+from evaluate.ablation import Bench, ablate_terms, compare_codecs, make_bench, sweep_sampling, variants_table
+from evaluate.quality import measure_quality, quality_table
+from evaluate.quality_settings import QualitySettings
+from manifests.errors import BadInput
+from manifests.pairs import PairArrays
+from manifests.reading import open_manifest
+
+SAMPLING = SamplingSettings(steps=2)
+SMALL = QualitySettings.model_validate(
+    {
+        "share": 0.5,
+        "seeds": 1,
+        "classifier": {"updates": 3, "batch_size": 8, "size": 32, "checks": 1},
+        "segmenter": {"updates": 3, "batch_size": 8, "size": 32, "checks": 1},
+        "copies": {"calibration_pairs": 16, "planted_per_attack": 4},
+        "fidelity": {"classifier": {"updates": 3, "batch_size": 8, "size": 32}, "kid_subsets": 4, "minimum": 4},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def real(real_manifest: Path) -> tuple[PairArrays, PairArrays]:
+    manifest = open_manifest(real_manifest)
+    return manifest.arrays(split="train", size=128), manifest.arrays(split="validation", size=128)
+
+
+@pytest.fixture(scope="module")
+def bench(real, tmp_path_factory) -> Bench:
+    train, validation = real
+    work = tmp_path_factory.mktemp("bench")
+    return make_bench(train, validation, open_base(BaseSettings()), SAMPLING, SMALL, work, 0)
+
+
+def test_every_promised_figure_stands_in_the_table_beside_its_bar(real, tmp_path: Path) -> None:
+    train, validation = real
+    lines = measure_quality(train, validation, open_base(BaseSettings()), SAMPLING, SMALL, tmp_path)
+    names = [line.name for line in lines]
+    for promised in ("PSNR", "U-Net", "macro-F1", "Class follows the prompt: mel", "Masks sit", "KID", "Copies"):
+        assert any(promised in name for name in names)
+    assert all(line.value is not None for line in lines if "KID" not in line.name)
+    table = quality_table(lines)
+    assert table.count("\n") == len(lines) + 2 and "| yes |" in table + "| no |"
+
+
+def test_drawn_pairs_are_kept_and_found_again(bench: Bench, real) -> None:
+    from evaluate.quality import draw_like
+
+    arguments = (real[0], bench.base, SAMPLING, 0.5, bench.work, 0)
+    calls: list[int] = []
+    first = draw_like(*arguments)
+    again = draw_like(*arguments, progress=lambda done, total, **figures: calls.append(done))
+    assert not calls and (first.images == again.images).all()
+    assert len(first) == sum(round(0.5 * len(real[0].of_class(dx))) for dx in real[0].classes)
+
+
+def test_a_class_without_validation_pairs_is_one_sentence(real, tmp_path: Path) -> None:
+    train, validation = real
+    with pytest.raises(BadInput, match="no validation pair"):
+        measure_quality(train, validation.of_class("nv"), open_base(BaseSettings()), SAMPLING, SMALL, tmp_path)
+
+
+def test_leaving_a_term_out_is_a_variant_of_its_own(bench: Bench) -> None:
+    adapt = AdaptSettings(steps=2, batch=4, warmup=1, rank=2, validate_every=2)
+    variants = list(ablate_terms(bench, adapt))
+    assert [variant.name for variant in variants] == [
+        "no adapter", "all terms", "without image", "without mask", "without lesion", "without dice",
+    ]  # fmt: skip
+    assert all(0 <= variant.figures["agreement"] <= 1 for variant in variants)
+    assert variants_table("terms", variants).count("\n") == 4 + len(variants)
+
+
+def test_a_sweep_changes_one_setting_at_a_time(bench: Bench) -> None:
+    variants = list(sweep_sampling(bench, guidances=(1.0,), steps=(3,)))
+    assert [variant.name for variant in variants] == ["guidance 1", "steps 3"]
+
+
+def test_codecs_are_compared_under_the_same_noise(real) -> None:
+    variants = {variant.name: variant.figures for variant in compare_codecs(real[1].masks, open_base(BaseSettings()))}
+    clean = variants["signed distance, 4 channels, noise 0"]
+    assert clean["dice"] > 0.97 and clean["boundary_error"] < 1.5
+    assert variants["signed distance, 4 channels, noise 0.4"]["dice"] < clean["dice"]
+    assert any(name.startswith("VAE") for name in variants)

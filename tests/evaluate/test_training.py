@@ -1,0 +1,296 @@
+"""Real training steps at a tiny size: the loss falls, a seed repeats exactly, weights load as promised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from evaluate.classifier import Classifier, build_classifier, selection_score
+from evaluate.encoder_weights import load_encoder_weights, restore_folded_norms, weights_digest
+from evaluate.mixing import mix_classes, mix_masks
+from evaluate.segmenter import Segmenter
+from evaluate.settings import ClassifierSettings, SegmenterSettings
+from evaluate.training import (
+    Regime,
+    Stage,
+    check_updates,
+    draw_plan,
+    one_cycle,
+    pick_precision,
+    uniform_regime,
+)
+from manifests.errors import BadInput
+from manifests.pairs import PairArrays
+from manifests.progress import StopRequested
+
+torch.set_num_threads(1)
+
+CLASSES = ("nv", "mel")
+TINY = ClassifierSettings(
+    model="test_resnet",
+    updates=24,
+    batch_size=8,
+    size=32,
+    learning_rate=3e-3,
+    checks=2,
+    ema_decay=0.8,
+    device="cpu",
+)
+TINY_MASKS = SegmenterSettings(
+    encoder="tu-test_resnet", decoder_channels=(16, 16, 8, 8, 8), updates=24, batch_size=8, size=32,
+    learning_rate=3e-3, checks=2, ema_decay=0.8, device="cpu",
+)  # fmt: skip
+
+
+def lesions(count: int, seed: int, size: int = 32) -> PairArrays:
+    """Discs on skin: brown ones are nevi, black ones melanomas."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:size, :size]
+    labels = np.arange(count) % 2
+    centres = rng.uniform(0.35, 0.65, (count, 2)) * size
+    radii = rng.uniform(0.2, 0.3, count) * size
+    masks = np.stack([(rows - y) ** 2 + (columns - x) ** 2 < r**2 for (y, x), r in zip(centres, radii, strict=True)])
+    colours = np.array([[140, 90, 60], [40, 25, 30]])[labels]
+    images = np.where(masks[..., None], colours[:, None, None], np.array([225, 180, 160]))
+    images = np.clip(images + rng.normal(0, 6, images.shape), 0, 255).astype(np.uint8)
+    ids = [f"{seed}-{i}" for i in range(count)]
+    return PairArrays(ids, images, masks, labels.astype(np.int64), CLASSES, ids)
+
+
+TRAIN, VALIDATION, TEST = lesions(48, 0), lesions(16, 1), lesions(24, 2)
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    fitted = Classifier(TINY, CLASSES)
+    fitted.fit(TRAIN, seed=3, validation=VALIDATION)
+    return fitted
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    fitted = Segmenter(TINY_MASKS, CLASSES)
+    fitted.fit(TRAIN, seed=3, validation=VALIDATION)
+    return fitted
+
+
+def test_a_classifier_learns_what_separates_the_classes(classifier: Classifier) -> None:
+    probabilities = classifier.probabilities(TEST.images)
+    assert probabilities.shape == (24, 2) and probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert selection_score(probabilities, TEST.labels) > 0.9
+
+
+def test_a_segmenter_finds_the_lesion_at_any_size(segmenter: Segmenter) -> None:
+    found = segmenter.masks(TEST.images)
+    assert found.shape == TEST.masks.shape and found.dtype == np.float32
+    overlap = 2 * ((found > 0.5) & TEST.masks).sum() / ((found > 0.5).sum() + TEST.masks.sum())
+    assert overlap > 0.6
+    assert segmenter.masks(lesions(2, 5, size=48).images).shape == (2, 48, 48)
+
+
+def test_the_same_seed_gives_the_same_figures_and_another_seed_others(classifier: Classifier) -> None:
+    again, other = Classifier(TINY, CLASSES), Classifier(TINY, CLASSES)
+    torch.rand(7)  # whatever ran before must not matter
+    again.fit(TRAIN, seed=3, validation=VALIDATION)
+    other.fit(TRAIN, seed=4, validation=VALIDATION, updates=4)
+    np.testing.assert_array_equal(again.probabilities(TEST.images), classifier.probabilities(TEST.images))
+    assert not np.array_equal(other.probabilities(TEST.images), classifier.probabilities(TEST.images))
+
+
+@pytest.mark.parametrize("kind", ["classifier", "segmenter"])
+def test_saved_and_loaded_models_agree(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    model = request.getfixturevalue(kind)
+    model.save(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{kind}.json", f"{kind}.safetensors"]
+    loaded = type(model).load(tmp_path)
+    assert loaded.classes == CLASSES and loaded.settings == model.settings
+    np.testing.assert_array_equal(loaded.features(TEST.images), model.features(TEST.images))
+    (tmp_path / f"{kind}.safetensors").write_bytes(b"not weights")
+    with pytest.raises(BadInput, match=f"no usable {kind}"):
+        type(model).load(tmp_path)
+
+
+def test_features_are_one_row_per_image(classifier: Classifier, segmenter: Segmenter) -> None:
+    assert classifier.features(TEST.images).shape == (24, 96)
+    assert segmenter.features(TEST.images).shape[0] == 24
+    assert classifier.probabilities(TEST.images[:0]).shape == (0, 2)
+
+
+def test_progress_is_told_each_update_and_can_stop() -> None:
+    told: list[tuple[int, int, float]] = []
+
+    def progress(done: int, total: int, **figures: float | str) -> None:
+        told.append((done, total, float(figures["loss"])))
+        if done == 3:
+            raise StopRequested
+
+    with pytest.raises(StopRequested):
+        Classifier(TINY, CLASSES).fit(TRAIN, progress=progress)
+    assert [done for done, _, _ in told] == [1, 2, 3] and {total for _, total, _ in told} == {24}
+    assert np.isfinite([loss for _, _, loss in told]).all()
+
+
+def test_the_best_moment_on_validation_is_kept_and_patience_ends_early() -> None:
+    settings = TINY.model_copy(update={"checks": 6, "patience": 1, "updates": 24, "learning_rate": 1e-6})
+    model = Classifier(settings, CLASSES)
+    log = model.fit(TRAIN, validation=VALIDATION)
+    scores = {point["update"]: point["validation"] for point in log.curve}
+    best = max(score for score in scores.values() if score is not None)
+    assert scores[log.selected_update] == best
+    assert selection_score(model.probabilities(VALIDATION.images), VALIDATION.labels) == pytest.approx(best)
+    assert log.updates == log.curve[-1]["update"]
+
+
+def test_without_validation_the_last_average_is_kept() -> None:
+    log = Classifier(TINY, CLASSES).fit(TRAIN, updates=3)
+    assert log.selected_update == log.updates == 3
+    assert log.curve[-1]["validation"] is None
+
+
+@pytest.mark.parametrize("kind", ["classes", "masks"])
+def test_the_strong_policy_trains_both_tasks(kind: str) -> None:
+    model = Classifier(TINY, CLASSES) if kind == "classes" else Segmenter(TINY_MASKS)
+    regime = Regime(uniform_regime(len(TRAIN)).stages, strong=True)
+    assert model.fit(TRAIN, regime=regime, updates=3).updates == 3
+
+
+def test_half_precision_and_class_weights_train() -> None:
+    settings = TINY.model_copy(update={"precision": "bf16"})
+    regime = Regime(uniform_regime(len(TRAIN)).stages, class_weights=np.array([0.5, 2.0]))
+    log = Classifier(settings, CLASSES).fit(TRAIN, regime=regime, updates=3)
+    assert np.isfinite([point["loss"] for point in log.curve if point["loss"] is not None]).all()
+
+
+def test_mixing_keeps_class_shares_and_moves_masks_with_their_pixels() -> None:
+    rng = np.random.default_rng(0)
+    images = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 16, 16).contiguous()
+    for _ in range(20):
+        mixed, targets = mix_classes(images, torch.eye(4), rng)
+        torch.testing.assert_close(targets.sum(dim=1), torch.ones(4))
+        means = (targets * torch.arange(4.0)).sum(dim=1)
+        torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), means, atol=1e-4, rtol=1e-4)
+        mixed, masks = mix_masks(images, images[:, :1].clone(), rng)
+        torch.testing.assert_close(mixed[:, :1], masks)
+
+
+def test_stages_follow_each_other_at_their_share() -> None:
+    first, second = np.array([1.0, 1, 0, 0]), np.array([0.0, 0, 1, 1])
+    plan = draw_plan(Regime((Stage(first, 0.25), Stage(second, 0.75))), updates=8, batch_size=4, seed=0)
+    assert set(plan[:2].ravel()) == {0, 1} and set(plan[2:].ravel()) == {2, 3}
+
+
+def test_checks_end_with_the_last_update() -> None:
+    assert check_updates(100, 5) == [60, 70, 80, 90, 100]
+    assert check_updates(1, 5) == [1]
+    assert check_updates(7, 1) == [7]
+
+
+def test_the_rate_rises_then_falls() -> None:
+    rates = [one_cycle(step / 100, 0.2) for step in range(101)]
+    assert max(rates) == pytest.approx(1, abs=1e-3) and rates.index(max(rates)) == 20
+    assert rates[0] == pytest.approx(0.04) and rates[-1] < 1e-3
+
+
+def folded_mobilenet() -> torch.nn.Module:
+    """A MobileNetV2 whose norms hold identity statistics, as after folding."""
+    torch.manual_seed(0)
+    network, _ = build_classifier("mobilenet_v2", 2, pretrained=False)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0, 0.3)
+    return network.eval()
+
+
+def test_folded_norms_get_statistics_without_changing_the_output() -> None:
+    network = folded_mobilenet()
+    images = torch.rand(8, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        before = network(images)
+        assert restore_folded_norms(network, images) == 52
+        torch.testing.assert_close(network(images), before, atol=1e-4, rtol=1e-3)
+        first = network.features[0]
+        normalised = first[1].train()(first[0](images))
+    expected = first[1].weight.detach()
+    torch.testing.assert_close(normalised.std(dim=(0, 2, 3), unbiased=False), expected, atol=1e-2, rtol=1e-2)
+    assert restore_folded_norms(network, images) == 0, "norms with statistics of their own are left alone"
+
+
+@pytest.mark.parametrize("model", ["mobilenet_v2", "mobilenetv2_100"])
+def test_torchvision_weights_start_classifiers_of_torchvision_and_timm(model: str, tmp_path: Path) -> None:
+    source = folded_mobilenet()
+    path = tmp_path / "weights.safetensors"
+    save_file(source.state_dict(), path)
+    network, _ = build_classifier(model, 2, pretrained=False)
+    load_encoder_weights(network, path)
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        pooled = network.eval().features(images) if model == "mobilenet_v2" else network.eval().forward_features(images)
+        torch.testing.assert_close(pooled, source.features(images), atol=1e-4, rtol=1e-4)
+
+
+def test_encoder_weights_start_both_models(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file(folded_mobilenet().state_dict(), path)
+    start = {"encoder_weights": str(path), "updates": 2}
+    Classifier(TINY.model_copy(update={"model": "mobilenet_v2", **start}), CLASSES).fit(TRAIN)
+    segmenter = Segmenter(TINY_MASKS.model_copy(update={"encoder": "mobilenet_v2", **start}))
+    assert segmenter.fit(TRAIN).updates == 2
+
+
+def test_wrong_weights_are_refused_with_the_file_and_the_fix(tmp_path: Path) -> None:
+    missing, damaged, pickled = tmp_path / "a.safetensors", tmp_path / "b.safetensors", tmp_path / "c.pth"
+    damaged.write_bytes(b"{}")
+    other = tmp_path / "other.safetensors"
+    save_file({"conv.weight": torch.zeros(2, 2)}, other)
+    for path, hint in [
+        (missing, "no such file"),
+        (damaged, "fetch the file again"),
+        (pickled, "never pickled"),
+        (other, "choose the model"),
+    ]:
+        settings = TINY.model_copy(update={"encoder_weights": str(path)})
+        with pytest.raises(BadInput, match=hint) as refused:
+            Classifier(settings, CLASSES).fit(TRAIN, updates=1)
+        assert path.name in str(refused.value)
+
+
+def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "narrow.safetensors"
+    state = folded_mobilenet().state_dict()
+    state["features.0.0.weight"] = torch.zeros(16, 3, 3, 3)
+    save_file(state, path)
+    network, _ = build_classifier("mobilenet_v2", 2, pretrained=False)
+    with pytest.raises(BadInput, match=r"features\.0\.0\.weight has shape"):
+        load_encoder_weights(network, path)
+
+
+def test_the_digest_of_weights_follows_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"one")
+    first = weights_digest(str(path))
+    path.write_bytes(b"two")
+    assert weights_digest(str(path)) != first
+    assert weights_digest(None) is None and weights_digest("hub") == "hub"
+
+
+def test_unknown_models_are_refused_with_the_nearest_names() -> None:
+    with pytest.raises(BadInput, match="resnet18"):
+        Classifier(TINY.model_copy(update={"model": "resnet_18"}), CLASSES).fit(TRAIN)
+    with pytest.raises(BadInput, match="Unet"):
+        Segmenter(TINY_MASKS.model_copy(update={"architecture": "Unett"})).fit(TRAIN)
+    with pytest.raises(BadInput, match="mobilenet_v2"):
+        Segmenter(TINY_MASKS.model_copy(update={"encoder": "mobilenet_v3"})).fit(TRAIN)
+
+
+def test_half_precision_is_left_to_networks_that_gain_by_it() -> None:
+    mobile, _ = build_classifier("mobilenet_v2", 2, pretrained=False)
+    plain, _ = build_classifier("test_resnet", 2, pretrained=False)
+    assert pick_precision("auto", "cpu", mobile) == "fp32"
+    assert pick_precision("bf16", "cpu", mobile) == "bf16"
+    assert pick_precision("fp32", "cpu", plain) == "fp32"

@@ -1,0 +1,41 @@
+"""Fixtures that the tests of explain share: a run that is ready to explain, and a photograph."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flows.run_folder import RunFolder, new_job, save_job
+from flows.settings import load_settings
+from manifests.phantom import draw_pair
+
+SMALL = [
+    "explain.classifier.members=2", "explain.classifier.training.updates=6", "explain.classifier.training.size=64",
+    "explain.classifier.training.batch_size=8", "explain.localiser.unet.updates=6", "sampling.steps=2",
+    "explain.references=2", "explain.display=128", "explain.localiser.smallest=0.0001",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def explained_run(real_manifest: Path, phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose data are prepared; it has no adapters, so the shipped base draws alone."""
+    out = tmp_path_factory.mktemp("explain") / "run"
+    save_job(new_job(phantom_folder, out, "tiny", load_settings("tiny", None, SMALL)))
+    shutil.copytree(real_manifest, RunFolder(out).real)
+    return out
+
+
+@pytest.fixture(scope="session")
+def lesion_photograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A photograph of a drawn melanoma, wider than high, with a camera's name in its EXIF data."""
+    pair = draw_pair("mel", 5, 1, 256)
+    file = tmp_path_factory.mktemp("pictures") / "lesion.jpg"
+    wide = np.concatenate([pair.image[:, :40], pair.image, pair.image[:, -40:]], axis=1)
+    exif = Image.Exif()
+    exif[0x010F] = "SECRET CAMERA"
+    Image.fromarray(wide).save(file, exif=exif, quality=92)
+    return file

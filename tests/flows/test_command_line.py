@@ -1,0 +1,186 @@
+"""The command line as a user meets it: help at once, and one sentence when something is wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flows import command_line
+from flows.commands import COMMANDS
+from manifests.errors import BadInput, EvendermError
+from manifests.progress import StopRequested
+
+
+def _evenderm(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flows.command_line", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "COLUMNS": "200", **environment},
+    )
+
+
+def _user_time() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def test_help_names_every_command_and_takes_under_a_second() -> None:
+    _evenderm("--help")  # the first call may compile
+    before = _user_time()
+    started = time.perf_counter()
+    shown = _evenderm("--help")
+    # Processor time, because the machine may be busy with something else.
+    assert min(_user_time() - before, time.perf_counter() - started) < 1.0
+    assert shown.returncode == 0
+    assert all(re.search(rf"\b{name}\b", shown.stdout) for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.exit_code([name, "--help"]) == 0
+    assert "Usage" in capsys.readouterr().out
+
+
+def test_help_loads_no_heavy_library() -> None:
+    heavy = ("torch", "diffusers", "prefect", "numpy", "pyarrow", "matplotlib", "sklearn", "timm", "pydantic")
+    code = f"import sys, flows.command_line; print([n for n in {heavy!r} if n in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+# DATA is a folder with something in it, TABLE a file, EMPTY an empty folder, NONE a path that is not there.
+WRONG = {
+    "no such command": ("rum", "Did you mean 'run'?"),
+    "no such option": ("run --dat DATA", "--dat"),
+    "no data given": ("run", "--data"),
+    "missing folder": ("run --data NONE", "no such dataset"),
+    "empty folder": ("run --data EMPTY", "is empty"),
+    "output in data": ("run --data DATA --out DATA/run", "choose another --out"),
+    "output is taken": ("run --data TABLE --out DATA", "holds no run"),
+    "output is a file": ("run --data DATA --out TABLE", "is a file"),
+    "unknown preset": ("run --data DATA --preset huge", "preset 'huge'"),
+    "unknown setting": ("run --data DATA --set adapt.stepz=1", "did you mean adapt.steps?"),
+    "wrong value": ("run --data DATA --set adapt.steps=x", "adapt.steps=x"),
+    "missing settings file": ("run --data DATA --settings NONE", "no such settings file"),
+    "no run folder": ("status NONE", "no such run folder"),
+    "folder without a run": ("adapt --out DATA", "holds no run"),
+}
+
+
+@pytest.mark.parametrize(("line", "said"), WRONG.values(), ids=WRONG)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    line: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"DATA": "data", "TABLE": "pairs.csv", "EMPTY": "empty", "NONE": "none"}
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "note.txt").write_text("mine")
+    (tmp_path / "pairs.csv").write_text("picture,mask\n")
+    (tmp_path / "empty").mkdir()
+    for word, place in places.items():
+        line = line.replace(word, str(tmp_path / place))
+    assert command_line.exit_code(line.split()) == 2
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert shown.startswith("evenderm: ") and shown.count("\n") == 1
+    assert (tmp_path / "data" / "note.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (BadInput("x.csv: no column dx; add it"), 2, "x.csv: no column dx; add it"),
+        (EvendermError("training diverged\nat step 4"), 1, "training diverged at step 4"),
+        (OSError(errno.ENOSPC, "No space left on device", "run/shard"), 1, "run/shard: the disk is full"),
+        (
+            OSError(errno.EROFS, "Read-only file system", "out/x"),
+            2,
+            "out/x: Read-only file system; choose another path",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "out/x"), 2, "out/x: Permission denied; choose another"),
+        (StopRequested("adapt mel: stopped by SIGTERM"), 1, "stopped by SIGTERM; the same command goes on"),
+        (KeyboardInterrupt(), 1, "the same command goes on"),
+    ],
+)
+def test_what_goes_wrong_becomes_one_line_and_an_exit_code(
+    error: BaseException,
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*arguments: object, **keywords: object) -> int:
+        raise error
+
+    monkeypatch.setattr(command_line, "app", fail)
+    assert command_line.exit_code(["run"]) == code
+    shown = capsys.readouterr().err
+    assert said in shown and shown.count("\n") == 1
+
+
+def test_a_full_disk_under_another_error_is_still_a_full_disk(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: object, **keywords: object) -> int:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise RuntimeError("could not write the shard") from error
+
+    monkeypatch.setattr(command_line, "app", fail)
+    assert command_line.exit_code(["run"]) == 1
+    assert "the disk is full" in capsys.readouterr().err
+
+
+def test_a_foreign_package_of_our_name_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "evaluate").mkdir()
+    (tmp_path / "evaluate" / "__init__.py").write_text("")
+    code = (
+        "import sys, flows.command_line as c;"
+        f"sys.path.insert(0, {str(tmp_path)!r}); sys.modules.pop('evaluate', None);"
+        "c.main(['status', 'x'])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert shown.returncode == 2
+    assert "another package called 'evaluate'" in shown.stderr and shown.stderr.count("\n") == 1
+
+
+def test_dry_run_says_what_would_run_and_why_and_writes_nothing(
+    tmp_path: Path, phantom_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    arguments = ["run", "--data", str(phantom_folder), "--out", str(out), "--preset", "tiny", "--dry-run"]
+    assert command_line.exit_code(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "prepare" in shown and "not finished yet" in shown and "after prepare" in shown
+    assert not out.exists()
+
+
+def test_strict_makes_a_row_that_would_be_set_aside_an_error(
+    tmp_path: Path, phantom_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(phantom_folder, tmp_path / "data")
+    next((tmp_path / "data").rglob("*.jpg")).write_bytes(b"no picture")
+    words = ["prepare", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--preset", "tiny"]
+    assert command_line.exit_code([*words, "--strict"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert not (tmp_path / "run" / "real" / "manifest.json").exists()
+    assert command_line.exit_code(words) == 0
+
+
+def test_a_first_start_that_failed_does_not_claim_its_folder(tmp_path: Path, phantom_folder: Path) -> None:
+    (tmp_path / "wrong").mkdir()
+    (tmp_path / "wrong" / "note.txt").write_text("mine")
+    words = ["--out", str(tmp_path / "run"), "--preset", "tiny", "--set", "engine.name=plain"]
+    assert command_line.exit_code(["prepare", "--data", str(tmp_path / "wrong"), *words]) == 2
+    assert command_line.exit_code(["prepare", "--data", str(phantom_folder), *words]) == 0
+    assert command_line.exit_code(["prepare", "--data", str(tmp_path / "wrong"), *words]) == 2

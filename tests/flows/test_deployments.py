@@ -1,0 +1,129 @@
+"""Deployments on a real server: a schedule fires, a worker runs the flow, and its artifacts can be read back."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.context import FlowRunContext
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows import rebalance, serving
+from flows.run_folder import Job, open_job, save_job
+from flows.watching import Watch
+from manifests.errors import BadInput, EvendermError
+
+PATIENCE_SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def served(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+    """The home of a server with a worker and the deployments, and the nightly run's folder."""
+    home, out = tmp_path_factory.mktemp("served"), tmp_path_factory.mktemp("nightly") / "run"
+    address = serving.start(home, phantom_folder, out, port=0, pools=("box",))
+    try:
+        with temporary_settings({PREFECT_API_URL: address}):
+            yield home, out
+    finally:
+        serving.stop(home)
+
+
+@pytest.fixture
+def client(served: tuple[Path, Path]) -> Iterator[SyncPrefectClient]:
+    """A client of the server."""
+    with get_client(sync_client=True) as made:
+        yield made
+
+
+def test_every_deployment_has_a_form_typed_by_the_settings(client: SyncPrefectClient) -> None:
+    deployments = {deployment.name: deployment for deployment in client.read_deployments()}
+    steps = {"prepare", "adapt", "synthesise", "benchmark", "explain"}
+    assert set(deployments) == {"nightly", "on-demand", "gpu", *steps}
+    form: dict[str, Any] = deployments["nightly"].parameter_openapi_schema  # type: ignore[assignment]
+    assert form["definitions"]["AdaptSettings"]["properties"]["steps"]["minimum"] == 1
+    assert deployments["nightly"].schedules[0].schedule.cron == "0 2 * * *"  # type: ignore[union-attr]
+
+
+def test_a_gpu_pool_takes_one_run_per_gpu(client: SyncPrefectClient) -> None:
+    assert client.read_work_pool("gpu").concurrency_limit == serving.POOLS["gpu"]
+
+
+def test_a_schedule_fires_and_the_run_tells_its_story(
+    client: SyncPrefectClient, served: tuple[Path, Path], phantom_folder: Path
+) -> None:
+    _, out = served
+    deployment = client.read_deployment_by_name("prepare/prepare")
+    # Again and again: a busy server may schedule only after a single moment has passed.
+    schedule = IntervalSchedule(interval=timedelta(seconds=20), anchor_date=datetime.now(UTC))
+    parameters = {"data": str(phantom_folder), "out": str(out), "preset": "tiny"}
+    made = DeploymentScheduleCreate(schedule=schedule, active=True, parameters=parameters)
+    client.create_deployment_schedules(deployment.id, [(made.schedule, True)])
+    client._client.patch(f"/deployments/{deployment.id}", json={"parameters": parameters})
+    run = _finished_run(client, deployment.id)
+    for made_schedule in client.read_deployment(deployment.id).schedules:
+        client._client.delete(f"/deployments/{deployment.id}/schedules/{made_schedule.id}")
+    assert run.state is not None and run.state.is_completed(), run.state
+    assert run.auto_scheduled and run.name == f"{phantom_folder.name} tiny"
+    assert (out / "real" / "manifest.json").exists()
+    found = client._client.post("/artifacts/filter", json={}).json()
+    keys = {artifact["key"]: artifact for artifact in found}
+    assert json.loads(keys["steps"]["data"])[0]["step"] == "prepare"
+    assert str(out) in keys["report"]["data"]
+    logs = client._client.post("/logs/filter", json={}).json()
+    assert any("prepare: finished" in line["message"] for line in logs)
+
+
+def test_a_deployed_flow_has_the_task_runner_that_its_settings_name(
+    client: SyncPrefectClient, unfinished: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = open_job(unfinished("adapt"), ["engine.name=dask"])
+    save_job(job)
+    runners: list[str] = []
+
+    def seen(job: Job, only: Sequence[str]) -> None:
+        context = FlowRunContext.get()
+        assert context is not None
+        runners.append(type(context.task_runner).__name__)
+
+    monkeypatch.setattr(rebalance, "_run", seen)
+    rebalance.adapt(str(job.folder.path))
+    assert runners == ["DaskTaskRunner"]
+
+
+def test_workers_that_do_not_start_are_one_sentence(
+    client: SyncPrefectClient, unfinished: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(ThreadPoolTaskRunner):
+        def __enter__(self) -> Any:
+            raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(rebalance, "task_runner", lambda settings: Broken())
+    job = open_job(unfinished("adapt"))
+    with pytest.raises(EvendermError, match=r"could not be started \(RuntimeError: Nanny failed to start\.\)"):
+        rebalance.run_as_flow(job, Watch(None), ("adapt",))
+
+
+def test_serving_twice_from_one_folder_is_refused(served: tuple[Path, Path]) -> None:
+    home, out = served
+    with pytest.raises(BadInput, match="make stop"):
+        serving.start(home, out, out)
+
+
+def _finished_run(client: SyncPrefectClient, deployment_id: object) -> Any:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        runs = [run for run in client.read_flow_runs() if run.deployment_id == deployment_id]
+        done = [run for run in runs if run.state is not None and run.state.is_final()]
+        if done:
+            return done[0]
+        time.sleep(1)
+    raise AssertionError(f"no run ended: {[(run.name, run.state) for run in client.read_flow_runs()]}")

@@ -1,0 +1,62 @@
+"""Stable Diffusion layouts without mask channels go through the same steps, and resume: narrow, untrained, real."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.execution import execute
+from flows.run_folder import Job, new_job
+from flows.settings import load_settings
+from manifests.reading import open_manifest
+from tests.augment.tiny_bases import write_narrow_base
+from tests.flows import whole_run
+
+STEPS = ("prepare", "adapt", "synthesise")
+
+
+def job_on(base: Path, data: Path, out: Path) -> Job:
+    overrides = [
+        f"base.path={base}",
+        "base.resolution=64",
+        "prepare.size=64",
+        "adapt.domain_steps=4",
+        "synthesis.gates=false",
+        "engine.name=plain",
+    ]
+    return new_job(data, out, "tiny", load_settings("tiny", None, overrides))
+
+
+def kill_when(pattern: str, command: str, out: Path) -> None:
+    """Starts one step and kills it as soon as a file of `pattern` lies in the run folder."""
+    process = whole_run.start([sys.executable, "-m", "flows.command_line", command, "--out", str(out)])
+    deadline = time.monotonic() + 240
+    while process.poll() is None and not list(out.glob(pattern)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.mark.parametrize(("layout", "prediction", "linear"), [("2", "v_prediction", True), ("1.5", "epsilon", False)])
+def test_a_base_without_mask_channels_goes_through_all_steps_and_resumes(
+    tmp_path: Path, phantom_folder: Path, layout: str, prediction: str, linear: bool
+) -> None:
+    base = write_narrow_base(tmp_path / f"sd-{layout}", prediction, linear)
+    whole = job_on(base, phantom_folder, tmp_path / "whole")
+    assert execute(whole, STEPS) == 0
+    cut = job_on(base, phantom_folder, tmp_path / "cut")
+    assert execute(cut, ("prepare",)) == 0
+    kill_when("work/adapt/domain/*.checkpoint.safetensors", "adapt", cut.folder.path)
+    assert execute(cut, ("adapt",)) == 0
+    kill_when("work/candidates/*/*", "synthesise", cut.folder.path)
+    assert execute(cut, STEPS) == 0
+    names = {path.stem for path in (cut.folder.path / "adapters").glob("*.safetensors")}
+    assert names == {"domain", "bkl", "mel", "nv"}
+    made = [folder / "synthetic" / "manifest.json" for folder in (whole.folder.path, cut.folder.path)]
+    assert made[0].read_bytes() == made[1].read_bytes()
+    pairs = open_manifest(cut.folder.path / "synthetic").arrays()
+    assert pairs.images.shape[1:] == (64, 64, 3) and len(pairs) > 20

@@ -1,0 +1,65 @@
+"""When a finished step is recognised, and when not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flows.records import Step, listing_digest, reason_to_run, record_path, write_record
+from flows.run_folder import RunFolder
+
+STEP = Step("adapt:mel", 1, {"adapt.steps": 3, "arms": ("real", "hybrid")}, {"real": "aa", "base": "bb"})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """A run folder in which STEP has finished."""
+    made = RunFolder(tmp_path)
+    made.adapters.mkdir()
+    made.adapter("mel").write_bytes(b"weights")
+    write_record(made, STEP, [made.adapter("mel")], {"loss": 0.5}, 1.5)
+    return made
+
+
+def test_a_step_that_finished_is_recognised(folder: RunFolder) -> None:
+    assert reason_to_run(folder, STEP) is None
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (replace(STEP, name="adapt:nv"), "not finished yet"),
+        (replace(STEP, version=2), "its code changed"),
+        (replace(STEP, settings={**STEP.settings, "adapt.steps": 4}), "adapt.steps 3 to 4"),
+        (replace(STEP, inputs={"real": "cc", "base": "bb"}), "inputs changed: real"),
+        (replace(STEP, inputs={"real": "aa"}), "inputs changed: base"),
+    ],
+)
+def test_what_changed_is_named(folder: RunFolder, step: Step, said: str) -> None:
+    assert said in str(reason_to_run(folder, step))
+
+
+def test_an_output_that_is_gone_or_changed_is_named(folder: RunFolder) -> None:
+    folder.adapter("mel").write_bytes(b"other")
+    assert reason_to_run(folder, STEP) == "adapters/mel.safetensors was changed"
+    folder.adapter("mel").unlink()
+    assert reason_to_run(folder, STEP) == "adapters/mel.safetensors is missing"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"step": "adapt:mel"}'])
+def test_a_damaged_record_counts_as_none(folder: RunFolder, content: str) -> None:
+    record_path(folder, STEP.name).write_text(content)
+    assert reason_to_run(folder, STEP) == "not finished yet"
+
+
+def test_a_listing_changes_with_names_sizes_and_times(tmp_path: Path) -> None:
+    file = tmp_path / "a.jpg"
+    file.write_bytes(b"1")
+    before = listing_digest(tmp_path)
+    assert listing_digest(tmp_path) == before
+    file.write_bytes(b"22")
+    longer = listing_digest(tmp_path)
+    (tmp_path / "b.jpg").write_bytes(b"")
+    assert len({before, longer, listing_digest(tmp_path)}) == 3

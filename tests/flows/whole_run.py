@@ -1,0 +1,45 @@
+"""Running the whole job on a small drawn dataset, and telling whether two runs made the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+# What says when and where a result was made rather than what was found.
+ASIDE = ("timings", "environment")
+
+
+def command(data: Path, out: Path, *overrides: str) -> list[str]:
+    """The command line of a tiny run."""
+    words = ["run", "--data", str(data), "--out", str(out), "--preset", "tiny"]
+    for override in overrides:
+        words += ["--set", override]
+    return [sys.executable, "-m", "flows.command_line", *words]
+
+
+def start(words: list[str]) -> subprocess.Popen[str]:
+    """Starts a command with its output kept together."""
+    environment = {**os.environ, "COLUMNS": "200"}
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def finish(words: list[str]) -> str:
+    """Runs a command to its good end and gives its output."""
+    process = start(words)
+    output, _ = process.communicate(timeout=1200)
+    assert process.returncode == 0, output
+    return output
+
+
+def made(out: Path) -> dict[str, Any]:
+    """What a run made, by name: digests of manifests and adapters, and the results without times and machine."""
+    from flows.records import file_digest
+
+    files = [*out.glob("*/manifest.json"), *out.glob("adapters/*.safetensors"), *out.glob("*/data/*/*.parquet")]
+    digests: dict[str, Any] = {path.relative_to(out).as_posix(): file_digest(path) for path in sorted(files)}
+    results = json.loads((out / "results.json").read_text())
+    return digests | {name: value for name, value in results.items() if name not in ASIDE}

@@ -1,0 +1,112 @@
+"""What is exported opens in the tools it is for, stays in its folder, and harms no spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from manifests.errors import BadInput
+from manifests.export import export_manifest
+from manifests.progress import StopRequested
+from manifests.writing import ManifestWriter
+
+
+def read(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def test_nnunet_gets_its_raw_layout(tmp_path: Path, manifest_at: Any) -> None:
+    manifest = manifest_at(tmp_path / "manifest", pairs=30)
+    assert export_manifest(manifest, "nnunet", tmp_path / "raw") == 30
+    folder = tmp_path / "raw/Dataset501_Lesions"
+    described = json.loads((folder / "dataset.json").read_text())
+    assert described["channel_names"] == {"0": "R", "1": "G", "2": "B"}
+    assert described["labels"] == {"background": 0, "lesion": 1}
+    assert described["file_ending"] == ".png"
+    for part, splits in (("Tr", ("train", "validation")), ("Ts", ("test",))):
+        images = sorted(path.name for path in (folder / f"images{part}").iterdir())
+        labels = sorted(path.name for path in (folder / f"labels{part}").iterdir())
+        assert images == [name.replace(".png", "_0000.png") for name in labels]
+        assert len(images) == sum(sum(manifest.counts()[split].values()) for split in splits)
+    assert described["numTraining"] == len(list((folder / "imagesTr").iterdir()))
+    arrays = manifest.arrays(split="test")
+    stem = arrays.pair_ids[0].replace(":", "-")
+    assert np.array_equal(read(folder / f"imagesTs/{stem}_0000.png"), arrays.images[0])
+    assert np.array_equal(read(folder / f"labelsTs/{stem}.png"), arrays.masks[0].astype(np.uint8))
+    (split,) = json.loads((folder / "splits_final.json").read_text())
+    assert not set(split["train"]) & set(split["val"])
+    assert len(split["train"] + split["val"]) == described["numTraining"]
+
+
+def test_folders_hold_every_pair_once(tmp_path: Path, manifest_at: Any) -> None:
+    manifest = manifest_at(tmp_path / "manifest", pairs=30)
+    assert export_manifest(manifest, "folders", tmp_path / "out") == 30
+    arrays = manifest.arrays()
+    with (tmp_path / "out/metadata.csv").open(newline="") as file:
+        rows = {row["pair_id"]: row for row in csv.DictReader(file)}
+    assert sorted(rows) == arrays.pair_ids
+    for number, pair_id in enumerate(arrays.pair_ids):
+        row = rows[pair_id]
+        assert row["image"].split("/")[:3] == ["images", row["split"], row["dx"]]
+        assert np.array_equal(read(tmp_path / "out" / row["image"]), arrays.images[number])
+        assert np.array_equal(read(tmp_path / "out" / row["mask"]) > 0, arrays.masks[number])
+
+
+def test_rejected_pairs_are_not_exported(tmp_path: Path, manifest_at: Any) -> None:
+    manifest = manifest_at(tmp_path / "manifest", pairs=30, kind="synthetic")
+    assert export_manifest(manifest, "folders", tmp_path / "out") == 20
+    assert len(list((tmp_path / "out/images/train").rglob("*.png"))) == 20
+
+
+HOSTILE = ("../../../outside", "/etc/passwd", "C:\\windows\\x", "=cmd|' /C calc'!A0", "a:b:c", "-1+1", ".hidden", "con")
+
+
+def test_hostile_ids_stay_inside_and_stay_text(tmp_path: Path, row: Any) -> None:
+    writer = ManifestWriter(tmp_path / "manifest", classes=("nv",), provenance={"note": "x"})
+    writer.write_shard("nv", 0, [row(n, pair_id=name, group_id=f"@SUM({n})") for n, name in enumerate(HOSTILE)])
+    manifest = writer.commit()
+    for to in ("nnunet", "folders"):
+        export_manifest(manifest, to, tmp_path / to)
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    outside = [path for path in written if path.relative_to(tmp_path).parts[0] not in ("manifest", "nnunet", "folders")]
+    assert outside == []
+    assert len(list((tmp_path / "folders/images").rglob("*.png"))) == len(HOSTILE)
+    with (tmp_path / "folders/metadata.csv").open(newline="") as file:
+        cells = [cell for line in list(csv.reader(file))[1:] for cell in line]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+
+
+def test_nnunet_needs_masks_and_folders_do_not(tmp_path: Path, row: Any) -> None:
+    writer = ManifestWriter(tmp_path / "manifest", classes=("nv",), provenance={"note": "x"})
+    writer.write_shard("nv", 0, [row(1, mask_png=None)])
+    manifest = writer.commit()
+    with pytest.raises(BadInput, match="has no mask, which nnU-Net needs"):
+        export_manifest(manifest, "nnunet", tmp_path / "raw")
+    assert not (tmp_path / "raw/Dataset501_Lesions").exists()
+    assert export_manifest(manifest, "folders", tmp_path / "out") == 1
+
+
+def test_an_existing_export_is_not_touched(tmp_path: Path, manifest_at: Any) -> None:
+    manifest = manifest_at(tmp_path / "manifest")
+    (tmp_path / "out").mkdir()
+    export_manifest(manifest, "folders", tmp_path / "out")
+    with pytest.raises(BadInput, match="already there"):
+        export_manifest(manifest, "folders", tmp_path / "out")
+    with pytest.raises(BadInput, match="no export format; choose one of nnunet, folders"):
+        export_manifest(manifest, "zip", tmp_path / "new")  # type: ignore[arg-type]
+
+
+def test_a_stopped_export_leaves_nothing_behind(tmp_path: Path, manifest_at: Any) -> None:
+    def stop(done: int, total: int, **figures: float | str) -> None:
+        raise StopRequested
+
+    manifest = manifest_at(tmp_path / "manifest")
+    with pytest.raises(StopRequested):
+        export_manifest(manifest, "folders", tmp_path / "out", stop)
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest"]

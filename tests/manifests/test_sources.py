@@ -1,0 +1,249 @@
+"""Each layout is recognised by itself and read for what it tells; what is wrong is named with file and fix."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from manifests.errors import BadInput
+from manifests.phantom import write_csv, write_phantom
+from manifests.phantom_layouts import LAYOUTS, write_isic2018, write_layout
+from manifests.settings import PrepareSettings, TableColumns
+from manifests.sources import SOURCES, find_source
+from manifests.sources.layout import SourceListing
+
+PAIRS = 24
+SETTINGS = PrepareSettings()
+SEVEN = {"akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"}
+EXPECTED_CLASSES = {
+    "isic2016": {"benign", "malignant"},
+    "isic2017": {"nv", "mel", "bkl"},
+    "isic2018": SEVEN,
+    "ham10000": SEVEN,
+    "ph2": {"nv", "mel"},
+    "folders": SEVEN,
+    "table": {"nv", "mel", "bkl"},
+    "parquet": {"nv", "mel", "bkl"},
+}
+EXPECTED_SPLITS = {
+    "isic2016": {"train", "test"},
+    "isic2017": {"train", "validation", "test"},
+    "isic2018": {"train", "validation", "test"},
+    "table": {"train", "validation", "test"},
+    "parquet": {"train", "validation", "test"},
+}
+
+
+def read(folder: Path, settings: PrepareSettings = SETTINGS) -> SourceListing:
+    source, found = find_source(folder, settings.source)
+    return source.read(found, settings)
+
+
+@pytest.fixture(scope="module")
+def layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small phantom in every layout; not to be written to."""
+    root = tmp_path_factory.mktemp("layouts")
+    for layout in LAYOUTS:
+        write_layout(root / layout, layout, PAIRS, 3, size=48)
+    return root
+
+
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+def test_a_layout_is_recognised_and_read_completely(layout: str, layouts: Path) -> None:
+    source, folder = find_source(layouts / layout)
+    assert source.name == ("table" if layout == "parquet" else layout)
+    listing = source.read(folder, SETTINGS)
+    assert len(listing.rows) == PAIRS
+    assert not listing.rejected
+    assert {row.dx for row in listing.rows} == EXPECTED_CLASSES[layout]
+    assert {row.split for row in listing.rows} == EXPECTED_SPLITS.get(layout, {None})
+    assert all(row.mask and Path(row.mask).is_file() and Path(row.image).is_file() for row in listing.rows)
+    assert len({row.image_id for row in listing.rows}) == PAIRS
+
+
+def test_every_source_describes_itself_and_shows_an_example() -> None:
+    for name, source in SOURCES.items():
+        assert source.name == name
+        assert len(source.description) > 20
+        assert source.example_tree.count("\n") >= 3
+
+
+def test_lesions_and_people_come_through(layouts: Path) -> None:
+    ham = read(layouts / "ham10000")
+    assert max(Counter(row.group for row in ham.rows).values()) == 2
+    assert all({"age_group", "sex", "site"} <= {name for name, _ in row.attributes} for row in ham.rows)
+    assert ("age_group", "20-29") in {pair for row in ham.rows for pair in row.attributes}
+    isic2018 = read(layouts / "isic2018")
+    assert all(bool(row.group) == (row.split == "train") for row in isic2018.rows)
+    table = read(layouts / "table")
+    assert all(row.group and row.group.startswith("patient-") for row in table.rows)
+
+
+def test_licences_are_stated_where_the_publisher_states_them(layouts: Path) -> None:
+    licences = {layout: read(layouts / layout).licence for layout in ("isic2017", "ham10000", "folders")}
+    assert licences == {"isic2017": "CC0-1.0", "ham10000": "CC-BY-NC-4.0", "folders": "unknown"}
+
+
+def test_a_folder_that_only_wraps_the_dataset_is_looked_into(tmp_path: Path) -> None:
+    write_phantom(tmp_path / "download" / "ISIC2017", 9, 0, size=48)
+    (tmp_path / "download" / "__MACOSX").mkdir()
+    source, folder = find_source(tmp_path / "download")
+    assert (source.name, folder.name) == ("isic2017", "ISIC2017")
+
+
+def test_one_task_of_isic_2018_alone_serves_one_purpose(tmp_path: Path) -> None:
+    write_isic2018(tmp_path / "masks", 10, 0, 48, tasks=(1,))
+    write_isic2018(tmp_path / "classes", 10, 0, 48, tasks=(3,))
+    assert {(row.mask is None, row.dx is None) for row in read(tmp_path / "masks").rows} == {(False, True)}
+    assert {(row.mask is None, row.dx is None) for row in read(tmp_path / "classes").rows} == {(True, False)}
+
+
+def test_folders_named_after_splits_are_official_splits(tmp_path: Path) -> None:
+    for split, number in (("train", 6), ("val", 4), ("test", 4)):
+        write_layout(tmp_path / "d" / split, "folders", 21, number, size=48)
+        (tmp_path / "d" / split / "README.txt").unlink()
+    listing = read(tmp_path / "d")
+    assert Counter(row.split for row in listing.rows) == {"train": 21, "validation": 21, "test": 21}
+
+
+def test_flat_image_and_mask_folders_are_read_without_classes(layouts: Path, tmp_path: Path) -> None:
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+        for path in (layouts / "table" / kind).iterdir():
+            (tmp_path / kind / path.name).write_bytes(path.read_bytes())
+    assert {row.dx for row in read(tmp_path).rows} == {None}
+
+
+def test_columns_of_a_table_can_be_named(layouts: Path, tmp_path: Path) -> None:
+    text = (layouts / "table" / "pairs.csv").read_text()
+    table = layouts / "table" / "pairs.csv"
+    renamed = tmp_path / "table"
+    renamed.mkdir()
+    for kind in ("images", "masks"):
+        (renamed / kind).symlink_to(layouts / "table" / kind)
+    (renamed / table.name).write_text(text.replace("image,mask,class", "Photo,Contour,Finding", 1))
+    with pytest.raises(BadInput, match=r"'Photo'.*prepare.columns"):
+        find_source(renamed)
+    columns = TableColumns(image="photo", mask="contour", dx="finding")
+    listing = read(renamed, PrepareSettings(source="table", columns=columns, follow_links=True))
+    assert len(listing.rows) == PAIRS
+    with pytest.raises(BadInput, match="no column 'nose'"):
+        read(table, PrepareSettings(columns=TableColumns(dx="nose")))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_tables_are_read_in_any_encoding_line_end_and_separator(
+    encoding: str, end: str, separator: str, layouts: Path
+) -> None:
+    text = (layouts / "table" / "pairs.csv").read_text().replace("mel", "mélanome")
+    copy = layouts / "table" / "copy.csv"
+    copy.write_bytes(text.replace(",", separator).replace("\n", end).encode(encoding))
+    try:
+        classes = {row.dx for row in read(copy).rows}
+    finally:
+        copy.unlink()
+    assert classes == {"nv", "mélanome", "bkl"}
+
+
+def _truth(folder: Path, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> Path:
+    path = folder / "ISIC-2017_Training_Part3_GroundTruth.csv"
+    write_csv(path, header, rows)
+    return path
+
+
+@pytest.fixture()
+def isic2017(tmp_path: Path) -> Path:
+    write_phantom(tmp_path / "isic", 9, 0, size=48)
+    return tmp_path / "isic"
+
+
+HEADER = ("image_id", "melanoma", "seborrheic_keratosis")
+
+
+def test_contradicting_labels_are_set_aside_with_the_reason(isic2017: Path) -> None:
+    ids = sorted(p.stem for p in (isic2017 / "ISIC-2017_Training_Data").iterdir())
+    rows = [(ids[0], "1", "1"), (ids[1], "1", "0"), (ids[1], "0", "1"), (ids[2], "0", "0"), (ids[2], "0", "0")]
+    _truth(isic2017, HEADER, [*rows, ("ISIC_9999999", "0", "0")])
+    listing = read(isic2017)
+    reasons = {(r.pair_id.split(":")[1], r.check): r.reason for r in listing.rejected}
+    assert set(reasons) == {
+        (ids[0], "label conflict"),
+        (ids[1], "label conflict"),
+        (ids[2], "duplicate id"),
+        ("ISIC_9999999", "missing image"),
+    }
+    assert "mel and bkl" in reasons[ids[0], "label conflict"]
+    assert "mel and bkl" in reasons[ids[1], "label conflict"]
+    assert [row.dx for row in listing.rows if row.split == "train"] == ["nv"]
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "sentence"),
+    [
+        (("image_id", "melanoma"), [("a", "0")], "Part3_GroundTruth.csv has no column 'seborrheic_keratosis'"),
+        (("melanoma", "seborrheic_keratosis"), [("0", "1")], "has no column 'image_id'"),
+        (HEADER, [("a", "maybe", "0")], "has the value 'maybe' where 0 or 1 is expected"),
+        (HEADER, [("a", "2", "0")], "has the value '2' where 0 or 1 is expected"),
+    ],
+)
+def test_a_bad_truth_file_is_named_with_column_value_and_fix(
+    header: tuple[str, ...], rows: list[tuple[str, ...]], sentence: str, isic2017: Path
+) -> None:
+    _truth(isic2017, header, rows)
+    with pytest.raises(BadInput, match=sentence):
+        read(isic2017)
+
+
+def test_an_unknown_class_is_named_with_those_that_are_known(layouts: Path, tmp_path: Path) -> None:
+    text = (layouts / "ham10000" / "HAM10000_metadata.csv").read_text()
+    (tmp_path / "HAM10000_metadata.csv").write_text(text.replace(",mel,", ",melanomma,", 1))
+    with pytest.raises(BadInput, match=r"metadata.csv has the unknown class 'melanomma'; expected one of akiec, bcc"):
+        read(tmp_path)
+
+
+def test_folders_that_are_missing_empty_or_unknown_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="nowhere does not exist"):
+        find_source(tmp_path / "nowhere")
+    with pytest.raises(BadInput, match="is empty"):
+        find_source(tmp_path)
+    (tmp_path / "holiday.txt").write_text("sun")
+    with pytest.raises(BadInput, match="none of the known layouts"):
+        find_source(tmp_path)
+    with pytest.raises(BadInput, match="unknown source 'isic2099'"):
+        find_source(tmp_path, "isic2099")
+    with pytest.raises(BadInput, match="does not have the layout of ph2"):
+        find_source(tmp_path, "ph2")
+
+
+def test_files_of_one_name_are_set_aside_together(isic2017: Path) -> None:
+    data = isic2017 / "ISIC-2017_Training_Data"
+    first = sorted(data.iterdir())[0]
+    (data / f"{first.stem}.PNG").write_bytes(first.read_bytes())
+    listing = read(isic2017)
+    assert [r.check for r in listing.rejected].count("duplicate id") == 2
+    assert first.stem not in {row.image_id for row in listing.rows}
+
+
+def test_links_out_of_the_folder_are_refused_unless_allowed(isic2017: Path, tmp_path: Path) -> None:
+    data = isic2017 / "ISIC-2017_Training_Data"
+    first = sorted(data.iterdir())[0]
+    outside = tmp_path / "outside.jpg"
+    first.rename(outside)
+    first.symlink_to(outside)
+    assert [(r.pair_id, r.check) for r in read(isic2017).rejected] == [(f"isic2017:{first.stem}", "outside")]
+    assert not read(isic2017, PrepareSettings(follow_links=True)).rejected
+
+
+@pytest.mark.parametrize("path", ["../secret.png", "/etc/passwd", "images/../../secret.png", "..\\secret.png"])
+def test_a_table_cannot_reach_outside_its_folder(path: str, tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(b"x")
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    (tmp_path / "data" / "ok.png").write_bytes(b"x")
+    write_csv(tmp_path / "data" / "t.csv", ("image", "class"), [(path, "nv"), ("ok.png", "nv")])
+    listing = read(tmp_path / "data")
+    assert [r.check for r in listing.rejected] == ["outside"]
+    assert len(listing.rows) == 1
