@@ -78,8 +78,7 @@ def test_a_schedule_fires_and_the_run_tells_its_story(
     keys = {artifact["key"]: artifact for artifact in found}
     assert json.loads(keys["steps"]["data"])[0]["step"] == "prepare"
     assert str(out) in keys["report"]["data"]
-    logs = client._client.post("/logs/filter", json={}).json()
-    assert any("prepare: finished" in line["message"] for line in logs)
+    _wait_for_log(client, "prepare: finished")
 
 
 def test_a_deployed_flow_has_the_task_runner_that_its_settings_name(
@@ -116,6 +115,18 @@ def test_serving_twice_from_one_folder_is_refused(served: tuple[Path, Path]) -> 
     home, out = served
     with pytest.raises(BadInput, match="make stop"):
         serving.start(home, out, out)
+
+
+def _wait_for_log(client: SyncPrefectClient, words: str) -> None:
+    """Prefect sends its logs in batches, the last of them after the run's end."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    lines: list[str] = []
+    while time.monotonic() < deadline:
+        lines = [line["message"] for line in client._client.post("/logs/filter", json={}).json()]
+        if any(words in line for line in lines):
+            return
+        time.sleep(1)
+    raise AssertionError(f"no log line holds {words!r}: {lines}")
 
 
 def _finished_run(client: SyncPrefectClient, deployment_id: object) -> Any:

@@ -22,8 +22,9 @@ def command(data: Path, out: Path, *overrides: str) -> list[str]:
 
 
 def start(words: list[str]) -> subprocess.Popen[str]:
-    """Starts a command with its output kept together."""
-    environment = {**os.environ, "COLUMNS": "200"}
+    """Starts a command with its output kept together, away from any Prefect server of the tests themselves."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment["COLUMNS"] = "200"
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
