@@ -6,6 +6,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from augment.adapters import AdapterFile, adapter_tensors, add_adapter, joint_unet, lora_config, save_adapter
 from augment.base import BaseFolder, image_encoder, prompt_embeddings
@@ -182,7 +184,9 @@ class AdapterTrainer:
         alpha, sigma = alpha_sigma(self.alphas, timesteps)
         noisy = alpha * clean + sigma * noise
         context = self.prompts[torch.from_numpy(said).to(self.device)]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
+        # On the CPU the plain attention has the faster way back: 10 % of a step.
+        attention = sdpa_kernel(SDPBackend.MATH) if self.device.type == "cpu" else nullcontext()
+        with attention, torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
             output = self.unet(noisy.contiguous(memory_format=torch.channels_last), timesteps, context).sample
         return joint_loss(
             output.float(),

@@ -131,6 +131,8 @@ def run_cell(
     started = time.perf_counter()
     predictions = {split: predict(model, pairs) for split, pairs in judged.items()}
     log.seconds["test"] = time.perf_counter() - started
+    if cell.task == "classification":
+        model.save(model_folder(work, cell.name))
     content = {
         "digest": digest,
         "arm": cell.arm,
@@ -147,6 +149,11 @@ def run_cell(
     }
     write_json(path, content)
     return path
+
+
+def model_folder(work: Path, cell_name: str) -> Path:
+    """Where the classifier of a cell is kept, for `explain`; a cell is finished without it too."""
+    return work / "models" / cell_name
 
 
 def new_model(task: Task, settings: BenchmarkSettings, classes: tuple[str, ...]) -> Classifier | Segmenter:

@@ -18,9 +18,14 @@ class EnsembleClassifierSettings(ClassifierSettings):
 
 
 class ClassifierDiagnoserSettings(Frozen):
-    """The ensemble that is trained once on the run's real training pairs, and when it says `none of these`."""
+    """The ensemble that diagnoses, and when it says `none of these`."""
 
-    members: int = Field(3, ge=1, le=20, description="classifiers that differ in their seed alone")
+    downstream: bool = Field(
+        True,
+        description="take the benchmark's classifiers of the arm that is best on validation; "
+        "where the run has none, or false, members are trained on the real training pairs",
+    )
+    members: int = Field(3, ge=1, le=20, description="trained classifiers, which differ in their seed alone")
     training: EnsembleClassifierSettings = EnsembleClassifierSettings()
     neighbours: int = Field(5, ge=1, description="training images to which an image's distance is averaged")
     outlier_share: float = Field(

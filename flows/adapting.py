@@ -17,7 +17,7 @@ from flows.settings import flat
 from manifests.errors import BadInput
 from manifests.progress import Progress
 
-VERSION = 1
+VERSION = 2
 DOMAIN = "domain"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.adapting import base_facts
+from flows.benchmarking import benchmark_work
 from flows.explain_sources import Source, read_contents
 from flows.preparing import open_real
 from flows.run_folder import Job, write_json
@@ -19,7 +20,7 @@ from manifests.progress import Progress, no_progress
 if TYPE_CHECKING:
     from evaluate.demonstrations import ClassSamplers
     from evaluate.diagnosis.diagnosis import Diagnoser
-    from evaluate.diagnosis.ensemble import ClassifierDiagnoser
+    from evaluate.diagnosis.ensemble import ClassifierDiagnoser, DownstreamMembers
     from evaluate.explainer import Explainer
     from evaluate.localisation import FindLesion
     from flows.watching import Watch
@@ -151,9 +152,21 @@ def fit_ensemble(job: Job, progress: Progress = no_progress) -> ClassifierDiagno
 
     real, side, folder = open_real(job), job.settings.base.resolution, _folder(job)
     train, validation = (real.arrays(split=split, size=side, cache=folder) for split in ("train", "validation"))
-    return fit_classifier_diagnoser(
-        train, validation, job.settings.explain.classifier, folder / "ensemble", job.settings.seed, progress
-    )
+    settings, seed = job.settings.explain.classifier, job.settings.seed
+    return fit_classifier_diagnoser(train, validation, settings, folder / "ensemble", seed, progress, _downstream(job))
+
+
+def _downstream(job: Job) -> DownstreamMembers | None:
+    """The run's own downstream classifiers, once its benchmark has finished."""
+    from evaluate.diagnosis.ensemble import downstream_members
+
+    if not job.settings.explain.classifier.downstream:
+        return None
+    try:
+        results = json.loads(job.folder.results.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return downstream_members(results, benchmark_work(job) / "models")
 
 
 def _load(job: Job, progress: Progress) -> Explainer:
@@ -250,7 +263,11 @@ def _chunk_digest(
     parts: list[Any] = [VERSION, open_real(job).digest, base_facts(job)["digest"], dict(failures), list(wanted)]
     parts += [flat(job.settings.explain), flat(job.settings.sampling), job.settings.seed]
     parts += [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in adapters]
-    parts.append(hashlib.sha256(mask.read_bytes()).hexdigest() if mask is not None else None)
+    downstream = _downstream(job)
+    parts += [
+        hashlib.sha256(mask.read_bytes()).hexdigest() if mask else None,
+        downstream.digest if downstream else None,
+    ]
     for source, pair in contents.items():
         parts.append([source.name, *(hashlib.sha256(part).hexdigest() if part else "" for part in pair)])
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

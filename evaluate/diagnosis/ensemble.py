@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from manifests.pairs import PairArrays
 
 NAME = "classifier"
-_VERSION = 1
+_VERSION = 2
 _RECORD = "ensemble.json"
 _SCALES = {"features": "features.safetensors", "statistics": "statistics.safetensors"}
 
@@ -91,6 +92,40 @@ def ensemble_features(members: Sequence[Classifier], images: np.ndarray) -> np.n
     )
 
 
+@dataclass(frozen=True)
+class DownstreamMembers:
+    """Classifiers that a benchmark trained: those of one arm, one folder per seed."""
+
+    arm: str
+    folders: tuple[Path, ...]
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the arm and of every weight."""
+        whole = hashlib.sha256(self.arm.encode())
+        for folder in self.folders:
+            for path in sorted(folder.iterdir()):
+                whole.update(hashlib.sha256(path.read_bytes()).digest())
+        return whole.hexdigest()
+
+
+def downstream_members(results: Mapping[str, Any], models: Path) -> DownstreamMembers | None:
+    """The classifiers of the arm that is best on validation by the deciding metric, if `models` holds them all.
+
+    results: a results.json of a benchmark; models: one folder per arm, task and seed.
+    """
+    arms = {
+        arm["name"]: arm
+        for arm in results.get("arms", ())
+        if arm["task"] == "classification" and arm["validation"]["mean"] is not None and "%" not in arm["name"]
+    }
+    for name in sorted(arms, key=lambda name: -arms[name]["validation"]["mean"])[:1]:
+        folders = tuple(models / f"{name}-classification-{seed}" for seed in arms[name]["seeds"])
+        if all((folder / "classifier.json").is_file() for folder in folders):
+            return DownstreamMembers(name, folders)
+    return None
+
+
 def fit_classifier_diagnoser(
     train: PairArrays,
     validation: PairArrays,
@@ -98,10 +133,12 @@ def fit_classifier_diagnoser(
     folder: Path,
     seed: int = 0,
     progress: Progress = no_progress,
+    downstream: DownstreamMembers | None = None,
 ) -> ClassifierDiagnoser:
-    """Train the ensemble on `train`, calibrate it on `validation`, keep it in `folder`; found there, it is loaded.
+    """An ensemble of `downstream`, or of members trained on `train`, calibrated on `validation`, kept in `folder`.
 
-    Raises BadInput where a split has no labelled pair, StopRequested when the progress callback asks to stop.
+    Found there, it is loaded. Raises BadInput where a split has no labelled pair, StopRequested when the
+    progress callback asks to stop.
     """
     known, held = (pairs.select(np.flatnonzero(pairs.labels >= 0)) for pairs in (train, validation))
     if len(set(known.labels.tolist())) < 2:
@@ -109,19 +146,19 @@ def fit_classifier_diagnoser(
             "the run's training split has fewer than two classes, so there is nothing to tell apart; "
             "prepare data with classes, or choose explain.diagnoser=vlm"
         )
-    digest = part_digest(pairs_digest(known), pairs_digest(held), settings.model_dump(mode="json"), seed, _VERSION)
+    members_from = downstream.digest if downstream else settings.model_dump(mode="json")
+    digest = part_digest(pairs_digest(known), pairs_digest(held), members_from, settings.outlier_share, seed, _VERSION)
     if _recorded(folder) == digest:
         return load_classifier_diagnoser(folder)
-    members = [
-        _member(known, held, settings, folder, seed + number, number, progress) for number in range(settings.members)
-    ]
+    members = _members(known, held, settings, folder, seed, progress, downstream)
     logits = mean_logits(members, held.images) if len(held) else np.zeros((0, len(train.classes)))
     bins = _bins(held_out_probabilities(logits, held.labels, held.group_ids), held.labels)
     _fit_scales(members, known, held, settings.neighbours, folder)
     record = {
         "digest": digest,
         "classes": list(train.classes),
-        "members": settings.members,
+        "members": len(members),
+        "arm": downstream.arm if downstream else None,
         "seed": seed,
         "temperature": fit_temperature(logits, held.labels),
         "outlier_share": settings.outlier_share,
@@ -163,6 +200,29 @@ def load_classifier_diagnoser(folder: Path) -> ClassifierDiagnoser:
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise BadInput(f"{path}: no usable ensemble ({error}); delete its folder and run again") from error
     return ClassifierDiagnoser(tuple(record["classes"]), members, scales, record)
+
+
+def _members(
+    known: PairArrays,
+    held: PairArrays,
+    settings: ClassifierDiagnoserSettings,
+    folder: Path,
+    seed: int,
+    progress: Progress,
+    downstream: DownstreamMembers | None,
+) -> list[Classifier]:
+    """The members, kept in `folder` so that it stands by itself."""
+    from evaluate.classifier import Classifier
+
+    if downstream is None:
+        numbers = range(settings.members)
+        return [_member(known, held, settings, folder, seed + number, number, progress) for number in numbers]
+    members = [Classifier.load(path) for path in downstream.folders]
+    for number, member in enumerate(members):
+        if member.classes != tuple(known.classes):
+            raise BadInput(f"{downstream.folders[number]}: made for other classes; run the benchmark again")
+        member.save(folder / f"member-{number}")
+    return members
 
 
 def _member(
