@@ -13,6 +13,7 @@ from torch import Tensor
 
 from augment.adapters import AdapterFile, fused_unet
 from augment.base import BaseFolder, decode_images, image_encoder, prompt_embeddings
+from augment.joint import compute_norms_in_float
 from augment.mask_codec import SignedDistanceCodec
 from augment.settings import SamplingSettings
 
@@ -95,6 +96,7 @@ class PairSampler:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = getattr(torch, dtype)
         self.unet = fused_unet(base, adapter).to(self.device, self.dtype, memory_format=torch.channels_last)
+        compute_norms_in_float(self.unet, self.device)
         assert codec is not None  # fused_unet refuses a base without mask channels and without adapter
         self.codec: SignedDistanceCodec = codec
         self.vae = base.vae().to(self.device)

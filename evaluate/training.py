@@ -192,12 +192,12 @@ class _State:
         import torch
 
         self.learner, self.settings, self.strong = learner, settings, regime.strong
-        device = next(learner.network.parameters()).device.type
-        self.half = pick_precision(settings.precision, device, learner.network) == "bf16"
+        self.device = next(learner.network.parameters()).device.type
+        self.half = pick_precision(settings.precision, self.device, learner.network) == "bf16"
         self.rng = np.random.default_rng([seed, 2])
         self.checks = set(check_updates(updates, settings.checks))
         self.optimiser = torch.optim.AdamW(
-            _weight_groups(learner.network, settings.weight_decay), lr=settings.learning_rate
+            _weight_groups(learner.network, settings.weight_decay), lr=settings.learning_rate, fused=True
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimiser, lambda done: one_cycle(done / updates, settings.warmup)
@@ -233,8 +233,11 @@ class _State:
 
     def check(self, update: int) -> bool:
         """Look at validation and keep the average if it is the best; whether patience is spent."""
+        import torch
+
         started = time.perf_counter()
-        refresh_norms(self.average.module, self.recent)
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.half):
+            refresh_norms(self.average.module, self.recent)
         score = self.learner.validate(self.average.module) if self.learner.validate else None
         self.log.seconds["validation"] += time.perf_counter() - started
         mean_loss = float(np.mean(self.losses)) if self.losses else None

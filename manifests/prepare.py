@@ -68,25 +68,42 @@ def prepare(
     Raises BadInput when the source cannot be read, nothing usable remains or, with `strict`, anything at all
     was set aside; StorageFailed when the disk is full.
     """
-    found, folder = find_source(Path(source), settings.source)
+    storage = storage_at(out)
+    with _work_folder(storage) as work, contextlib.closing(RowSpools(work)) as spools:
+        judged = _judged(Path(source), spools, settings, progress)
+        _refuse_if_strict(judged.rejected, judged.assignment, settings)
+        if not judged.assignment.rows:
+            raise BadInput(_nothing_left(judged.folder, judged.rejected))
+        manifest = _written(storage, judged, spools, settings, progress)
+    summary = _summary(manifest, judged, settings)
+    storage.write(REJECTED_NAME, rejected_csv(judged.rejected))
+    page = summary_markdown(summary, judged.assignment, judged.enlarged, settings)
+    storage.write(SUMMARY_NAME, page.encode("utf-8", "backslashreplace"))
+    return summary
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Every row of a source with its fate. enlarged: how many images were smaller than they are stored."""
+
+    folder: Path
+    origin: Origin
+    assignment: Assignment
+    rejected: tuple[Rejection, ...]
+    enlarged: int
+
+
+def _judged(source: Path, spools: RowSpools, settings: PrepareSettings, progress: Progress) -> _Judged:
+    """Reads, checks and assigns; what the source said of each row is let go of before anything is written."""
+    found, folder = find_source(source, settings.source)
     with explained(str(folder), "read"):
         listing = found.read(folder, settings)
     admitted = admit_rows(found.name, listing, settings)
-    storage = storage_at(out)
-    with _work_folder(storage) as work, contextlib.closing(RowSpools(work)) as spools:
-        checked = check_rows(admitted, spools, settings, progress)
-        assignment = assign_rows(checked, spools, settings, progress)
-        rejected = (*listing.rejected, *admitted.rejected, *checked.rejected, *assignment.rejected)
-        _refuse_if_strict(rejected, assignment, settings)
-        if not assignment.rows:
-            raise BadInput(_nothing_left(folder, rejected))
-        origin = Origin(found.name, settings.licence or listing.licence, admitted.task)
-        manifest = _written(storage, origin, assignment, spools, rejected, settings, progress)
-    summary = _summary(manifest, origin, assignment, rejected, settings)
-    storage.write(REJECTED_NAME, rejected_csv(rejected))
-    page = summary_markdown(summary, assignment, len(checked.enlarged), settings)
-    storage.write(SUMMARY_NAME, page.encode("utf-8", "backslashreplace"))
-    return summary
+    checked = check_rows(admitted, spools, settings, progress)
+    assignment = assign_rows(checked, spools, settings, progress)
+    rejected = (*listing.rejected, *admitted.rejected, *checked.rejected, *assignment.rejected)
+    origin = Origin(found.name, settings.licence or listing.licence, admitted.task)
+    return _Judged(folder, origin, assignment, rejected, len(checked.enlarged))
 
 
 @contextlib.contextmanager
@@ -137,14 +154,9 @@ def _refuse_if_strict(rejected: Sequence[Rejection], assignment: Assignment, set
 
 
 def _written(
-    storage: Storage,
-    origin: Origin,
-    assignment: Assignment,
-    spools: RowSpools,
-    rejected: Sequence[Rejection],
-    settings: PrepareSettings,
-    progress: Progress,
+    storage: Storage, judged: _Judged, spools: RowSpools, settings: PrepareSettings, progress: Progress
 ) -> Manifest:
+    origin, assignment = judged.origin, judged.assignment
     present = {row.dx for row in assignment.rows} - {UNLABELLED}
     writer = ManifestWriter(
         storage,
@@ -156,29 +168,23 @@ def _written(
             "settings": settings.model_dump(mode="json", exclude={"workers", "source"}),
             "splits": assignment.split_note,
             "content": _content_digest(assignment),
-            "set_aside": _by_check(rejected),
+            "set_aside": _by_check(judged.rejected),
         },
     )
     return writer.commit(_write_shards(writer, origin, assignment, spools, progress))
 
 
-def _summary(
-    manifest: Manifest,
-    origin: Origin,
-    assignment: Assignment,
-    rejected: tuple[Rejection, ...],
-    settings: PrepareSettings,
-) -> PrepareSummary:
+def _summary(manifest: Manifest, judged: _Judged, settings: PrepareSettings) -> PrepareSummary:
     counts = manifest.counts()
     trained = {dx: counts["train"].get(dx, 0) for dx in manifest.classes}
     return PrepareSummary(
-        origin.source,
-        origin.task,
+        judged.origin.source,
+        judged.origin.task,
         manifest.classes,
         counts,
-        rejected,
-        assignment.duplicates,
-        len({row.group for row in assignment.rows}),
+        judged.rejected,
+        judged.assignment.duplicates,
+        len({row.group for row in judged.assignment.rows}),
         {dx: count for dx, count in trained.items() if count < settings.min_pairs},
         manifest.digest,
     )
