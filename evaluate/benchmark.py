@@ -8,7 +8,7 @@ import io
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,6 @@ def run_cell(
     pools = load_pools(arm, cell.task, real, source, settings, work / "arrays")
     data = arm_data(arm, pools, settings.then_real)
     judged = {split: judged_pairs(cell.task, real, split, settings, work / "arrays") for split in JUDGED_ON}
-    training = settings.training(cell.task)
     model = new_model(cell.task, settings, real.classes)
     log = model.fit(data.pairs, seed=cell.seed, regime=data.regime, validation=judged["validation"], progress=progress)
     started = time.perf_counter()
@@ -133,18 +132,14 @@ def run_cell(
     log.seconds["test"] = time.perf_counter() - started
     if cell.task == "classification":
         model.save(model_folder(work, cell.name))
+    training = settings.training(cell.task)
     content = {
         "digest": digest,
-        "arm": cell.arm,
-        "task": cell.task,
-        "seed": cell.seed,
+        **asdict(cell),
         "train_counts": data.train_counts(),
         "draws": data.draws(training.updates * training.batch_size),
         "parameters": model.parameters(),
-        "updates": log.updates,
-        "selected_update": log.selected_update,
-        "curve": log.curve,
-        "seconds": log.seconds,
+        **asdict(log),
         "predictions": {split: _save(work, cell, split, array) for split, array in predictions.items()},
     }
     write_json(path, content)

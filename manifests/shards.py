@@ -177,7 +177,7 @@ def _parquet_bytes(table: pa.Table) -> bytes:
 
     small = [name for name in table.column_names if name not in BULKY]
     pictures = [f"{name}.bytes" for name in BULKY]
-    leaves = small + pictures + [f"{name}.path" for name in BULKY]
+    indexed = small + [f"{name}.path" for name in BULKY]
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,
@@ -185,9 +185,9 @@ def _parquet_bytes(table: pa.Table) -> bytes:
         row_group_size=ROW_GROUP,
         version="2.6",
         data_page_version="1.0",
-        compression={leaf: "NONE" if leaf in pictures else "ZSTD" for leaf in leaves},
+        compression={leaf: "NONE" if leaf in pictures else "ZSTD" for leaf in indexed + pictures},
         use_dictionary=[name for name in _REPEATED if name in small],
-        write_statistics=small,
+        write_statistics=indexed,
         write_page_index=True,
         write_page_checksum=True,
         sorting_columns=[pq.SortingColumn(0)],

@@ -151,8 +151,6 @@ def fit_classifier_diagnoser(
     if _recorded(folder) == digest:
         return load_classifier_diagnoser(folder)
     members = _members(known, held, settings, folder, seed, progress, downstream)
-    logits = mean_logits(members, held.images) if len(held) else np.zeros((0, len(train.classes)))
-    bins = _bins(held_out_probabilities(logits, held.labels, held.group_ids), held.labels)
     _fit_scales(members, known, held, settings.neighbours, folder)
     record = {
         "digest": digest,
@@ -160,16 +158,25 @@ def fit_classifier_diagnoser(
         "members": len(members),
         "arm": downstream.arm if downstream else None,
         "seed": seed,
-        "temperature": fit_temperature(logits, held.labels),
         "outlier_share": settings.outlier_share,
         "train_images": len(known),
+        **_calibration(members, held),
+    }
+    write_json(folder / _RECORD, record)
+    return load_classifier_diagnoser(folder)
+
+
+def _calibration(members: Sequence[Classifier], held: PairArrays) -> dict[str, Any]:
+    """The temperature, and how the calibrated probabilities come true on held-out pairs."""
+    logits = mean_logits(members, held.images) if len(held) else np.zeros((0, len(held.classes)))
+    bins = _bins(held_out_probabilities(logits, held.labels, held.group_ids), held.labels)
+    return {
+        "temperature": fit_temperature(logits, held.labels),
         "validation_images": len(held),
         "validation_accuracy": _share(logits.argmax(1) == held.labels),
         "reliability": bins,
         "calibration_error": calibration_error(bins),
     }
-    write_json(folder / _RECORD, record)
-    return load_classifier_diagnoser(folder)
 
 
 def _fit_scales(

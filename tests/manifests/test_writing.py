@@ -53,6 +53,7 @@ def test_a_shard_is_stored_as_the_contract_says(tmp_path: Path, row: Any) -> Non
         pictures = column.path_in_schema in ("image.bytes", "mask.bytes")
         assert column.compression == ("UNCOMPRESSED" if pictures else "ZSTD")
         assert column.has_offset_index
+        assert column.has_column_index or column.path_in_schema.endswith(".bytes"), column.path_in_schema
         assert column.has_dictionary_page == (column.path_in_schema in ("dx", "origin", "split", "source",
             "licence", "age_group", "sex", "site", "skin_tone"))  # fmt: skip
     ids = file.read(["pair_id"])["pair_id"].to_pylist()
