@@ -12,7 +12,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -178,49 +178,70 @@ def _unpack(job: ClassJob, content: bytes) -> tuple[PairArrays, list[Verdict]]:
     return pairs, [Verdict(**told) for told in json.loads(metadata["verdicts"])]
 
 
-def _settled(job: ClassJob, candidates: Storage, seen: Seen | None) -> Iterator[tuple[PairArrays, int, Verdict]]:
-    """Candidates in index order with their final verdict, until the class is filled or a shard is not there."""
-    accepted = 0
-    for shard in range(job.shards):
-        if accepted >= job.wanted or not is_drawn(job, shard, candidates):
-            return
-        pairs, verdicts = _unpack(job, candidates.read(job.name(shard)))
-        for index, verdict in enumerate(verdicts):
-            if accepted >= job.wanted:
-                return
-            if verdict.reject_reason is None and seen is not None and seen.add(pairs.images[index : index + 1])[0]:
-                verdict = Verdict(verdict.scores, verdict.nearest_real_id, verdict.nearest_similarity, REPEAT)
-            accepted += verdict.reject_reason is None
-            yield pairs, index, verdict
+class Settlement:
+    """The candidates of a class with their final verdicts, in index order, up to the one that fills the class.
 
-
-def class_outcome(job: ClassJob, candidates: Storage, seen: Seen | None = None) -> ClassOutcome:
-    """How far a class is, and which shards to draw next (none if it is filled or has given up).
-
-    The next shards follow from the acceptance rate so far, so that they can be drawn side by side.
+    It goes on from where it stood as more shards are drawn. A candidate that passed the gates and nearly repeats an
+    earlier one, as `seen` tells, is rejected for that.
     """
-    reasons: Counter[str] = Counter()
-    accepted = looked_at = 0
-    for _, _, verdict in _settled(job, candidates, seen):
-        looked_at += 1
-        accepted += verdict.reject_reason is None
-        if verdict.reject_reason:
-            reasons[verdict.reject_reason] += 1
-    missing: list[int] = []
-    if accepted < job.wanted:
-        drawn = next((n for n in range(job.shards) if not is_drawn(job, n, candidates)), job.shards)
-        rate = max(accepted / looked_at, 0.1) if looked_at else 1.0
-        more = math.ceil((job.wanted - accepted) / rate / job.shard_size)
-        span = range(drawn, min(drawn + more, job.shards))
-        missing = [n for n in span if not is_drawn(job, n, candidates)]
-    return ClassOutcome(job.dx, job.wanted, looked_at, accepted, dict(reasons), tuple(missing))
+
+    def __init__(self, job: ClassJob, candidates: Storage, seen: Seen | None = None) -> None:
+        self.job = job
+        self._candidates, self._seen = candidates, seen
+        self._shards = self._looked_at = self._accepted = 0
+        self._reasons: Counter[str] = Counter()
+        self._repeats: set[int] = set()
+
+    def outcome(self) -> ClassOutcome:
+        """How far the class is, and which shards to draw next (none if it is filled or has given up).
+
+        The next shards follow from the acceptance rate so far, so that they can be drawn side by side.
+        """
+        self._advance()
+        job, missing = self.job, tuple[int, ...]()
+        if self._accepted < job.wanted:
+            rate = max(self._accepted / self._looked_at, 0.1) if self._looked_at else 1.0
+            more = math.ceil((job.wanted - self._accepted) / rate / job.shard_size)
+            span = range(self._shards, min(self._shards + more, job.shards))
+            missing = tuple(n for n in span if not is_drawn(job, n, self._candidates))
+        return ClassOutcome(job.dx, job.wanted, self._looked_at, self._accepted, dict(self._reasons), missing)
+
+    def verdicts(self) -> Iterator[tuple[PairArrays, int, Verdict]]:
+        """Each settled candidate: the pairs of its shard, its place among them, and what became of it."""
+        self._advance()
+        number = 0
+        for shard in range(self._shards):
+            pairs, verdicts = _unpack(self.job, self._candidates.read(self.job.name(shard)))
+            for index, verdict in enumerate(verdicts[: self._looked_at - number]):
+                yield pairs, index, replace(verdict, reject_reason=REPEAT) if number in self._repeats else verdict
+                number += 1
+
+    def _advance(self) -> None:
+        job = self.job
+        while self._accepted < job.wanted and self._shards < job.shards and self._next_is_drawn():
+            pairs, verdicts = _unpack(job, self._candidates.read(job.name(self._shards)))
+            for index, verdict in enumerate(verdicts):
+                if self._accepted >= job.wanted:
+                    break
+                reason = verdict.reject_reason
+                if reason is None and self._seen is not None and self._seen.add(pairs.images[index : index + 1])[0]:
+                    reason = REPEAT
+                    self._repeats.add(self._looked_at)
+                self._looked_at += 1
+                self._accepted += reason is None
+                self._reasons.update([reason] if reason else [])
+            self._shards += 1
+
+    def _next_is_drawn(self) -> bool:
+        return is_drawn(self.job, self._shards, self._candidates)
 
 
-def write_class(job: ClassJob, candidates: Storage, writer: ManifestWriter, seen: Seen | None = None) -> int:
+def write_class(settlement: Settlement, writer: ManifestWriter) -> int:
     """Writes the settled candidates of a class, rejected ones among them, as manifest shards; returns their number."""
+    job = settlement.job
     rows: list[PairRow] = []
     shards = 0
-    for pairs, index, verdict in _settled(job, candidates, seen):
+    for pairs, index, verdict in settlement.verdicts():
         rows.append(_row(job, pairs, index, verdict))
         if len(rows) == _ROWS_PER_SHARD:
             writer.write_shard(job.dx, shards, rows)

@@ -19,7 +19,7 @@ from manifests.progress import Progress
 
 if TYPE_CHECKING:
     from augment.sampling import PairSampler
-    from augment.synthesis import ClassJob, ClassOutcome
+    from augment.synthesis import ClassJob, ClassOutcome, Settlement
     from manifests.storage import Storage
 
 VERSION = 1
@@ -84,7 +84,7 @@ def commit_pairs(job: Job, progress: Progress, without: Sequence[str]) -> Mappin
         )
         shards = []
         for number, dx in enumerate(classes):
-            count = write_class(class_job(job, dx), _candidates(job), writer, _seen(job))
+            count = write_class(_settlement(job, dx), writer)
             shards += [(dx, index) for index in range(count)]
             progress(number + 1, len(classes))
         writer.commit(shards)
@@ -96,6 +96,7 @@ def commit_pairs(job: Job, progress: Progress, without: Sequence[str]) -> Mappin
     }
     if not without:
         write_record(job.folder, step, outputs, figures, time.monotonic() - started)
+    _SETTLEMENTS.clear()
     return figures
 
 
@@ -108,9 +109,7 @@ def wanted_pairs(job: Job) -> dict[str, int]:
 
 def class_outcome_of(job: Job, dx: str) -> ClassOutcome:
     """How far class `dx` is with the candidates that are there."""
-    from augment.synthesis import class_outcome
-
-    return class_outcome(class_job(job, dx), _candidates(job), _seen(job))
+    return _settlement(job, dx).outcome()
 
 
 def class_job(job: Job, dx: str) -> ClassJob:
@@ -160,6 +159,21 @@ def _judge(folder: Path) -> Any:
     from evaluate.gates import load_judge
 
     return load_judge(folder)
+
+
+def _settlement(job: Job, dx: str) -> Settlement:
+    """The settled candidates of class `dx`, kept for the next round of this process: telling repeats takes time."""
+    made_of = class_job(job, dx)
+    key = (job.folder.work, dx)
+    if key not in _SETTLEMENTS or _SETTLEMENTS[key].job != made_of:
+        from augment.synthesis import Settlement
+
+        _SETTLEMENTS[key] = Settlement(made_of, _candidates(job), _seen(job))
+    return _SETTLEMENTS[key]
+
+
+# By run and class.
+_SETTLEMENTS: dict[tuple[Path, str], Settlement] = {}
 
 
 def release_models() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from augment.sampling import Drawn
 from augment.settings import SamplingSettings
-from augment.synthesis import ClassJob, Verdict, class_outcome, draw_shard, pair_seed, write_class
+from augment.synthesis import ClassJob, Settlement, Verdict, draw_shard, pair_seed, write_class
 from manifests.pairs import PairArrays
 from manifests.reading import Manifest
 from manifests.storage import storage_at
@@ -42,7 +42,7 @@ def refuse_all(pairs: PairArrays, dx: str) -> list[Verdict]:
 
 def fill(job: ClassJob, folder: Path, judge=every_second, order=list, seen=None):
     storage = storage_at(folder)
-    while missing := class_outcome(job, storage, seen() if seen else None).missing_shards:
+    while missing := Settlement(job, storage, seen() if seen else None).outcome().missing_shards:
         for shard in order(missing):
             draw_shard(job, shard, SeededNoise(), judge, storage)  # type: ignore[arg-type]
     return storage
@@ -50,7 +50,7 @@ def fill(job: ClassJob, folder: Path, judge=every_second, order=list, seen=None)
 
 def committed(job: ClassJob, folder: Path, out: Path, seen=None) -> Manifest:
     writer = ManifestWriter(out, classes=["mel"], kind="synthetic", provenance={"inputs": {"real": "digest"}})
-    shards = write_class(job, storage_at(folder), writer, seen() if seen else None)
+    shards = write_class(Settlement(job, storage_at(folder), seen() if seen else None), writer)
     return writer.commit([(job.dx, index) for index in range(shards)])
 
 
@@ -85,7 +85,7 @@ def test_a_shard_that_is_there_is_not_drawn_again(tmp_path: Path) -> None:
 
 def test_a_class_gives_up_at_its_limit_and_says_which_gate_was_in_the_way(tmp_path: Path) -> None:
     storage = fill(JOB, tmp_path, refuse_all)
-    outcome = class_outcome(JOB, storage)
+    outcome = Settlement(JOB, storage).outcome()
     assert outcome.candidates == 64 and outcome.accepted == 0
     assert outcome.given_up == "class mel: 0 of 10 pairs after 64 candidates; copy rejected most (64)"
 
