@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from augment.mask_codec import SignedDistanceCodec
+from manifests.mapped_arrays import new_mapped_array
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress
 
@@ -100,7 +101,7 @@ def _write_cache(
         values = np.concatenate([images, masks], axis=1).astype(np.float16)
         if target is None:
             shape = (len(pairs), views, *values.shape[1:])
-            target = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float16, shape=shape)
+            target = new_mapped_array(unfinished, np.float16, shape)
         for (index, view), value in zip(chunk, values, strict=True):
             target[index, view] = value
         progress(min(start + _BATCH, len(jobs)), len(jobs))

@@ -13,6 +13,7 @@ from typing import Any
 
 from flows.environment import limit_threads, set_up_process
 from flows.run_folder import Job, open_job
+from flows.stopping import STOP
 from flows.watching import Tally, TimeLimitReached, Watch, watch_of
 from manifests.errors import BadInput, StorageFailed
 from manifests.progress import StopRequested
@@ -131,8 +132,17 @@ def _retried(job: Job, call: Call) -> Result:
             if not is_passing(error):
                 raise
             watch_of(job.folder.log).warn(f"{call.title}: {error}; trying again in {delay:g} s")
-            time.sleep(delay)
+            pause(delay)
     return perform(str(job.folder.path), call)
+
+
+def pause(seconds: float) -> None:
+    """Waits; StopRequested as soon as the process is told to stop."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if STOP:
+            raise StopRequested(f"stopped by {STOP.signal_name}")
+        time.sleep(min(0.2, seconds))
 
 
 def retry_delays(job: Job) -> list[float]:

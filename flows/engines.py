@@ -17,7 +17,7 @@ from flows.run_folder import Job
 from flows.settings import EngineSettings
 from flows.stopping import STOP
 from flows.watching import watch_of
-from manifests.errors import BadInput
+from manifests.errors import BadInput, EvendermError
 from manifests.progress import StopRequested
 
 # Those whose tasks run in other processes.
@@ -106,7 +106,7 @@ def local_engine(job: Job, calls: Sequence[Call]) -> list[Result]:
 def spread_engine(job: Job, calls: Sequence[Call]) -> list[Result]:
     """Tasks side by side on the workers of the flow's task runner."""
     watch = watch_of(job.folder.log)
-    with reserved(job.settings.engine, calls[0].kind):
+    with reserved(job.settings.engine, calls[0].kind), _workers_of(job.settings.engine.name):
         futures = [prefect_task(job, call).submit(str(job.folder.path), call) for call in calls]
     results: list[Result] = []
     for call, future in zip(calls, futures, strict=True):
@@ -114,6 +114,21 @@ def spread_engine(job: Job, calls: Sequence[Call]) -> list[Result]:
         results.append(attempt(partial(_waited, future), call, watch))
     watch.count(calls[0].kind, len(calls), len(calls))
     return results
+
+
+@contextlib.contextmanager
+def _workers_of(engine: str) -> Iterator[None]:
+    """The first task starts the workers; what goes wrong with that is one sentence."""
+    try:
+        yield
+    except (EvendermError, StopRequested):
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        raise EvendermError(
+            f"engine.name={engine}: no worker could be started or reached ({type(error).__name__}: {said}); "
+            "the same command goes on from here"
+        ) from None
 
 
 def prefect_task(job: Job, call: Call) -> Task[..., Result]:

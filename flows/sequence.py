@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from flows import adapting, benchmarking, judging, preparing, reporting, synthesising
-from flows.calls import Call, Engine, Result
+from flows.calls import Call, Engine, Result, is_passing, pause, retry_delays
 from flows.records import Step, reason_to_run
 from flows.run_folder import Job, write_json
 from flows.terminal import step_line
@@ -28,6 +28,7 @@ MODULES: Mapping[str, ModuleType] = {
 STEPS = tuple(MODULES)
 # Steps whose calls may fail one by one, because each stands for a class.
 BY_CLASS = ("adapt", "synthesise")
+Made = TypeVar("Made")
 UNITS = {
     "prepare": "pairs",
     "adapt": "steps",
@@ -67,12 +68,16 @@ def run_steps(job: Job, watch: Watch, engine: Engine, only: Sequence[str] = STEP
 def run_step(name: str, job: Job, watch: Watch, engine: Engine, outcome: Outcome) -> None:
     """Runs one step, unless it is finished, and adds what became of it to `outcome`."""
     module = MODULES[name]
-    unfinished = [step for step in module.steps(job) if reason_to_run(job.folder, step)]
+
+    def unfinished_steps() -> list[Step]:
+        return [step for step in module.steps(job) if reason_to_run(job.folder, step)]
+
+    unfinished = _patiently(name, watch, iter(retry_delays(job)), unfinished_steps)
     if not unfinished:
         outcome.finished_before.append(name)
         return
     with watch.step(name) as tally:
-        results = _all_batches(module.batches(job, unfinished), job, watch, engine)
+        results = _all_batches(name, unfinished, job, watch, engine)
         for result in results:
             tally.absorb(result.tally)
     failures = [result for result in results if result.error is not None]
@@ -100,18 +105,44 @@ def note_failures(job: Job, step: str, failures: Sequence[Result]) -> None:
         write_json(job.folder.failures, kept)
 
 
-def _all_batches(
-    batches: Generator[list[Call], list[Result], None], job: Job, watch: Watch, engine: Engine
-) -> list[Result]:
+def _all_batches(name: str, unfinished: Sequence[Step], job: Job, watch: Watch, engine: Engine) -> list[Result]:
+    """What the calls of a step came to. After a passing fault between two batches the step is planned anew, and its
+    finished calls are recognised."""
+    batches: Generator[list[Call], list[Result], None] | None = None
     results: list[Result] = []
-    try:
-        calls = next(batches)
-        while True:
-            found = engine(job, calls) if calls else []
-            results += found
-            calls = batches.send(found)
-    except StopIteration:
-        return results
+    found: list[Result] = []
+
+    def next_calls() -> list[Call] | None:
+        nonlocal batches
+        try:
+            if batches is not None:
+                return batches.send(found)
+            batches = MODULES[name].batches(job, unfinished)
+            return next(batches)
+        except StopIteration:
+            return None
+        except Exception:
+            batches = None
+            raise
+
+    delays = iter(retry_delays(job))
+    while (calls := _patiently(name, watch, delays, next_calls)) is not None:
+        found = engine(job, calls) if calls else []
+        results += found
+    return results
+
+
+def _patiently(name: str, watch: Watch, delays: Iterator[float], action: Callable[[], Made]) -> Made:
+    """What `action` gives, tried again after `delays` while the storage has faults that may pass."""
+    while True:
+        try:
+            return action()
+        except Exception as error:
+            delay = next(delays, None) if is_passing(error) else None
+            if delay is None:
+                raise
+            watch.warn(f"{name}: {error}; trying again in {delay:g} s")
+            pause(delay)
 
 
 def plan(job: Job, only: Sequence[str] = STEPS) -> list[Planned]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from manifests.errors import BadInput
 from manifests.images import decode_stored, decode_stored_mask
+from manifests.mapped_arrays import new_mapped_array
 from manifests.pairs import PairArrays
 from manifests.schema import canonical_json
 
@@ -105,8 +106,8 @@ def cached_arrays(folder: Path, shape: tuple[int, int, int], fill: Fill) -> tupl
         building = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}")
         building.mkdir()
         try:
-            images = np.lib.format.open_memmap(building / "images.npy", "w+", np.uint8, (*shape, 3))
-            masks = np.lib.format.open_memmap(building / "masks.npy", "w+", np.bool_, shape)
+            images = new_mapped_array(building / "images.npy", np.uint8, (*shape, 3))
+            masks = new_mapped_array(building / "masks.npy", np.bool_, shape)
             fill(images, masks)
             images.flush()
             masks.flush()

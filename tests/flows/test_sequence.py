@@ -1,0 +1,77 @@
+"""The order of a run's steps: faults of the storage between two batches of work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from flows import engines, sequence
+from flows.calls import Call, Result
+from flows.records import Step
+from flows.run_folder import Job, open_job
+from flows.watching import Tally, Watch
+from manifests.errors import EvendermError, StorageFailed
+
+SETTINGS = ["engine.retry_delay=0.01", "engine.retries=2"]
+
+
+class Unsteady:
+    """A step of two batches, before the second of which the storage fails `faults` times."""
+
+    def __init__(self, faults: int) -> None:
+        self.faults = faults
+
+    def steps(self, job: Job) -> list[Step]:
+        return [Step("unsteady", 1, {}, {})]
+
+    def batches(self, job: Job, unfinished: object) -> Iterator[list[Call]]:
+        yield [Call("adapt", "first", {})]
+        if self.faults:
+            self.faults -= 1
+            raise StorageFailed("candidates: 503 Slow Down")
+        yield [Call("adapt", "second", {})]
+
+
+def titles_run(job: Job, faults: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    done: list[str] = []
+
+    def engine(job: Job, calls: list[Call]) -> list[Result]:
+        done.extend(call.title for call in calls)
+        return [Result(call, {}, Tally()) for call in calls]
+
+    monkeypatch.setattr(sequence, "MODULES", {"unsteady": Unsteady(faults)})
+    monkeypatch.setattr(sequence, "UNITS", {"unsteady": "calls"})
+    sequence.run_step("unsteady", job, Watch(None), engine, sequence.Outcome())  # type: ignore[arg-type]
+    return done
+
+
+def test_a_storage_fault_that_passes_is_waited_out_and_the_step_planned_anew(
+    unfinished: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = open_job(unfinished("adapt"), SETTINGS)
+    assert titles_run(job, 1, monkeypatch) == ["first", "first", "second"]
+
+
+def test_a_storage_fault_that_stays_ends_the_step(
+    unfinished: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = open_job(unfinished("adapt"), SETTINGS)
+    with pytest.raises(StorageFailed, match="503"):
+        titles_run(job, 1000, monkeypatch)
+
+
+def test_workers_that_cannot_take_a_task_are_one_sentence(
+    unfinished: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*told: object) -> None:
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(engines, "prefect_task", lambda job, call: SimpleNamespace(submit=broken))
+    job = open_job(unfinished("adapt"), ["engine.name=dask"])
+    with pytest.raises(
+        EvendermError, match=r"engine.name=dask: no worker .* \(RuntimeError: Nanny failed to start\.\)"
+    ):
+        engines.spread_engine(job, [Call("adapt", "adapt mel", {"name": "mel"})])
