@@ -20,10 +20,15 @@ DESCRIPTIONS = {
     "real+weighted-loss": "real pairs, each equally often; the loss weighs classes by their effective number",
     "real+replay": "real pairs, and as many more real draws of each class as hybrid has generated pairs",
     "real+strong": "real pairs under a strong augmentation policy with mixup and CutMix",
-    "hybrid": "real pairs together with accepted generated ones",
-    "hybrid-ungated": "real pairs together with as many generated ones of each class, taken before the gates",
+    "hybrid": "real pairs, each class equally often, together with accepted generated ones",
+    "hybrid-ungated": "as hybrid, with as many generated pairs of each class taken before the gates",
     "synthetic": "accepted generated pairs alone",
     "synthetic-then-real": "accepted generated pairs first, real pairs after",
+}
+IN_SEGMENTATION = {
+    "real+strong": "real pairs under a strong augmentation policy with CutMix",
+    "hybrid": "real pairs together with accepted generated ones",
+    "hybrid-ungated": "real pairs together with as many generated ones of each class, taken before the gates",
 }
 
 
@@ -73,14 +78,14 @@ def task_pairs(pairs: PairArrays, task: Task) -> PairArrays:
 def describe(arm: ArmName, task: Task) -> str:
     """One line on what the arm trains on."""
     text = DESCRIPTIONS[arm.base]
-    if task == "segmentation" and arm.base == "real+strong":
-        text = "real pairs under a strong augmentation policy with CutMix"
+    if task == "segmentation":
+        text = IN_SEGMENTATION.get(arm.base, text)
     if arm.ratio != 1:
-        text += f", each of them drawn {arm.ratio:g} times as often as a real one"
+        text += f", each of them drawn {arm.ratio:g} times as often as a real one on average"
     return text if arm.fraction == 1 else f"{text}; {100 * arm.fraction:g} % of the real training pairs"
 
 
-def arm_data(arm: ArmName, pools: Pools, then_real: float) -> ArmData:
+def arm_data(arm: ArmName, pools: Pools, then_real: float, task: Task) -> ArmData:
     """The pairs and the regime of `arm`; `then_real` is the last stage's share in synthetic-then-real.
 
     Pools must already be cut to the task, and to the arm's fraction. BadInput if the arm has nothing to draw.
@@ -92,7 +97,7 @@ def arm_data(arm: ArmName, pools: Pools, then_real: float) -> ArmData:
         stages = _two_stages(len(real), len(generated), then_real)
         return _filled(arm, real.concatenate(generated), Regime(stages), len(real))
     if arm.base in ("hybrid", "hybrid-ungated"):
-        weights = np.r_[np.ones(len(real)), np.full(len(generated), arm.ratio)]
+        weights = np.r_[hybrid_real_weights(real, task), np.full(len(generated), arm.ratio)]
         return _filled(arm, real.concatenate(generated), Regime((Stage(weights),)), len(real))
     if arm.base == "real+replay":
         return _filled(arm, real, Regime((Stage(replay_weights(real, generated)),)), len(real))
@@ -132,6 +137,18 @@ def _real_regime(arm: ArmName, real: PairArrays) -> Regime:
 def _two_stages(real: int, generated: int, then_real: float) -> tuple[Stage, Stage]:
     is_real = np.arange(real + generated) < real
     return Stage((~is_real).astype(float), 1 - then_real), Stage(is_real.astype(float), then_real)
+
+
+def hybrid_real_weights(real: PairArrays, task: Task) -> np.ndarray:
+    """Weights (N,), 1 on average, of the real pairs in a hybrid arm: for classification each class equally often.
+
+    Generated pairs fill up rare classes. Were real pairs drawn as they are, a classifier could tell the class from
+    whether a picture is real, and would call every real picture the common class.
+    """
+    if task == "segmentation" or not len(real):
+        return np.ones(len(real))
+    weights = balancing_weights(real.labels)
+    return weights / weights.mean()
 
 
 def balancing_weights(labels: np.ndarray) -> np.ndarray:

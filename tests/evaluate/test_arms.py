@@ -21,7 +21,7 @@ from evaluate.arms import (
     low_data_rows,
     task_pairs,
 )
-from evaluate.settings import CONTROLS, GENERATED, BenchmarkSettings, parse_arm
+from evaluate.settings import CONTROLS, GENERATED, BenchmarkSettings, Task, parse_arm
 from evaluate.training import draw_indices, draw_plan
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
@@ -50,8 +50,8 @@ CANDIDATES = pairs({"mel": 70, "bkl": 80}, "candidate")
 POOLS = Pools(REAL, MADE, CANDIDATES)
 
 
-def built(name: str, pools: Pools = POOLS) -> ArmData:
-    return arm_data(parse_arm(name), pools, then_real=0.5)
+def built(name: str, pools: Pools = POOLS, task: Task = "classification") -> ArmData:
+    return arm_data(parse_arm(name), pools, 0.5, task)
 
 
 @pytest.mark.parametrize("name", [*CONTROLS, *GENERATED, "hybrid@0.5", "hybrid@2"])
@@ -75,8 +75,14 @@ def test_oversampling_draws_each_class_equally_often() -> None:
     assert set(built("real+oversampling").draws(900)["real"].values()) == {300}
 
 
-def test_replay_draws_each_class_as_often_as_hybrid_does() -> None:
-    hybrid, replay = built("hybrid").draws(1800), built("real+replay").draws(1800)
+def test_whether_a_picture_is_real_tells_a_hybrid_classifier_nothing_of_its_class() -> None:
+    drawn = built("hybrid").draws(1800)
+    assert set(drawn["real"].values()) == {300}
+    assert drawn["synthetic"] == {"nv": 0, "mel": 400, "bkl": 500}
+
+
+def test_replay_draws_each_class_as_often_as_hybrid_segmentation_does() -> None:
+    hybrid, replay = built("hybrid", task="segmentation").draws(1800), built("real+replay").draws(1800)
     together = {dx: hybrid["real"][dx] + hybrid["synthetic"][dx] for dx in CLASSES}
     assert replay["real"] == together
 
