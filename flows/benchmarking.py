@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from evaluate.settings import Task
     from manifests.reading import Manifest
 
-VERSION = 1
+VERSION = 2
 
 
 def steps(job: Job) -> list[Step]:
