@@ -9,11 +9,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.calls import one_by_one
+from flows.calls import one_by_one, retry_delays
 from flows.records import read_record
 from flows.run_folder import Job, RunFolder, save_job
 from flows.run_lock import run_lock
-from flows.sequence import STEPS, Outcome, Planned, plan, run_steps
+from flows.sequence import STEPS, Outcome, Planned, patiently, plan, run_steps
 from flows.terminal import duration
 from flows.watching import Watch, shown
 
@@ -29,7 +29,7 @@ def execute(job: Job, only: Sequence[str] = STEPS, console: Console | None = Non
     with run_lock(job.folder.lock, on_stale=watch.say):
         save_job(job)
         remove_leftovers(job.folder)
-        standing = plan(job, only)
+        standing = patiently("run", watch, iter(retry_delays(job)), lambda: plan(job, only))
         if all(step.reason is None for step in standing):
             watch.say(f"{job.folder.path}: everything is finished ({', '.join(step.name for step in standing)})")
             summarise(job, watch, Outcome(), time.monotonic() - started)

@@ -72,7 +72,7 @@ def run_step(name: str, job: Job, watch: Watch, engine: Engine, outcome: Outcome
     def unfinished_steps() -> list[Step]:
         return [step for step in module.steps(job) if reason_to_run(job.folder, step)]
 
-    unfinished = _patiently(name, watch, iter(retry_delays(job)), unfinished_steps)
+    unfinished = patiently(name, watch, iter(retry_delays(job)), unfinished_steps)
     if not unfinished:
         outcome.finished_before.append(name)
         return
@@ -126,13 +126,13 @@ def _all_batches(name: str, unfinished: Sequence[Step], job: Job, watch: Watch, 
             raise
 
     delays = iter(retry_delays(job))
-    while (calls := _patiently(name, watch, delays, next_calls)) is not None:
+    while (calls := patiently(name, watch, delays, next_calls)) is not None:
         found = engine(job, calls) if calls else []
         results += found
     return results
 
 
-def _patiently(name: str, watch: Watch, delays: Iterator[float], action: Callable[[], Made]) -> Made:
+def patiently(name: str, watch: Watch, delays: Iterator[float], action: Callable[[], Made]) -> Made:
     """What `action` gives, tried again after `delays` while the storage has faults that may pass."""
     while True:
         try:
