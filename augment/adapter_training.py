@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -21,7 +22,7 @@ from augment.adapters import AdapterFile, adapter_tensors, add_adapter, joint_un
 from augment.base import BaseFolder, image_encoder, prompt_embeddings
 from augment.denoiser_training import class_weights
 from augment.joint import compute_norms_in_float, outer_parameters
-from augment.latents import LatentCache, build_latent_cache
+from augment.latents import DIHEDRAL, LatentCache, build_latent_cache
 from augment.mask_codec import codec_from
 from augment.objectives import alpha_sigma, joint_loss
 from augment.prompts import prompt_for
@@ -99,7 +100,10 @@ class AdapterTrainer:
             vae = vae or self.base.vae().to(self.device)
             return image_encoder(vae, self.base)(images)
 
-        return build_latent_cache(pairs, encode, self.codec, work / "latents", self.base.digest, side)
+        # No more views than the training can draw: a large class takes half as long to encode as to train on.
+        draws = self.settings.steps * self.settings.batch
+        views = min(DIHEDRAL, math.ceil(draws / len(pairs)))
+        return build_latent_cache(pairs, encode, self.codec, work / "latents", self.base.digest, side, views)
 
     def _unet(self) -> Any:
         unet = joint_unet(self.base, self.codec).requires_grad_(False)

@@ -65,18 +65,19 @@ def build_latent_cache(
     folder: Path,
     key: str,
     side: int,
-    zooms: int = 1,
+    views: int = DIHEDRAL,
     progress: Progress = no_progress,
 ) -> LatentCache:
-    """Encodes `pairs` at `side` px in 8 * zooms views into `folder`, or opens what is already there.
+    """Encodes `pairs` at `side` px in `views` views each into `folder`, or opens what is already there.
 
-    encode: uint8 images (B, side, side, 3) -> scaled latents (B, C, h, w); key: digest of the encoder.
+    encode: uint8 images (B, side, side, 3) -> scaled latents (B, C, h, w); key: digest of the encoder. More than
+    eight views are crops too; with fewer, neighbouring pairs have different ones, so that all eight occur.
     """
-    name = hashlib.sha256(json.dumps([key, pairs.pair_ids, codec.config(), side, zooms]).encode()).hexdigest()[:16]
+    name = hashlib.sha256(json.dumps([key, pairs.pair_ids, codec.config(), side, views]).encode()).hexdigest()[:16]
     path = folder / f"latents-{name}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _write_cache(pairs, encode, codec, path, side, DIHEDRAL * zooms, progress)
+        _write_cache(pairs, encode, codec, path, side, views, progress)
     latents = np.load(path, mmap_mode="r", allow_pickle=False)
     return LatentCache(latents, pairs.labels, pairs.classes, latents.shape[2] - codec.channels)
 
@@ -95,7 +96,8 @@ def _write_cache(
     target: Any = None
     for start in range(0, len(jobs), _BATCH):
         chunk = jobs[start : start + _BATCH]
-        seen = [view_of(pairs.images[i], pairs.masks[i], view, side, i) for i, view in chunk]
+        chosen = [(i, (view + i) % DIHEDRAL if views < DIHEDRAL else view) for i, view in chunk]
+        seen = [view_of(pairs.images[i], pairs.masks[i], view, side, i) for i, view in chosen]
         images = encode(np.stack([image for image, _ in seen])).float().cpu().numpy()
         masks = codec.encode(np.stack([mask for _, mask in seen]), images.shape[-1])
         values = np.concatenate([images, masks], axis=1).astype(np.float16)

@@ -16,7 +16,7 @@ import torch
 from augment.base import CODEC_FILE, BaseFolder, check_base
 from augment.decoder_training import train_decoder
 from augment.denoiser_training import DenoiserParts, make_scheduler, make_unet, train_denoiser
-from augment.latents import build_latent_cache
+from augment.latents import DIHEDRAL, build_latent_cache
 from augment.linear_code import PATCH, LinearCode, autoencoder_with, fit_linear_code
 from augment.mask_codec import codec_from
 from augment.settings import PretrainSettings
@@ -98,7 +98,7 @@ class Pretraining:
 
         codec = codec_from(self.settings.codec.model_dump())
         key = hashlib.sha256(code.basis.tobytes()).hexdigest()
-        return build_latent_cache(self.pairs, encode, codec, self.work, key, self.side, self.settings.zooms)
+        return build_latent_cache(self.pairs, encode, codec, self.work, key, self.side, DIHEDRAL * self.settings.zooms)
 
     def _header(self, part: Part) -> dict[str, str]:
         # Lengths may change on resume, so that a run can be extended; what is trained may not.

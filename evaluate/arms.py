@@ -23,12 +23,13 @@ DESCRIPTIONS = {
     "hybrid": "real pairs, each class equally often, together with accepted generated ones",
     "hybrid-ungated": "as hybrid, with as many generated pairs of each class taken before the gates",
     "synthetic": "accepted generated pairs alone",
-    "synthetic-then-real": "accepted generated pairs first, real pairs after",
+    "synthetic-then-real": "accepted generated pairs first, real pairs after, each class equally often",
 }
 IN_SEGMENTATION = {
     "real+strong": "real pairs under a strong augmentation policy with CutMix",
     "hybrid": "real pairs together with accepted generated ones",
     "hybrid-ungated": "real pairs together with as many generated ones of each class, taken before the gates",
+    "synthetic-then-real": "accepted generated pairs first, real pairs after",
 }
 
 
@@ -94,7 +95,7 @@ def arm_data(arm: ArmName, pools: Pools, then_real: float, task: Task) -> ArmDat
     if arm.base == "synthetic":
         return _filled(arm, generated, uniform_regime(len(generated)), 0)
     if arm.base == "synthetic-then-real":
-        stages = _two_stages(len(real), len(generated), then_real)
+        stages = _two_stages(hybrid_real_weights(real, task), len(generated), then_real)
         return _filled(arm, real.concatenate(generated), Regime(stages), len(real))
     if arm.base in ("hybrid", "hybrid-ungated"):
         weights = np.r_[hybrid_real_weights(real, task), np.full(len(generated), arm.ratio)]
@@ -134,13 +135,14 @@ def _real_regime(arm: ArmName, real: PairArrays) -> Regime:
     return Regime(uniform_regime(len(real)).stages, strong=arm.base == "real+strong")
 
 
-def _two_stages(real: int, generated: int, then_real: float) -> tuple[Stage, Stage]:
-    is_real = np.arange(real + generated) < real
-    return Stage((~is_real).astype(float), 1 - then_real), Stage(is_real.astype(float), then_real)
+def _two_stages(real: np.ndarray, generated: int, then_real: float) -> tuple[Stage, Stage]:
+    """Generated pairs alone, then real ones by their weights `real`."""
+    first = np.r_[np.zeros(len(real)), np.ones(generated)]
+    return Stage(first, 1 - then_real), Stage(np.r_[real, np.zeros(generated)], then_real)
 
 
 def hybrid_real_weights(real: PairArrays, task: Task) -> np.ndarray:
-    """Weights (N,), 1 on average, of the real pairs in a hybrid arm: for classification each class equally often.
+    """Weights (N,), 1 on average, of the real pairs beside generated ones: for classification each class equally often.
 
     Generated pairs fill up rare classes. Were real pairs drawn as they are, a classifier could tell the class from
     whether a picture is real, and would call every real picture the common class.

@@ -14,7 +14,7 @@ class QualitySettings(Frozen):
 
     share: float = Field(1.0, gt=0, le=4, description="generated pairs per real training pair, class by class")
     seeds: int = Field(3, ge=1, description="downstream trainings of each kind; their mean is judged")
-    classifier: ClassifierSettings = ClassifierSettings()
-    segmenter: SegmenterSettings = SegmenterSettings()
+    classifier: ClassifierSettings = ClassifierSettings(updates=300, checks=5)
+    segmenter: SegmenterSettings = SegmenterSettings(updates=200, checks=5)
     copies: CopySettings = CopySettings()
     fidelity: FidelitySettings = FidelitySettings()

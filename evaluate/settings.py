@@ -16,6 +16,8 @@ TASKS: tuple[Task, ...] = get_args(Task)
 CONTROLS = ("real", "real+oversampling", "real+weighted-loss", "real+replay", "real+strong")
 GENERATED = ("hybrid", "hybrid-ungated", "synthetic", "synthetic-then-real")
 RATIO_ARMS = ("hybrid", "hybrid-ungated")
+# Their real pairs are drawn with each class equally often where classes are what is learned.
+BALANCED_ARMS = (*RATIO_ARMS, "synthetic-then-real")
 _ARM_NAME = re.compile(r"^(?P<base>[a-z+-]+)(?:@(?P<ratio>\d*\.?\d+))?(?:%(?P<percent>\d*\.?\d+))?$")
 
 
@@ -66,7 +68,7 @@ class TrainingSettings(Frozen):
     warmup: float = Field(0.2, gt=0, lt=1, description="share of the updates in which the rate rises")
     ema_decay: float = Field(0.98, ge=0, lt=1, description="0 switches the weight average off")
     clip_norm: float = Field(1.0, gt=0, description="largest gradient norm")
-    checks: int = Field(5, ge=1, description="how often validation is looked at, evenly over the second half")
+    checks: int = Field(3, ge=1, description="how often validation is looked at, evenly over the second half")
     patience: int | None = Field(
         None,
         ge=1,
@@ -84,7 +86,7 @@ class TrainingSettings(Frozen):
 class ClassifierSettings(TrainingSettings):
     """The downstream classifier: torchvision's mobilenet_v2 or any timm model by name."""
 
-    updates: int = Field(300, ge=1, description="optimiser updates of every arm")
+    updates: int = Field(260, ge=1, description="optimiser updates of every arm")
     size: int = Field(64, ge=32, le=1024, description="side of the square training images, in pixels")
     learning_rate: float = Field(3e-3, gt=0, description="peak of the one-cycle schedule")
     model: str = "resnet10t"
@@ -93,7 +95,7 @@ class ClassifierSettings(TrainingSettings):
 class SegmenterSettings(TrainingSettings):
     """The downstream segmenter: any architecture and encoder of segmentation-models-pytorch by name."""
 
-    updates: int = Field(200, ge=1, description="optimiser updates of every arm")
+    updates: int = Field(170, ge=1, description="optimiser updates of every arm")
     batch_size: int = Field(16, ge=2)
     size: int = Field(64, ge=32, le=1024, description="side of the square training images, in pixels")
     learning_rate: float = Field(5e-3, gt=0, description="peak of the one-cycle schedule")

@@ -17,7 +17,7 @@ from flows.settings import flat
 from manifests.errors import BadInput
 from manifests.progress import Progress
 
-VERSION = 2
+VERSION = 3
 DOMAIN = "domain"
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from evaluate.settings import Task
     from manifests.reading import Manifest
 
-VERSION = 2
+VERSION = 3
 
 
 def steps(job: Job) -> list[Step]:
