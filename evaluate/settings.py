@@ -18,6 +18,10 @@ GENERATED = ("hybrid", "hybrid-ungated", "synthetic", "synthetic-then-real")
 RATIO_ARMS = ("hybrid", "hybrid-ungated")
 # Their real pairs are drawn with each class equally often where classes are what is learned.
 BALANCED_ARMS = (*RATIO_ARMS, "synthetic-then-real")
+LOW_DATA_ARMS: dict[Task, tuple[str, ...]] = {
+    "classification": ("real", "real+oversampling", "hybrid"),
+    "segmentation": ("real", "hybrid"),
+}
 _ARM_NAME = re.compile(r"^(?P<base>[a-z+-]+)(?:@(?P<ratio>\d*\.?\d+))?(?:%(?P<percent>\d*\.?\d+))?$")
 
 
@@ -113,7 +117,10 @@ class BenchmarkSettings(Frozen):
     classification_arms: tuple[str, ...] = ("real", "real+oversampling", "hybrid", "synthetic")
     segmentation_arms: tuple[str, ...] = ("real", "real+replay", "hybrid", "synthetic")
     ratio_sweep: tuple[float, ...] = Field((), description="adds hybrid@ratio for each, such as .5, 1, 2")
-    low_data: tuple[float, ...] = Field((), description="adds real and hybrid at these fractions, such as .1, .25")
+    low_data: tuple[float, ...] = Field(
+        (),
+        description="adds real, oversampled and hybrid arms at these shares of the training pairs, such as .1",
+    )
     seeds: int = Field(3, ge=1, description="training runs of each arm; evidence asks for three at least")
     first_seed: int = Field(0, ge=0)
     classifier: ClassifierSettings = ClassifierSettings()
@@ -155,7 +162,7 @@ class BenchmarkSettings(Frozen):
         """Every arm of `task` in the order of its first mention, sweep and low-data arms last."""
         named = self.classification_arms if task == "classification" else self.segmentation_arms
         sweep = [f"hybrid@{ratio:g}" for ratio in self.ratio_sweep]
-        low = [f"{base}%{100 * fraction:g}" for fraction in self.low_data for base in ("real", "hybrid")]
+        low = [f"{base}%{100 * fraction:g}" for fraction in self.low_data for base in LOW_DATA_ARMS[task]]
         return tuple(dict.fromkeys(parse_arm(name) for name in [*named, *sweep, *low]))
 
     def training(self, task: Task) -> ClassifierSettings | SegmenterSettings:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.calls import Call, Result
+from flows.low_data import restricted_digests, restricted_manifests
 from flows.preparing import open_real, real_digest
 from flows.records import Step, file_digest
 from flows.run_folder import Job
@@ -28,14 +29,16 @@ def steps(job: Job) -> list[Step]:
     for group in ("benchmark", "fidelity", "gates"):
         settings |= {f"{group}.{name}": value for name, value in flat(getattr(job.settings, group)).items()}
     synthetic = file_digest(job.folder.synthetic / "manifest.json") if has_synthetic(job) else ""
-    return [Step("benchmark", VERSION, settings, {"real": real_digest(job), "synthetic": synthetic})]
+    inputs = {"real": real_digest(job), "synthetic": synthetic, **restricted_digests(job)}
+    return [Step("benchmark", VERSION, settings, inputs)]
 
 
 def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[Result], None]:
     """One call per arm, task and seed; then the one that collects what they found."""
     from evaluate.benchmark import plan_cells
 
-    cells = plan_cells(job.settings.benchmark, open_real(job).counts(), has_synthetic(job))
+    restricted = restricted_manifests(job)
+    cells = plan_cells(job.settings.benchmark, open_real(job).counts(), has_synthetic(job), restricted)
     yield [Call("benchmark", f"benchmark {cell.task} {cell.arm} seed {cell.seed}", asdict(cell)) for cell in cells]
     yield [Call("collect", "collect", {})]
 
@@ -45,7 +48,8 @@ def train_cell(job: Job, progress: Progress, arm: str, task: Task, seed: int) ->
     from evaluate.benchmark import Cell, run_cell
 
     real, synthetic = open_real(job), synthetic_manifest(job)
-    run_cell(Cell(arm, task, seed), real, synthetic, job.settings.benchmark, benchmark_work(job), progress)
+    cell, settings, work = Cell(arm, task, seed), job.settings.benchmark, benchmark_work(job)
+    run_cell(cell, real, synthetic, settings, work, progress, restricted=restricted_manifests(job))
     return {}
 
 

@@ -38,6 +38,7 @@ KINDS = {
     "gates": Kind("flows.judging:fit_gates", "steps", "benchmark", uses_gpu=True),
     "synthesise": Kind("flows.synthesising:fill_range", "pairs", "synthesise", uses_gpu=True),
     "commit": Kind("flows.synthesising:commit_pairs", "shards", "synthesise"),
+    "low-data": Kind("flows.low_data:perform_part", "steps", "adapt", uses_gpu=True),
     "benchmark": Kind("flows.benchmarking:train_cell", "updates", "benchmark", uses_gpu=True),
     "collect": Kind("flows.collecting:collect_results", "figures", "benchmark"),
     "report": Kind("flows.reporting:make_report", "pages", "benchmark"),
@@ -75,7 +76,7 @@ def perform(out: str, call: Call) -> Result:
     kind = KINDS[call.kind]
     limit = float(getattr(job.settings.limits, kind.limit))
     with watch_of(job.folder.log).task(call.title, kind.counts, limit) as progress:
-        figures = _unit(kind)(job, progress, **call.arguments)
+        figures = unit_of(call.kind)(job, progress, **call.arguments)
     return Result(call, dict(figures), progress.tally)
 
 
@@ -150,7 +151,8 @@ def retry_delays(job: Job) -> list[float]:
     return [job.settings.engine.retry_delay * 2**number for number in range(job.settings.engine.retries)]
 
 
-def _unit(kind: Kind) -> Unit:
-    module, _, name = kind.function.partition(":")
+def unit_of(kind: str) -> Unit:
+    """What a call of this kind does."""
+    module, _, name = KINDS[kind].function.partition(":")
     unit: Unit = getattr(import_module(module), name)
     return unit

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from flows.benchmarking import benchmark_work, steps, synthetic_manifest
+from flows.low_data import restricted_manifests, shares_of
 from flows.preparing import open_real
 from flows.records import read_record, write_record
 from flows.run_folder import Job
@@ -46,6 +47,7 @@ def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
         job.settings.benchmark,
         environment(job),
         timings(job),
+        restricted=restricted_manifests(job),
         fidelity=audits.get("fidelity"),
         copies=audits.get("copies"),
         gates=audits.get("gates"),
@@ -117,14 +119,22 @@ def timings(job: Job) -> dict[str, Any]:
 
 
 def run_notes(job: Job) -> list[str]:
-    """What a reader of the results must know of the run: classes left out, and classes that gave up."""
+    """What a reader of the results must know of the run: classes left out or that gave up, and what a base has seen."""
     record = read_record(job.folder, "synthesise")
     notes = [str(line) for line in record.figures.get("given_up", [])] if record else []
     try:
         failed = json.loads(job.folder.failures.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         failed = {}
-    return notes + [f"{title} failed and is left out: {why}" for title, why in sorted(failed.items())]
+    notes += [f"{title} failed and is left out: {why}" for title, why in sorted(failed.items())]
+    if shares_of(job):
+        own = job.settings.base.path == "shipped"
+        seen = "all training pairs of ISIC 2017" if own else "whatever it was trained on"
+        notes.append(
+            "low-data arms: adapters and gates saw the same part of the training pairs as the classifiers; "
+            f"the base itself had seen {seen}, so that a gain there is not the gain of a base from elsewhere"
+        )
+    return notes
 
 
 def _judged_columns(synthetic: Manifest) -> list[str]:

@@ -15,7 +15,7 @@ from flows.engines import SPREAD, engine_of, task_runner
 from flows.prefect_story import RunStory, quietly
 from flows.run_folder import Job, new_job, open_job, save_job
 from flows.run_lock import run_lock
-from flows.sequence import STEPS, Outcome, run_steps
+from flows.sequence import JUDGING_STEPS, STEPS, Outcome, run_steps
 from flows.settings import Settings, load_settings
 from flows.stopping import take_signals
 from flows.watching import Watch, listening, shown, watch_of
@@ -69,7 +69,7 @@ def synthesise(out: str) -> Outcome:
 @flow(name="benchmark", flow_run_name=_run_name)
 def benchmark(out: str) -> Outcome:
     """Results and report of the run folder `out`."""
-    return _spread(open_job(Path(out)), ("benchmark", "report"))
+    return _spread(open_job(Path(out)), JUDGING_STEPS)
 
 
 def run_as_flow(job: Job, watch: Watch, only: Sequence[str]) -> Outcome:

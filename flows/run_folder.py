@@ -37,6 +37,10 @@ class RunFolder:
         return self.path / "synthetic"
 
     @property
+    def low_data(self) -> Path:
+        return self.path / "low-data"
+
+    @property
     def results(self) -> Path:
         return self.path / "results.json"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, TypeVar
 
-from flows import adapting, benchmarking, judging, preparing, reporting, synthesising
+from flows import adapting, benchmarking, judging, low_data, preparing, reporting, synthesising
 from flows.calls import Call, Engine, Result, is_passing, pause, retry_delays
 from flows.records import Step, reason_to_run
 from flows.run_folder import Job, write_json
@@ -22,10 +22,13 @@ MODULES: Mapping[str, ModuleType] = {
     "adapt": adapting,
     "gates": judging,
     "synthesise": synthesising,
+    "low-data": low_data,
     "benchmark": benchmarking,
     "report": reporting,
 }
 STEPS = tuple(MODULES)
+# What is left once the generated pairs are there.
+JUDGING_STEPS = ("low-data", "benchmark", "report")
 # Steps whose calls may fail one by one, because each stands for a class.
 BY_CLASS = ("adapt", "synthesise")
 Made = TypeVar("Made")
@@ -34,6 +37,7 @@ UNITS = {
     "adapt": "steps",
     "gates": "steps",
     "synthesise": "pairs",
+    "low-data": "steps",
     "benchmark": "updates",
     "report": "pages",
 }
