@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,16 @@ from manifests.progress import StopRequested
 
 START_SECONDS = 120.0
 WATCH_SECONDS = 1.0
+# Tasks talk to the server when they start and end. It must not have hung up meanwhile, as it would after five seconds:
+# Prefect's client notices by a failed call, and waits for two seconds before the next try.
+KEEP_ALIVE_SECONDS = 24 * 3600
+BUSY, RETRY_SECONDS = 503, b"0.1"
+# On loopback an answer that takes longer was lost, and is asked for again.
+ANSWER_SECONDS = 20
 # What a task has to write its checkpoint in.
 GRACE_SECONDS = 10.0
+# An ASGI application.
+App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 @contextmanager
@@ -45,6 +53,7 @@ def prefect_server(home: Path) -> Iterator[str]:
     os.environ["PREFECT_HOME"] = str(home)
     process, address = _start(home)
     os.environ["PREFECT_API_URL"] = address
+    os.environ.setdefault("PREFECT_API_REQUEST_TIMEOUT", str(ANSWER_SECONDS))
     over = threading.Event()
     threading.Thread(target=_mind, args=(process, over), daemon=True).start()
     try:
@@ -150,7 +159,30 @@ def _serve(port: int, parent: int) -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
-    uvicorn.run(create_app(ephemeral=True, final=True), host="127.0.0.1", port=port, log_level="error")
+    uvicorn.run(
+        _with_short_waits(create_app(ephemeral=True, final=True)),
+        host="127.0.0.1",
+        port=port,
+        log_level="error",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )
+
+
+def _with_short_waits(app: App) -> App:
+    """The server `app`, which asks to be tried again soon where its SQLite file is busy.
+
+    That happens at the start of most tasks, and by itself the client waits for two seconds then.
+    """
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        async def told(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start" and message["status"] == BUSY:
+                message["headers"] = [*message.get("headers", ()), (b"retry-after", RETRY_SECONDS)]
+            await send(message)
+
+        await app(scope, receive, told)
+
+    return answer
 
 
 if __name__ == "__main__":
