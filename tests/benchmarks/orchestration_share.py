@@ -42,7 +42,8 @@ def main() -> None:
     took = {str(event["task"]): float(event["seconds"]) for event in events if event["event"] == "finished"}
     wall, inside = float(events[-1]["seconds"]), sum(took.values())
     print(f"whole run: {wall:.0f} s, in tasks {inside:.0f} s, outside {100 * (1 - inside / wall):.1f} %")
-    (step,) = (float(event["seconds"]) for event in events if event["event"] == "step" and event["step"] == "synthesise")
+    steps = {str(event["step"]): float(event["seconds"]) for event in events if event["event"] == "step"}
+    step = steps["synthesise"]
     shared = sum(seconds for task, seconds in took.items() if task.startswith("synthesise "))
     rest = max(0.0, 1 - shared / step)
     print(
