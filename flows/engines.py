@@ -13,6 +13,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.calls import KINDS, Call, Engine, Result, attempt, is_passing, retry_delays
 from flows.prefect_story import perform_told
+from flows.private_server import is_own_server
 from flows.run_folder import Job
 from flows.settings import EngineSettings
 from flows.stopping import STOP
@@ -135,11 +136,14 @@ def prefect_task(job: Job, call: Call) -> Task[..., Result]:
     """The Prefect task that performs `call`: named after it, tried again after passing faults only."""
     limit = float(getattr(job.settings.limits, KINDS[call.kind].limit))
     classes = [str(call.arguments[name]) for name in ("dx", "name", "arm") if name in call.arguments]
+    # Of each tag Prefect asks the server for a concurrency limit before the task may start. A run's own server has
+    # none, and its SQLite file may be busy for seconds, once in a while for a minute.
+    tags = [] if is_own_server() else [job.data.name, job.preset, *classes]
     return Task(
         perform_told,
         name=call.kind,
         task_run_name=call.title.replace("{", "(").replace("}", ")"),
-        tags=[job.data.name, job.preset, *classes],
+        tags=tags,
         retries=job.settings.engine.retries,
         retry_delay_seconds=retry_delays(job),
         retry_condition_fn=_worth_another_try,

@@ -31,6 +31,8 @@ KEEP_ALIVE_SECONDS = 24 * 3600
 BUSY, RETRY_SECONDS = 503, b"0.1"
 # On loopback an answer that takes longer was lost, and is asked for again.
 ANSWER_SECONDS = 20
+# Names the server of the run to itself and its workers, where it is nobody else's.
+OWN_SERVER = "EVENDERM_OWN_SERVER"
 # What a task has to write its checkpoint in.
 GRACE_SECONDS = 10.0
 # An ASGI application.
@@ -52,7 +54,7 @@ def prefect_server(home: Path) -> Iterator[str]:
     before = dict(os.environ)
     os.environ["PREFECT_HOME"] = str(home)
     process, address = _start(home)
-    os.environ["PREFECT_API_URL"] = address
+    os.environ["PREFECT_API_URL"] = os.environ[OWN_SERVER] = address
     os.environ.setdefault("PREFECT_API_REQUEST_TIMEOUT", str(ANSWER_SECONDS))
     over = threading.Event()
     threading.Thread(target=_mind, args=(process, over), daemon=True).start()
@@ -64,6 +66,11 @@ def prefect_server(home: Path) -> Iterator[str]:
         _stop(process)
         os.environ.clear()
         os.environ.update(before)
+
+
+def is_own_server() -> bool:
+    """Whether the Prefect server of this process is one that a run started for itself."""
+    return os.environ.get("PREFECT_API_URL", "") == os.environ.get(OWN_SERVER)
 
 
 def _settings_of(address: str, home: Path) -> AbstractContextManager[Any]:
