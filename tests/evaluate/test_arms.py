@@ -114,6 +114,14 @@ def test_synthetic_then_real_draws_them_in_this_order() -> None:
     assert is_real[10:].all()
 
 
+def test_real_pairs_beside_generated_ones_are_balanced_where_classes_are_learned() -> None:
+    for name in ("hybrid", "hybrid-ungated", "synthetic-then-real"):
+        drawn = built(name).draws(9000)["real"]
+        assert drawn["nv"] == pytest.approx(drawn["mel"], abs=1) == pytest.approx(drawn["bkl"], abs=1)
+        drawn = built(name, task="segmentation").draws(9000)["real"]
+        assert drawn["nv"] == pytest.approx(3 * drawn["mel"], abs=3) == pytest.approx(6 * drawn["bkl"], abs=6)
+
+
 def test_ungated_takes_as_many_of_each_class_as_passed_from_the_first_made() -> None:
     data = built("hybrid-ungated")
     assert data.train_counts()["synthetic"] == {"nv": 0, "mel": 40, "bkl": 50}
@@ -205,5 +213,6 @@ def test_sweeps_add_arms_once() -> None:
     chosen = BenchmarkSettings(ratio_sweep=(0.5, 1, 2), low_data=(0.1, 1.0))
     names = [str(arm) for arm in chosen.arms("classification")]
     assert names == [
-        "real", "real+oversampling", "hybrid", "synthetic", "hybrid@0.5", "hybrid@2", "real%10", "hybrid%10",
+        "real", "real+oversampling", "hybrid", "synthetic", "hybrid@0.5", "hybrid@2",
+        "real%10", "real+oversampling%10", "hybrid%10",
     ]  # fmt: skip
