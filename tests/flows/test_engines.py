@@ -89,11 +89,11 @@ def test_passing_faults_are_tried_again_and_others_are_not(
 
         return unit
 
-    monkeypatch.setattr("flows.calls._unit", lambda kind: failing(StorageFailed("s3://x: 503"), 2))
+    monkeypatch.setattr("flows.calls.unit_of", lambda kind: failing(StorageFailed("s3://x: 503"), 2))
     (result,) = one_by_one(job, [Call("report", "report", {})])
     assert result.figures == {"tries": 3}
     tries.clear()
-    monkeypatch.setattr("flows.calls._unit", lambda kind: failing(RuntimeError("broken"), 9))
+    monkeypatch.setattr("flows.calls.unit_of", lambda kind: failing(RuntimeError("broken"), 9))
     (result,) = one_by_one(job, [Call("report", "report", {})])
     assert isinstance(result.error, RuntimeError) and len(tries) == 1
 
