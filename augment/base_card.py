@@ -45,12 +45,18 @@ from a text prompt. Research use only: it is no medical device, and nothing that
 - **Data**: the training split of {", ".join(sources)}: {pairs}, after near-duplicates of the validation and test
   splits were set aside; no other data and no other weights. Manifest digest `{data_digest}`.
 - **Licence of the data**: {", ".join(licences)}.
-- **Steps**: decoder {settings.decoder_steps:,} of {settings.decoder_batch} crops of 64 px, from the linear code;
+- **Steps**: {_decoder_steps(settings)};
   denoiser {settings.steps:,} of {settings.batch} pairs, class balanced by the square root, flips, turns and crops;
   averaged weights, stored as fp16.
 - **Quality**: `evenderm quality --base THIS --data DATA` measures it on the validation split.
 - **Limits**: it knows these classes and these cameras only, and fine texture is softer than in photographs.
 """
+
+
+def _decoder_steps(settings: PretrainSettings) -> str:
+    if settings.start is not None:
+        return "autoencoder, and the denoiser's weights to begin with, from an earlier base"
+    return f"decoder {settings.decoder_steps:,} of {settings.decoder_batch} crops of 64 px, from the linear code"
 
 
 def _count(folder: Path, part: str) -> str:

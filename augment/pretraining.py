@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from augment.base import CODEC_FILE, BaseFolder, check_base
+from augment.base import CODEC_FILE, BaseFolder, check_base, image_encoder
 from augment.decoder_training import train_decoder
 from augment.denoiser_training import DenoiserParts, make_scheduler, make_unet, train_denoiser
 from augment.latents import DIHEDRAL, build_latent_cache
@@ -34,7 +34,8 @@ class Pretraining:
     """One base in the making.
 
     pairs: the training split, at least `side` px; work: checkpoints and the latent cache; data_digest: of the
-    real manifest. The decoder and the denoiser may be trained by two processes side by side.
+    real manifest; start: a joint base to go on from, whose autoencoder, tokenizer and codec are kept; None starts
+    from random weights. The decoder and the denoiser may be trained by two processes side by side.
     """
 
     pairs: PairArrays
@@ -43,6 +44,12 @@ class Pretraining:
     seed: int
     data_digest: str
     work: Path
+    start: BaseFolder | None = None
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What there is to train."""
+        return ("decoder", "denoiser") if self.start is None else ("denoiser",)
 
     def train(self, part: Part, progress: Progress = no_progress) -> TrainingState:
         """Trains one part to its end, from wherever its checkpoint stands."""
@@ -81,7 +88,13 @@ class Pretraining:
         return autoencoder_with(self.code(), self.settings.autoencoder_widths, self.settings.autoencoder_layers)
 
     def denoiser_parts(self) -> DenoiserParts:
-        """Untrained denoiser, text encoder and tokenizer."""
+        """Denoiser, text encoder and tokenizer as training finds them."""
+        if self.start is not None:
+            assert self.start.codec is not None  # the flow refuses a base without mask channels
+            start = self.start
+            return DenoiserParts(
+                start.unet(), start.text_encoder(), start.tokenizer(), start.scheduler(), self.start.codec
+            )
         torch.manual_seed(self.seed)
         tokenizer = make_tokenizer(self.work / "tokenizer")
         text_encoder = make_text_encoder(tokenizer, self.settings.text_width)
@@ -91,20 +104,26 @@ class Pretraining:
         return DenoiserParts(unet, text_encoder, tokenizer, make_scheduler(), codec)
 
     def _cache(self) -> Any:
+        views = DIHEDRAL * self.settings.zooms
+        if self.start is not None:
+            assert self.start.codec is not None
+            encode, codec, key = image_encoder(self.start.vae(), self.start), self.start.codec, self.start.digest
+            return build_latent_cache(self.pairs, encode, codec, self.work, key, self.side, views)
         code = self.code()
 
-        def encode(images: np.ndarray) -> torch.Tensor:
+        def encode_linearly(images: np.ndarray) -> torch.Tensor:
             return code.encode(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1)
 
         codec = codec_from(self.settings.codec.model_dump())
         key = hashlib.sha256(code.basis.tobytes()).hexdigest()
-        return build_latent_cache(self.pairs, encode, codec, self.work, key, self.side, DIHEDRAL * self.settings.zooms)
+        return build_latent_cache(self.pairs, encode_linearly, codec, self.work, key, self.side, views)
 
     def _header(self, part: Part) -> dict[str, str]:
         # Lengths may change on resume, so that a run can be extended; what is trained may not.
         free = {"steps", "decoder_steps", "checkpoint_every", "threads"}
         fixed = self.settings.model_dump(mode="json", exclude=free)
-        text = json.dumps([part, fixed, self.seed, self.data_digest], sort_keys=True)
+        start = [self.start.digest] if self.start else []
+        text = json.dumps([part, fixed, self.seed, self.data_digest, *start], sort_keys=True)
         return {"key": hashlib.sha256(text.encode()).hexdigest()}
 
     def write_base(self, out: Path, card: Callable[[Path], str]) -> BaseFolder:
@@ -114,9 +133,12 @@ class Pretraining:
         """
         unfinished = out.with_name(f".{out.name}.partial")
         shutil.rmtree(unfinished, ignore_errors=True)
-        autoencoder = self._autoencoder()
-        decoder = {f"decoder.{name}": value for name, value in autoencoder.decoder.named_parameters()}
-        self._load_average(decoder, "decoder")
+        if self.start is None:
+            autoencoder = self._autoencoder()
+            decoder = {f"decoder.{name}": value for name, value in autoencoder.decoder.named_parameters()}
+            self._load_average(decoder, "decoder")
+        else:
+            autoencoder = self.start.vae()
         parts = self.denoiser_parts()
         self._load_average(parts.named_parameters(), "denoiser")
         parts.unet.half().save_pretrained(unfinished / "unet", safe_serialization=True)

@@ -37,8 +37,11 @@ class CodecSettings(Frozen):
 
 
 class PretrainSettings(Frozen):
-    """How the shipped base is trained from scratch."""
+    """How the shipped base is trained."""
 
+    start: str | None = Field(
+        None, description="a joint base to go on from, 'shipped' or a local folder; none starts from random weights"
+    )
     steps: int = Field(7000, ge=1)
     decoder_steps: int = Field(4500, ge=1)
     batch: int = Field(32, ge=1)
@@ -110,4 +113,11 @@ class SynthesisSettings(Frozen):
     cap: float | None = Field(None, gt=0, description="at most this many generated pairs per real one")
     shard_size: int = Field(64, ge=1, description="candidates in one shard")
     candidate_limit: float = Field(4.0, ge=1, description="candidates per wanted pair before a class gives up")
+    detail: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="share of what is finer than the shipped generator draws that comes from a real training pair of "
+        "the class; 0 leaves pictures as they were drawn",
+    )
     gates: bool = True

@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from augment.fine_detail import FineDetail
 from augment.prompts import prompt_for
 from augment.sampling import PairSampler
 from augment.settings import SamplingSettings
@@ -63,7 +64,8 @@ class ClassJob:
     """What one class's generated pairs are made from; two equal jobs make equal bytes.
 
     wanted: accepted pairs to reach; limit: candidates after which the class gives up; digests: of base, adapter
-    and judge ("" where the gates are off).
+    and judge ("" where the gates are off); detail: share of fine detail that is taken from real pairs, and the digest
+    of those ("" where none is).
     """
 
     dx: str
@@ -77,6 +79,8 @@ class ClassJob:
     adapter_digest: str
     judge_digest: str
     licence: str
+    detail: float = 0.0
+    detail_digest: str = ""
 
     @property
     def key(self) -> str:
@@ -136,8 +140,12 @@ def draw_shard(
     judge: Judge | None,
     candidates: Storage,
     progress: Progress = no_progress,
+    detail: FineDetail | None = None,
 ) -> None:
-    """Draws and judges the candidates of one index range, unless they are there already."""
+    """Draws and judges the candidates of one index range, unless they are there already.
+
+    detail: where fine detail is taken from; the group of a pair is then that of the real one it was taken from.
+    """
     if is_drawn(job, shard, candidates):
         return
     indices = range(shard * job.shard_size, (shard + 1) * job.shard_size)
@@ -150,6 +158,8 @@ def draw_shard(
         masks.append(drawn.masks)
         progress(start + len(part), len(seeds))
     pairs = _pairs(job, indices, np.concatenate(images), np.concatenate(masks))
+    if detail is not None:
+        pairs = detail.given_to(pairs, indices)
     verdicts = judge(pairs, job.dx) if judge else [Verdict()] * len(pairs)
     candidates.write(job.name(shard), _pack(pairs, list(verdicts)))
 
@@ -163,7 +173,8 @@ def _pairs(job: ClassJob, indices: range, images: np.ndarray, masks: np.ndarray)
 def _pack(pairs: PairArrays, verdicts: Sequence[Verdict]) -> bytes:
     told = [{**asdict(verdict), "scores": dict(verdict.scores)} for verdict in verdicts]
     tensors = {"images": torch.from_numpy(pairs.images), "masks": torch.from_numpy(pairs.masks)}
-    return tensor_bytes(tensors, {"pair_ids": json.dumps(pairs.pair_ids), "verdicts": json.dumps(told)})
+    names = {"pair_ids": json.dumps(pairs.pair_ids), "group_ids": json.dumps(pairs.group_ids)}
+    return tensor_bytes(tensors, {**names, "verdicts": json.dumps(told)})
 
 
 def _unpack(job: ClassJob, content: bytes) -> tuple[PairArrays, list[Verdict]]:
@@ -172,9 +183,9 @@ def _unpack(job: ClassJob, content: bytes) -> tuple[PairArrays, list[Verdict]]:
     header_size = int.from_bytes(content[:8], "little")
     metadata = json.loads(content[8 : 8 + header_size])["__metadata__"]
     tensors = load(content)
-    ids = json.loads(metadata["pair_ids"])
+    ids, groups = json.loads(metadata["pair_ids"]), json.loads(metadata["group_ids"])
     labels = np.zeros(len(ids), dtype=np.int64)
-    pairs = PairArrays(ids, tensors["images"], tensors["masks"], labels, (job.dx,), ids)
+    pairs = PairArrays(ids, tensors["images"], tensors["masks"], labels, (job.dx,), groups)
     return pairs, [Verdict(**told) for told in json.loads(metadata["verdicts"])]
 
 
@@ -261,7 +272,7 @@ def _row(job: ClassJob, pairs: PairArrays, index: int, verdict: Verdict) -> Pair
         mask_png=encode_mask(pairs.masks[index]),
         dx=job.dx,
         split="train",
-        group_id=pair_id,
+        group_id=pairs.group_ids[index],
         source=SOURCE,
         licence=job.licence,
         prompt=prompt_for(job.dx),

@@ -47,6 +47,7 @@ class Bench:
     extractor: Any
     work: Path
     seed: int
+    detail: float = 0.0
 
 
 def make_bench(
@@ -58,14 +59,15 @@ def make_bench(
     work: Path,
     seed: int,
     progress: Progress = no_progress,
+    detail: float = 0.0,
 ) -> Bench:
-    """Trains the judges once."""
+    """Trains the judges once; detail: share of fine detail that variants take from real pairs."""
     from evaluate.fidelity import build_extractor
     from evaluate.quality import fit_judges
 
     judges = fit_judges(train, settings, progress)
     extractor = build_extractor(settings.fidelity, train, work / "extractor", progress)
-    return Bench(train, validation, base, sampling, settings, judges, extractor, work, seed)
+    return Bench(train, validation, base, sampling, settings, judges, extractor, work, seed, detail)
 
 
 def judged(
@@ -76,7 +78,9 @@ def judged(
     from evaluate.quality import dice_of, draw_like, fit_judges, macro_f1_of, mean_over, recalls_of
 
     share = bench.settings.share
-    drawn = draw_like(bench.train, bench.base, sampling, share, bench.work, bench.seed, progress, adapter)
+    drawn = draw_like(
+        bench.train, bench.base, sampling, share, bench.work, bench.seed, progress, adapter, detail=bench.detail
+    )
     learned = fit_judges(drawn, bench.settings, progress)
     report = fidelity_report(bench.train, bench.validation, drawn, bench.settings.fidelity, bench.extractor)
     own = np.mean([recalls_of(classifier, drawn) for classifier in bench.judges.classifiers], axis=0)

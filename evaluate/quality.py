@@ -56,16 +56,18 @@ def measure_quality(
     work: Path,
     seed: int = 0,
     progress: Progress = no_progress,
+    detail: float = 0.0,
 ) -> list[Measurement]:
     """Draws pairs of `base`, trains judges on real and on generated pairs, and measures.
 
-    train, validation: real pairs at the base's side. Drawn pairs are kept in `work` and found again there.
+    train, validation: real pairs at the base's side; detail: see `draw_like`. Drawn pairs are kept in
+    `work` and found again there.
     Raises BadInput if a class has no validation pair.
     """
     for dx in train.classes:
         if not len(validation.of_class(dx)):
             raise BadInput(f"class {dx!r} has no validation pair, so its quality cannot be measured; add some")
-    drawn = draw_like(train, base, sampling, settings.share, work, seed, progress)
+    drawn = draw_like(train, base, sampling, settings.share, work, seed, progress, detail=detail)
     on_real = fit_judges(train, settings, progress)
     on_drawn = fit_judges(drawn, settings, progress)
     lines = reconstruction(train, validation, base)
@@ -87,12 +89,17 @@ def draw_like(
     progress: Progress = no_progress,
     adapter: AdapterFile | None = None,
     dtype: str = "bfloat16",
+    detail: float = 0.0,
 ) -> PairArrays:
-    """Generated pairs without any gate, `share` times as many per class as there are real ones."""
+    """Generated pairs without any gate, `share` times as many per class as there are real ones.
+
+    detail: share of their fine detail that is taken from real pairs.
+    """
     import hashlib
 
     import torch
 
+    from augment.fine_detail import detailed
     from augment.prompts import prompt_for
     from augment.sampling import PairSampler
     from augment.synthesis import pair_seed
@@ -117,7 +124,8 @@ def draw_like(
     from safetensors.numpy import load_file
 
     found = load_file(path)
-    return PairArrays(ids, found["images"], found["masks"], labels, real.classes, ids)
+    drawn_pairs = PairArrays(ids, found["images"], found["masks"], labels, real.classes, ids)
+    return detailed(drawn_pairs, real, detail, seed) if detail else drawn_pairs
 
 
 def fit_judges(pairs: PairArrays, settings: QualitySettings, progress: Progress = no_progress) -> Judges:

@@ -61,7 +61,15 @@ def _table(name: str, data: Path, out: Path, settings: Settings, watch: Watch) -
         return compare_codecs(validation.masks, base, seed=settings.seed)
     with watch.task(f"ablate {name}", "units") as progress:
         bench = make_bench(
-            train, validation, base, settings.sampling, settings.quality, out / "work", settings.seed, progress
+            train,
+            validation,
+            base,
+            settings.sampling,
+            settings.quality,
+            out / "work",
+            settings.seed,
+            progress,
+            settings.synthesis.detail,
         )
         measure: Callable[[Progress], Iterable[Variant]] = (
             (lambda progress: ablate_terms(bench, settings.adapt, progress))

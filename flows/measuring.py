@@ -36,8 +36,17 @@ def measure(data: Path, base_path: str, out: Path, settings: Settings) -> int:
                 out / "work",
                 settings.seed,
                 progress,
+                settings.synthesis.detail,
             )
-        drawn = draw_like(train, base, settings.sampling, settings.quality.share, out / "work", settings.seed)
+        drawn = draw_like(
+            train,
+            base,
+            settings.sampling,
+            settings.quality.share,
+            out / "work",
+            settings.seed,
+            detail=settings.synthesis.detail,
+        )
         (out / "contact_sheet.png").write_bytes(encode_png(contact_sheet(drawn), level=6))
     (out / "quality.json").write_text(quality_json(lines))
     (out / "quality.md").write_text(quality_table(lines))

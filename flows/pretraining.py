@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -13,6 +14,9 @@ from flows.settings import Settings
 from flows.watching import Watch
 from manifests.errors import BadInput
 from manifests.reading import open_manifest
+
+if TYPE_CHECKING:
+    from augment.base import BaseFolder
 
 
 def pretrain(data: Path, out: Path, work: Path, settings: Settings) -> int:
@@ -32,14 +36,15 @@ def pretrain(data: Path, out: Path, work: Path, settings: Settings) -> int:
                 prepare(data, work / "real", settings.prepare, progress)
         real = open_manifest(work / "real")
         pairs = real.arrays(split="train", cache=work / "arrays")
-        made = Pretraining(pairs, settings.base.resolution, settings.pretrain, settings.seed, real.digest, work)
-        for part in ("decoder", "denoiser"):
+        chosen, side = settings.pretrain, settings.base.resolution
+        made = Pretraining(pairs, side, chosen, settings.seed, real.digest, work, _start(settings))
+        for part in made.parts:
             with watch.task(f"pretrain {part}", "steps") as progress:
                 made.train(part, progress)
         card = partial(
             base_card,
-            settings=settings.pretrain,
-            resolution=settings.base.resolution,
+            settings=chosen,
+            resolution=side,
             classes=real.counts()["train"],
             sources=sorted(real.header["sources"]),
             licences=sorted(real.header["licences"]),
@@ -48,3 +53,18 @@ def pretrain(data: Path, out: Path, work: Path, settings: Settings) -> int:
         made.write_base(out, card)
     watch.say(f"base: {out}")
     return 0
+
+
+def _start(settings: Settings) -> BaseFolder | None:
+    """The base to go on from, if there is one. BadInput if it has no mask channels or another size."""
+    from augment.base import open_base
+
+    if settings.pretrain.start is None:
+        return None
+    base = open_base(settings.base.model_copy(update={"path": settings.pretrain.start}))
+    if base.codec is None:
+        raise BadInput(f"{base.path}: has no mask channels, so pretrain cannot go on from it; adapt can")
+    if base.unet_side * base.downscale != settings.base.resolution:
+        drawn = base.unet_side * base.downscale
+        raise BadInput(f"{base.path}: draws {drawn} px; set base.resolution={drawn} to go on from it")
+    return base

@@ -12,17 +12,18 @@ from flows.adapting import adapter_digest, base_facts, train_counts
 from flows.calls import Call, Result
 from flows.preparing import open_real, real_digest
 from flows.records import Step, write_record
-from flows.run_folder import Job
+from flows.run_folder import Job, RunFolder
 from flows.settings import flat
 from manifests.errors import BadInput
 from manifests.progress import Progress
 
 if TYPE_CHECKING:
+    from augment.fine_detail import FineDetail
     from augment.sampling import PairSampler
     from augment.synthesis import ClassJob, ClassOutcome, Settlement
     from manifests.storage import Storage
 
-VERSION = 1
+VERSION = 2
 
 
 def steps(job: Job) -> list[Step]:
@@ -61,7 +62,8 @@ def fill_range(job: Job, progress: Progress, dx: str, shard: int) -> Mapping[str
 
     sampler = _sampler(job.folder.adapter(dx), adapter_digest(job, dx), job.settings.model_dump_json())
     judge = _judge(job.folder.judge) if job.settings.synthesis.gates else None
-    draw_shard(class_job(job, dx), shard, sampler, judge, _candidates(job), progress)
+    detail = _fine_detail(job, dx, sampler.side)
+    draw_shard(class_job(job, dx), shard, sampler, judge, _candidates(job), progress, detail)
     return {}
 
 
@@ -133,6 +135,8 @@ def class_job(job: Job, dx: str) -> ClassJob:
         adapter_digest=adapter_digest(job, dx),
         judge_digest=judge_digest(job) if settings.synthesis.gates else "",
         licence=", ".join(sorted(real.header["licences"])),
+        detail=settings.synthesis.detail,
+        detail_digest=real.digest if settings.synthesis.detail else "",
     )
 
 
@@ -152,6 +156,22 @@ def _sampler(adapter: Path, digest: str, settings: str) -> PairSampler:
     chosen = Settings.model_validate_json(settings)
     base = open_base(chosen.base)
     return PairSampler(base, read_adapter(adapter, base), chosen.sampling, chosen.base.dtype)
+
+
+def _fine_detail(job: Job, dx: str, side: int) -> FineDetail | None:
+    """Where fine detail of class `dx` is taken from; None where none is."""
+    share = job.settings.synthesis.detail
+    return _detail_of(job.folder, real_digest(job), dx, side, share, job.settings.seed) if share else None
+
+
+@lru_cache(maxsize=1)
+def _detail_of(folder: RunFolder, digest: str, dx: str, side: int, share: float, seed: int) -> FineDetail:
+    """Kept for the next range; `digest` tells versions of the real manifest apart."""
+    from augment.fine_detail import FineDetail
+    from manifests.reading import open_manifest
+
+    pairs = open_manifest(folder.real).arrays(split="train", dx=dx, size=side, cache=folder.work / "detail")
+    return FineDetail.of(pairs, share, seed)
 
 
 @lru_cache(maxsize=1)
@@ -179,6 +199,7 @@ _SETTLEMENTS: dict[tuple[Path, str], Settlement] = {}
 def release_models() -> None:
     """Lets go of the models that ranges of this process kept."""
     _sampler.cache_clear()
+    _detail_of.cache_clear()
     _judge.cache_clear()
 
 

@@ -81,6 +81,24 @@ def test_the_parts_become_one_joint_base_in_stable_diffusions_layout(drawn_pairs
         assert all(value.dtype == torch.float16 for value in load_file(weights).values() if value.is_floating_point())
 
 
+def test_pretraining_goes_on_from_a_base_and_keeps_its_autoencoder(drawn_pairs: PairArrays, tmp_path: Path) -> None:
+    pairs = drawn_pairs.select(range(12))
+    first = pretraining(pairs, tmp_path / "first")
+    for part in first.parts:
+        first.train(part)
+    start = first.write_base(tmp_path / "start", lambda folder: "card")
+    further = Pretraining(pairs, 64, SMALL, 0, "data", tmp_path / "further", start)
+    assert further.parts == ("denoiser",)
+    before = {name: value.detach().clone() for name, value in further.denoiser_parts().named_parameters().items()}
+    further.train("denoiser")
+    base = further.write_base(tmp_path / "base", lambda folder: "card")
+    (old,), (new,) = ((tmp_path / name / "vae").glob("*.safetensors") for name in ("start", "base"))
+    assert old.read_bytes() == new.read_bytes()
+    after = dict(base.unet().named_parameters())
+    moved = [not torch.equal(before[f"unet.{name}"], value) for name, value in after.items()]
+    assert np.mean(moved) > 0.9 and (before["unet.conv_in.weight"] - after["conv_in.weight"]).abs().max() < 0.1
+
+
 def test_stable_diffusions_own_pipeline_loads_the_parts_of_the_base() -> None:
     from diffusers import AutoencoderDC, DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
