@@ -41,15 +41,20 @@ class FineDetail:
         """Looks at each mask of `pairs`, which must not be empty, once."""
         return cls(pairs, np.stack([_occupancy(mask) for mask in pairs.masks]), share, seed)
 
-    def given_to(self, generated: PairArrays, indices: Sequence[int]) -> PairArrays:
-        """The generated pairs with the fine band of real ones, whose groups they join.
+    def onto(self, images: np.ndarray, masks: np.ndarray, indices: Sequence[int]) -> tuple[np.ndarray, list[str]]:
+        """Images uint8 (B, S, S, 3) with the fine band of real pairs, and the groups of those.
 
-        indices: of the candidates; what one gets depends on its index and mask alone.
+        masks: (B, S, S); indices: of the candidates. What one gets depends on its index and mask alone.
         """
-        sources = [self._source(mask, index) for mask, index in zip(generated.masks, indices, strict=True)]
-        both = zip(generated.images, sources, strict=True)
-        images = np.stack([self._blended(image, place, view) for image, (place, view) in both])
-        return replace(generated, images=images, group_ids=[self.pairs.group_ids[place] for place, _ in sources])
+        sources = [self._source(mask, index) for mask, index in zip(masks, indices, strict=True)]
+        both = zip(images, sources, strict=True)
+        blended = [self._blended(image, place, view) for image, (place, view) in both]
+        return np.stack(blended), [self.pairs.group_ids[place] for place, _ in sources]
+
+    def given_to(self, generated: PairArrays, indices: Sequence[int]) -> PairArrays:
+        """The generated pairs with the fine band of real ones, whose groups they join; see `onto`."""
+        images, groups = self.onto(generated.images, generated.masks, indices)
+        return replace(generated, images=images, group_ids=groups)
 
     def _source(self, mask: np.ndarray, index: int) -> tuple[int, int]:
         digest = hashlib.sha256(f"detail/{self.seed}/{index}".encode()).digest()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluate.settings import ArmName, Task
+from evaluate.settings import RATIO_ARMS, ArmName, Task
 from evaluate.training import Regime, Stage, expected_draws, uniform_regime
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
@@ -20,7 +20,7 @@ DESCRIPTIONS = {
     "real+weighted-loss": "real pairs, each equally often; the loss weighs classes by their effective number",
     "real+replay": "real pairs, and as many more real draws of each class as hybrid has generated pairs",
     "real+strong": "real pairs under a strong augmentation policy with mixup and CutMix",
-    "hybrid": "real pairs, each class equally often, together with accepted generated ones",
+    "hybrid": "real and accepted generated pairs, each class equally often",
     "hybrid-ungated": "as hybrid, with as many generated pairs of each class taken before the gates",
     "synthetic": "accepted generated pairs alone",
     "synthetic-then-real": "accepted generated pairs first, real pairs after, each class equally often",
@@ -81,8 +81,9 @@ def describe(arm: ArmName, task: Task) -> str:
     text = DESCRIPTIONS[arm.base]
     if task == "segmentation":
         text = IN_SEGMENTATION.get(arm.base, text)
-    if arm.ratio != 1:
-        text += f", each of them drawn {arm.ratio:g} times as often as a real one on average"
+    if arm.base in RATIO_ARMS and (arm.ratio != 1 or task == "classification"):
+        times = "as often as" if arm.ratio == 1 else f"{arm.ratio:g} times as often as"
+        text += f"; generated ones {times} real ones{' of their class' if task == 'classification' else ', on average'}"
     return text if arm.fraction == 1 else f"{text}; {100 * arm.fraction:g} % of the real training pairs"
 
 
@@ -95,10 +96,11 @@ def arm_data(arm: ArmName, pools: Pools, then_real: float, task: Task) -> ArmDat
     if arm.base == "synthetic":
         return _filled(arm, generated, uniform_regime(len(generated)), 0)
     if arm.base == "synthetic-then-real":
-        stages = _two_stages(hybrid_real_weights(real, task), len(generated), then_real)
+        balanced = balancing_weights(real.labels) if task == "classification" else np.ones(len(real))
+        stages = _two_stages(balanced, len(generated), then_real)
         return _filled(arm, real.concatenate(generated), Regime(stages), len(real))
     if arm.base in ("hybrid", "hybrid-ungated"):
-        weights = np.r_[hybrid_real_weights(real, task), np.full(len(generated), arm.ratio)]
+        weights = hybrid_weights(real.labels, generated.labels, arm.ratio, task)
         return _filled(arm, real.concatenate(generated), Regime((Stage(weights),)), len(real))
     if arm.base == "real+replay":
         return _filled(arm, real, Regime((Stage(replay_weights(real, generated)),)), len(real))
@@ -141,16 +143,26 @@ def _two_stages(real: np.ndarray, generated: int, then_real: float) -> tuple[Sta
     return Stage(first, 1 - then_real), Stage(np.r_[real, np.zeros(generated)], then_real)
 
 
-def hybrid_real_weights(real: PairArrays, task: Task) -> np.ndarray:
-    """Weights (N,), 1 on average, of the real pairs beside generated ones: for classification each class equally often.
+def hybrid_weights(real: np.ndarray, generated: np.ndarray, ratio: float, task: Task) -> np.ndarray:
+    """Weights (N + M,) of real and generated pairs by their labels (N,) and (M,).
 
-    Generated pairs fill up rare classes. Were real pairs drawn as they are, a classifier could tell the class from
-    whether a picture is real, and would call every real picture the common class.
+    For classification each class is drawn equally often, and in a class that has generated pairs these are drawn
+    `ratio` times as often as the real ones: drawn as they are, rare classes would be mostly generated, and a
+    classifier could tell them by that. For segmentation each generated pair is drawn `ratio` times as often as a
+    real one.
     """
-    if task == "segmentation" or not len(real):
-        return np.ones(len(real))
-    weights = balancing_weights(real.labels)
-    return weights / weights.mean()
+    weights = np.r_[np.ones(len(real)), np.full(len(generated), float(ratio))]
+    if task == "segmentation":
+        return weights
+    labels, is_real = np.r_[real, generated], np.arange(len(weights)) < len(real)
+    for label in np.unique(labels):
+        own = labels == label
+        shares = [
+            (own & chosen, share) for chosen, share in ((is_real, 1.0), (~is_real, ratio)) if (own & chosen).any()
+        ]
+        for chosen, share in shares:
+            weights[chosen] = share / sum(other for _, other in shares) / chosen.sum()
+    return weights
 
 
 def balancing_weights(labels: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from evaluate.encoder_weights import weights_digest
 from evaluate.mask_metrics import mask_scores
 from evaluate.results import replace_file, write_json
 from evaluate.segmenter import THRESHOLD, Segmenter
-from evaluate.settings import BALANCED_ARMS, ArmName, BenchmarkSettings, Task, parse_arm
+from evaluate.settings import DRAWS, ArmName, BenchmarkSettings, Task, parse_arm
 from evaluate.split_rules import check_evidence
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
@@ -181,7 +181,7 @@ def cell_digest(cell: Cell, real: Manifest, source: Manifest | None, settings: B
         "synthetic": source.digest if source is not None else None,
         "training": training.model_dump(mode="json", exclude={"device", "encoder_weights"}),
         "encoder_weights": weights_digest(training.encoder_weights),
-        **({"real draws": "balanced"} if arm.base in BALANCED_ARMS and cell.task == "classification" else {}),
+        **({"draws": DRAWS[arm.base]} if arm.base in DRAWS and cell.task == "classification" else {}),
         "then_real": settings.then_real if arm.base == "synthetic-then-real" else None,
     }
     return hashlib.sha256(canonical_json(described).encode()).hexdigest()

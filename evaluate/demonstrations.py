@@ -15,6 +15,7 @@ from manifests.errors import BadInput
 
 if TYPE_CHECKING:
     from augment.base import BaseFolder
+    from augment.fine_detail import FineDetail
     from augment.sampling import PairSampler
     from augment.settings import SamplingSettings
     from evaluate.diagnosis.ensemble import ClassifierDiagnoser
@@ -115,20 +116,28 @@ def seed_for(*parts: object) -> int:
 
 
 def references(
-    chosen: ClassSampler, dx: str, count: int, seed: int, draws: int = 1, likeness: Likeness | None = None
+    chosen: ClassSampler,
+    dx: str,
+    count: int,
+    seed: int,
+    draws: int = 1,
+    likeness: Likeness | None = None,
+    detail: FineDetail | None = None,
 ) -> list[Demonstration]:
     """`count` generated pairs of class `dx`: the same for every image of a run, so that people learn to read them.
 
-    Each is the one of `draws` that `likeness` finds most like the class.
+    Each is the one of `draws` that `likeness` finds most like the class. detail: where what is finer than the
+    generator draws is taken from.
     """
     if not count:
         return []
     prompt, draws = prompt_for(dx), draws if likeness else 1
     seeds = [seed_for("reference", seed, dx, index) for index in range(count * draws)]
     drawn = chosen.sampler.draw([prompt] * len(seeds), seeds)
-    like = likeness(drawn.images) if likeness else np.zeros(len(seeds))
+    images = detail.onto(drawn.images, drawn.masks, range(len(seeds)))[0] if detail else drawn.images
+    like = likeness(images) if likeness else np.zeros(len(seeds))
     return [
-        Demonstration("reference", dx, drawn.images[place], drawn.masks[place], seeds[place], prompt,
+        Demonstration("reference", dx, images[place], drawn.masks[place], seeds[place], prompt,
                       chosen.adapter_digest)
         for place in best_of(like, draws)
     ]  # fmt: skip

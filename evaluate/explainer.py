@@ -30,6 +30,7 @@ from manifests.images import decode_image, decode_mask, image_size
 from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:
+    from augment.fine_detail import FineDetail
     from evaluate.diagnosis.diagnosis import Diagnoser
     from evaluate.diagnosis.ensemble import ClassifierDiagnoser
     from manifests.pairs import PairArrays
@@ -92,7 +93,8 @@ class Subject:
 @dataclass(frozen=True)
 class Explainer:
     """What explains images. side: of the images that the run's models learned from; cases: the labelled training
-    pairs at that side; made_by: digests for the record; drawn: the reference pairs so far, by class."""
+    pairs at that side; made_by: digests for the record; detail: share of the reference pairs' fine detail that is
+    taken from those; drawn: the reference pairs so far, by class."""
 
     settings: ExplainSettings
     side: int
@@ -103,6 +105,7 @@ class Explainer:
     finders: Mapping[str, FindLesion]
     samplers: ClassSamplers
     made_by: Mapping[str, Any]
+    detail: float = 0.0
     drawn: dict[str, list[Demonstration]] = field(default_factory=dict)
 
     def explain(
@@ -158,6 +161,13 @@ class Explainer:
         except EvendermError as error:
             return None, (f"No picture of {dx} could be made: {error}.",)
 
+    def detail_of(self, dx: str) -> FineDetail | None:
+        """Where reference pairs of `dx` have what is finer than the generator draws from; None from nowhere."""
+        from augment.fine_detail import FineDetail
+
+        own = self.cases.of_class(dx)
+        return FineDetail.of(own, self.detail, self.seed) if self.detail and len(own) else None
+
     def _diagnose(self, shown_image: np.ndarray, model_image: np.ndarray) -> Diagnosis:
         own = self.ensemble.diagnose(model_image)
         if self.diagnoser is self.ensemble:
@@ -198,8 +208,7 @@ class Explainer:
         try:
             chosen = self.samplers.of(dx)
             if dx not in self.drawn:
-                count, draws = self.settings.references, self.settings.reference_draws
-                self.drawn[dx] = references(chosen, dx, count, self.seed, draws, self._likeness(dx))
+                self.drawn[dx] = self._references(chosen, dx)
             demos += self.drawn[dx]
             if subject.mask is not None:
                 demos.append(self._changed(chosen, dx, subject, subject.mask))
@@ -207,6 +216,10 @@ class Explainer:
         except EvendermError as error:
             problems.append(f"No picture of {dx} could be generated: {error}.")
         return Shown(rank, candidate, tuple(demos), tuple(problems))
+
+    def _references(self, chosen: ClassSampler, dx: str) -> list[Demonstration]:
+        count, draws = self.settings.references, self.settings.reference_draws
+        return references(chosen, dx, count, self.seed, draws, self._likeness(dx), self.detail_of(dx))
 
     def _changed(self, chosen: ClassSampler, dx: str, subject: Subject, mask: np.ndarray) -> Demonstration:
         return personalised(

@@ -16,8 +16,12 @@ TASKS: tuple[Task, ...] = get_args(Task)
 CONTROLS = ("real", "real+oversampling", "real+weighted-loss", "real+replay", "real+strong")
 GENERATED = ("hybrid", "hybrid-ungated", "synthetic", "synthetic-then-real")
 RATIO_ARMS = ("hybrid", "hybrid-ungated")
-# Their real pairs are drawn with each class equally often where classes are what is learned.
-BALANCED_ARMS = (*RATIO_ARMS, "synthetic-then-real")
+# How they draw where classes are what is learned: part of what a trained cell is recognised by.
+DRAWS = {
+    "hybrid": "classes equally often, origins by ratio",
+    "hybrid-ungated": "classes equally often, origins by ratio",
+    "synthetic-then-real": "real classes equally often",
+}
 LOW_DATA_ARMS: dict[Task, tuple[str, ...]] = {
     "classification": ("real", "real+oversampling", "hybrid"),
     "segmentation": ("real", "hybrid"),

@@ -19,6 +19,7 @@ from evaluate.strategies_figures import interval_of, kernel_distance, row_of, sc
 from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:
+    from augment.fine_detail import FineDetail
     from augment.sampling import Drawn, PairSampler
     from evaluate.copies import CopyIndex
     from evaluate.explain_settings import ExplainSettings
@@ -181,10 +182,12 @@ def faithfulness(
     draws: int = 1,
     seed: int = 0,
     progress: Progress = no_progress,
+    detail_of: Callable[[str], FineDetail | None] = lambda dx: None,
 ) -> list[dict[str, Any]]:
     """Per class: how often its references are recognised, and whether changed pictures move towards it. JSON-ready.
 
-    Each reference is the best of `draws` to the diagnosing ensemble, as the page shows them.
+    Each reference is the best of `draws` to the diagnosing ensemble, as the page shows them; detail_of: where the
+    references of a class have their fine detail from.
     Recognised: the witness ranks the class first. Moved: its probability rises from the picture to the changed one.
     """
     rows = []
@@ -194,7 +197,7 @@ def faithfulness(
             rows.append({"dx": dx, "missing": f"no generator for {dx}"})
             continue
         seeds = [seed_for("faithfulness", seed, dx, index) for index in range(references * draws)]
-        drawn = _in_batches(sampler, prompt_for(dx), seeds)
+        drawn = _in_batches(sampler, prompt_for(dx), seeds, detail_of(dx))
         kept = drawn[best_of(judges.ensemble(drawn)[:, label], draws)]
         recognised = (judges.witness(kept).argmax(1) == label).astype(float)
         row: dict[str, Any] = {"dx": dx, "references": references, "recognised": interval_of(recognised, seed)}
@@ -236,10 +239,12 @@ def turned(
     return Drawn(images, masks), own
 
 
-def _in_batches(sampler: PairSampler, prompt: str, seeds: Sequence[int]) -> np.ndarray:
+def _in_batches(sampler: PairSampler, prompt: str, seeds: Sequence[int], detail: FineDetail | None) -> np.ndarray:
     size = sampler.settings.batch
     parts = [seeds[start : start + size] for start in range(0, len(seeds), size)]
-    return np.concatenate([sampler.draw([prompt] * len(part), part).images for part in parts])
+    drawn = [sampler.draw([prompt] * len(part), part) for part in parts]
+    images, masks = (np.concatenate([getattr(part, name) for part in drawn]) for name in ("images", "masks"))
+    return detail.onto(images, masks, range(len(seeds)))[0] if detail else images
 
 
 def _alike(labels: np.ndarray, size: int) -> Iterator[np.ndarray]:

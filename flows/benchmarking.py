@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from evaluate.settings import Task
     from manifests.reading import Manifest
 
-VERSION = 3
+VERSION = 4
 
 
 def steps(job: Job) -> list[Step]:

@@ -79,7 +79,10 @@ def _measured(job: Job, out: Path, witness: Classifier, progress: Progress) -> d
     rows = compare_strategies(strategies, chosen, samplers.of, judges, features, seed, shown, KeptRows(job, out))
     as_explained = replace(centre_of(settings, adapters), tries=settings.tries)
     references = settings.strategies.references
-    faithful = faithfulness(chosen, samplers.of, judges, as_explained, references, settings.reference_draws, seed)
+    draws = settings.reference_draws
+    faithful = faithfulness(
+        chosen, samplers.of, judges, as_explained, references, draws, seed, detail_of=explainer_of(job).detail_of
+    )
     progress(len(strategies) + 1, len(strategies) + 1, strategy="faithfulness")
     least = settings.strategies.least_psnr, settings.strategies.least_dice
     best = best_strategy(rows, *least)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flows.watching import Watch
     from manifests.pairs import PairArrays
 
-VERSION = 2
+VERSION = 3
 
 
 def explain_chunk(
@@ -198,6 +198,7 @@ def _load(job: Job, progress: Progress) -> Explainer:
         _finders(job, train, samplers, progress),
         samplers,
         made_by,
+        job.settings.synthesis.detail,
     )
 
 
@@ -261,7 +262,7 @@ def _chunk_digest(
     """What decides a page: images, mask, settings, data, base and adapters."""
     adapters = sorted(job.folder.adapters.glob("*.safetensors"))
     parts: list[Any] = [VERSION, open_real(job).digest, base_facts(job)["digest"], dict(failures), list(wanted)]
-    parts += [flat(job.settings.explain), flat(job.settings.sampling), job.settings.seed]
+    parts += [flat(job.settings.explain), flat(job.settings.sampling), job.settings.synthesis.detail, job.settings.seed]
     parts += [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in adapters]
     downstream = _downstream(job)
     parts += [

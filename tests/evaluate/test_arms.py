@@ -75,10 +75,10 @@ def test_oversampling_draws_each_class_equally_often() -> None:
     assert set(built("real+oversampling").draws(900)["real"].values()) == {300}
 
 
-def test_whether_a_picture_is_real_tells_a_hybrid_classifier_nothing_of_its_class() -> None:
+def test_a_hybrid_classifier_draws_each_class_equally_often_and_half_of_a_filled_up_class_generated() -> None:
     drawn = built("hybrid").draws(1800)
-    assert set(drawn["real"].values()) == {300}
-    assert drawn["synthetic"] == {"nv": 0, "mel": 400, "bkl": 500}
+    assert drawn["real"] == {"nv": 600, "mel": 300, "bkl": 300}
+    assert drawn["synthetic"] == {"nv": 0, "mel": 300, "bkl": 300}
 
 
 def test_replay_draws_each_class_as_often_as_hybrid_segmentation_does() -> None:
@@ -87,11 +87,21 @@ def test_replay_draws_each_class_as_often_as_hybrid_segmentation_does() -> None:
     assert replay["real"] == together
 
 
-def test_the_ratio_is_how_often_a_generated_pair_is_drawn() -> None:
-    for ratio in (0.5, 1, 2):
-        drawn = built(f"hybrid@{ratio}").draws(9000)
-        share = sum(drawn["synthetic"].values()) / sum(drawn["real"].values())
-        assert share == pytest.approx(ratio, rel=0.01)
+@pytest.mark.parametrize("ratio", [0.5, 1, 2])
+def test_the_ratio_is_how_often_generated_pairs_are_drawn_for_a_real_one(ratio: float) -> None:
+    drawn = built(f"hybrid@{ratio}").draws(9000)
+    for dx in ("mel", "bkl"):
+        assert drawn["synthetic"][dx] / drawn["real"][dx] == pytest.approx(ratio, rel=0.01)
+        assert drawn["synthetic"][dx] + drawn["real"][dx] == pytest.approx(3000, abs=1)
+    segmented = built(f"hybrid@{ratio}", task="segmentation").draws(9000)
+    share = sum(segmented["synthetic"].values()) / sum(segmented["real"].values())
+    assert share == pytest.approx(ratio, rel=0.01)
+
+
+def test_a_class_that_has_generated_pairs_alone_is_drawn_as_often_as_the_others() -> None:
+    real = pairs({"nv": 60, "mel": 20}, "real")
+    drawn = built("hybrid", Pools(real, MADE, CANDIDATES)).draws(900)
+    assert drawn["synthetic"]["bkl"] == 300 and drawn["real"]["nv"] == 300
 
 
 def test_the_weighted_loss_favours_rare_classes_and_keeps_its_scale() -> None:
@@ -115,9 +125,9 @@ def test_synthetic_then_real_draws_them_in_this_order() -> None:
 
 
 def test_real_pairs_beside_generated_ones_are_balanced_where_classes_are_learned() -> None:
+    drawn = built("synthetic-then-real").draws(9000)["real"]
+    assert drawn["nv"] == pytest.approx(drawn["mel"], abs=1) == pytest.approx(drawn["bkl"], abs=1)
     for name in ("hybrid", "hybrid-ungated", "synthetic-then-real"):
-        drawn = built(name).draws(9000)["real"]
-        assert drawn["nv"] == pytest.approx(drawn["mel"], abs=1) == pytest.approx(drawn["bkl"], abs=1)
         drawn = built(name, task="segmentation").draws(9000)["real"]
         assert drawn["nv"] == pytest.approx(3 * drawn["mel"], abs=3) == pytest.approx(6 * drawn["bkl"], abs=6)
 
