@@ -58,8 +58,10 @@ The column `split` says where a pair belongs; the hub's own split names all rows
 sha256."""
 
 _SYNTHETIC_LIMITS = """\
-Every picture here was drawn by a generative model. None shows a patient. They are meant for training beside
-real pairs and never for validation, testing or diagnosis. Rows with `accepted` false failed a check and say
+Every picture here was drawn by a generative model. None shows a patient. Hairs, grain and other structure finer than
+that model draws may be taken from a real training picture, whose `group_id` the generated one then bears, so that
+folds by group keep them together. They are meant for training beside real pairs and never for validation, testing or
+diagnosis. Rows with `accepted` false failed a check and say
 which in `reject_reason`."""
 
 _REAL_LIMITS = """\
