@@ -93,7 +93,7 @@ class AdaptSettings(Frozen):
 class SamplingSettings(Frozen):
     """How pairs are drawn."""
 
-    steps: int = Field(12, ge=1)
+    steps: int = Field(20, ge=1)
     guidance: float = Field(2.0, ge=0)
     guidance_rescale: float = Field(0.0, ge=0, le=1)
     guidance_above: float = Field(
