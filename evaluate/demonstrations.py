@@ -29,9 +29,13 @@ _KEPT = 8  # samplers in memory; each holds a denoiser
 
 @dataclass(frozen=True)
 class Demonstration:
-    """One picture of a diagnosis. image: uint8 (S, S, 3); mask: bool (S, S); generated ones have a seed, a prompt
-    and, with a class adapter, its digest; real ones have the id of their pair and the similarity of their features;
-    probability: of the class to the run's own classifier, before a picture was changed and after."""
+    """One picture of a diagnosis.
+
+    image: uint8 (S, S, 3); mask: bool (S, S). Generated ones have a seed, a prompt and, with a class adapter, its
+    digest; group_id: of the real pair that their fine detail was taken from. Real ones have the id of their pair and
+    the similarity of their features. probability: of the class to the run's own classifier, before a picture was
+    changed and after.
+    """
 
     kind: Kind
     dx: str
@@ -43,6 +47,7 @@ class Demonstration:
     strength: float | None = None
     pair_id: str | None = None
     similarity: float | None = None
+    group_id: str | None = None
     probability: tuple[float, float] | None = None
 
     @property
@@ -134,11 +139,13 @@ def references(
     prompt, draws = prompt_for(dx), draws if likeness else 1
     seeds = [seed_for("reference", seed, dx, index) for index in range(count * draws)]
     drawn = chosen.sampler.draw([prompt] * len(seeds), seeds)
-    images = detail.onto(drawn.images, drawn.masks, range(len(seeds)))[0] if detail else drawn.images
+    images, groups = drawn.images, list[str | None]([None] * len(seeds))
+    if detail is not None:
+        images, groups[:] = detail.onto(drawn.images, drawn.masks, range(len(seeds)))
     like = likeness(images) if likeness else np.zeros(len(seeds))
     return [
         Demonstration("reference", dx, images[place], drawn.masks[place], seeds[place], prompt,
-                      chosen.adapter_digest)
+                      chosen.adapter_digest, group_id=groups[place])
         for place in best_of(like, draws)
     ]  # fmt: skip
 

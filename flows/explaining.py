@@ -105,7 +105,7 @@ def write_references(job: Job, explainer: Explainer, out: Path) -> None:
                 mask_png=encode_mask(demo.mask),
                 dx=dx,
                 split="train",
-                group_id=f"reference:{dx}-{index:04d}",
+                group_id=demo.group_id or f"reference:{dx}-{index:04d}",
                 source="evenderm",
                 licence=", ".join(sorted(real.header["licences"])),
                 prompt=demo.prompt,

@@ -219,7 +219,9 @@ def _references(shown: Shown) -> tuple[str, str, tuple[tuple[Picture, str], ...]
         (generated(demo, f"Generated example {number} of {name}; synthetic"), "")
         for number, demo in enumerate(shown.of_kind("reference"), start=1)
     )
-    return "Generated examples", "Drawn by the generator; they show no patient.", pictures
+    detailed = any(demo.group_id for demo in shown.of_kind("reference"))
+    how = "Drawn by the generator, finest detail from training pictures" if detailed else "Drawn by the generator"
+    return "Generated examples", f"{how}; they show no patient.", pictures
 
 
 def _real(shown: Shown) -> tuple[str, str, tuple[tuple[Picture, str], ...]]:

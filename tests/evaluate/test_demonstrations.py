@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from augment.base import open_base
+from augment.fine_detail import FineDetail
 from augment.settings import BaseSettings, SamplingSettings
 from evaluate.demonstrations import ClassSampler, ClassSamplers, best_of, references, seed_for
 from evaluate.demonstrations_personal import Manner, blended, personalised
 from evaluate.strategies_figures import outside_likeness
+from manifests.pairs import PairArrays
 from manifests.phantom import draw_pair
 
 PAIR = draw_pair("nv", 4, 2, 128)
@@ -78,6 +80,18 @@ def test_references_are_the_best_of_their_draws_and_do_not_depend_on_the_image(c
     assert len(plain) == len(best) == 2 and all(demo.synthetic for demo in best)
     assert np.mean(greenness(np.stack([demo.image for demo in best]))) > 0
     assert best_of(np.array([0.1, 0.9, 0.5, 0.2]), 2).tolist() == [1, 2]
+
+
+def test_references_take_their_fine_detail_from_real_pairs_and_say_of_which(chosen: ClassSampler) -> None:
+    side = chosen.sampler.side
+    masks = np.zeros((1, side, side), bool)
+    masks[:, 40:80, 40:80] = True
+    image = np.random.default_rng(0).integers(0, 255, (1, side, side, 3), dtype=np.uint8)
+    real = PairArrays(["isic:1"], image, masks, np.zeros(1, np.int64), ("mel",), ["lesion 1"])
+    plain = references(chosen, "mel", 1, 0)
+    detailed = references(chosen, "mel", 1, 0, detail=FineDetail.of(real, 1.0, 0))
+    assert detailed[0].group_id == "lesion 1" and plain[0].group_id is None
+    assert np.abs(detailed[0].image.astype(int) - plain[0].image).mean() > 20
 
 
 def test_seeds_depend_on_all_of_their_parts() -> None:
