@@ -112,12 +112,21 @@ def cached_arrays(folder: Path, shape: tuple[int, int, int], fill: Fill) -> tupl
             images.flush()
             masks.flush()
             (building / "complete.json").write_text(expected)
-            shutil.rmtree(folder, ignore_errors=True)
-            building.replace(folder)
+            _put_in_place(building, folder, expected)
         finally:
             shutil.rmtree(building, ignore_errors=True)
     images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
     return images, np.load(folder / "masks.npy", mmap_mode="r", allow_pickle=False)
+
+
+def _put_in_place(building: Path, folder: Path, expected: str) -> None:
+    """What another worker has put there meanwhile stays, for it may be in use."""
+    try:
+        building.replace(folder)
+    except OSError:
+        if not _is_cache(folder, expected):
+            shutil.rmtree(folder, ignore_errors=True)
+            building.replace(folder)
 
 
 def _is_cache(folder: Path, expected: str) -> bool:

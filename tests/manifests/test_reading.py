@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
+from manifests.decoding import cached_arrays
 from manifests.errors import BadInput
 from manifests.header import header_checksum
 from manifests.images import decode_image, decode_mask
@@ -194,3 +195,12 @@ def test_swapped_shards_are_noticed(tmp_path: Path, row: Any) -> None:
     (tmp_path / two.name).write_bytes(contents[0])
     with pytest.raises(BadInput, match="belongs to another manifest or place"):
         manifest.table(["dx"])
+
+
+def test_a_cache_that_another_worker_has_finished_meanwhile_stays(tmp_path: Path) -> None:
+    def mine(images: np.ndarray, masks: np.ndarray) -> None:
+        cached_arrays(tmp_path / "arrays", (2, 8, 8), lambda images, masks: images.fill(7))
+        images.fill(9)
+
+    images, _ = cached_arrays(tmp_path / "arrays", (2, 8, 8), mine)
+    assert (np.asarray(images) == 7).all() and [path.name for path in tmp_path.iterdir()] == ["arrays"]
