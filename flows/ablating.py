@@ -32,7 +32,7 @@ TITLES = {
 def ablate(data: Path, what: tuple[str, ...], out: Path, settings: Settings) -> int:
     """Writes ablation.md and results.json with the tables named by `what` (terms, codec, sampling) to `out`.
 
-    A variant that is finished is not measured again.
+    Adapters and pairs of a variant that are there already are not made again.
     """
     from evaluate.ablation import variants_table
 
