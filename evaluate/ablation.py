@@ -6,24 +6,22 @@ Every table is measured on the validation split with the judges of the quality t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from augment.settings import AdaptSettings, SamplingSettings
-from evaluate.quality_settings import QualitySettings
-from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from augment.adapters import AdapterFile
     from augment.base import BaseFolder
-    from evaluate.quality import Judges
+    from evaluate.quality import Judges, Subject
 
 TERMS = ("image", "mask", "lesion", "dice")
 NOISES = (0.0, 0.1, 0.2, 0.4)
+SAMPLERS = ("dpm++", "dpm++sde", "ddim", "euler")
 
 
 @dataclass(frozen=True)
@@ -36,38 +34,21 @@ class Variant:
 
 @dataclass(frozen=True)
 class Bench:
-    """What every variant is judged with: real pairs at the base's side, judges that saw the real training split."""
+    """What every variant is judged with: judges and an extractor that saw the real training split."""
 
-    train: PairArrays
-    validation: PairArrays
-    base: BaseFolder
-    sampling: SamplingSettings
-    settings: QualitySettings
+    subject: Subject
     judges: Judges
     extractor: Any
-    work: Path
-    seed: int
-    detail: float = 0.0
 
 
-def make_bench(
-    train: PairArrays,
-    validation: PairArrays,
-    base: BaseFolder,
-    sampling: SamplingSettings,
-    settings: QualitySettings,
-    work: Path,
-    seed: int,
-    progress: Progress = no_progress,
-    detail: float = 0.0,
-) -> Bench:
-    """Trains the judges once; detail: share of fine detail that variants take from real pairs."""
+def make_bench(subject: Subject, progress: Progress = no_progress) -> Bench:
+    """Trains the judges once."""
     from evaluate.fidelity import build_extractor
     from evaluate.quality import fit_judges
 
-    judges = fit_judges(train, settings, progress)
-    extractor = build_extractor(settings.fidelity, train, work / "extractor", progress)
-    return Bench(train, validation, base, sampling, settings, judges, extractor, work, seed, detail)
+    judges = fit_judges(subject.train, subject.settings, progress)
+    extractor = build_extractor(subject.settings.fidelity, subject.train, subject.work / "extractor", progress)
+    return Bench(subject, judges, extractor)
 
 
 def judged(
@@ -75,20 +56,19 @@ def judged(
 ) -> dict[str, float | None]:
     """Figures of pairs drawn with `sampling`: agreement, train-on-generated scores, KID."""
     from evaluate.fidelity import fidelity_report
-    from evaluate.quality import dice_of, draw_like, fit_judges, macro_f1_of, mean_over, recalls_of
+    from evaluate.quality import dice_of, draw_like_real, fit_judges, macro_f1_of, mean_over, recalls_of
 
-    share = bench.settings.share
-    drawn = draw_like(
-        bench.train, bench.base, sampling, share, bench.work, bench.seed, progress, adapter, detail=bench.detail
-    )
-    learned = fit_judges(drawn, bench.settings, progress)
-    report = fidelity_report(bench.train, bench.validation, drawn, bench.settings.fidelity, bench.extractor)
+    subject = replace(bench.subject, sampling=sampling)
+    train, validation, settings = subject.train, subject.validation, subject.settings
+    drawn = draw_like_real(subject, adapter, progress)
+    learned = fit_judges(drawn, settings, progress)
+    report = fidelity_report(train, validation, drawn, settings.fidelity, bench.extractor)
     own = np.mean([recalls_of(classifier, drawn) for classifier in bench.judges.classifiers], axis=0)
     return {
         "agreement": mean_over(bench.judges.segmenters, drawn, dice_of),
         "own_class": float(own.mean()),
-        "dice_on_generated": mean_over(learned.segmenters, bench.validation, dice_of),
-        "macro_f1_on_generated": mean_over(learned.classifiers, bench.validation, macro_f1_of),
+        "dice_on_generated": mean_over(learned.segmenters, validation, dice_of),
+        "macro_f1_on_generated": mean_over(learned.classifiers, validation, macro_f1_of),
         "kid": report["all"]["generated"]["kid"],
     }
 
@@ -99,32 +79,38 @@ def ablate_terms(bench: Bench, adapt: AdaptSettings, progress: Progress = no_pro
     from augment.adapters import read_adapter
     from augment.adapting import train_adapter
 
-    if bench.base.codec is not None:
-        yield Variant("no adapter", judged(bench, bench.sampling, None, progress))
+    subject = bench.subject
+    if subject.base.codec is not None:
+        yield Variant("no adapter", judged(bench, subject.sampling, None, progress))
     weights = adapt.objective
     variants = [("all terms", weights)] + [
         (f"without {term}", weights.model_copy(update={term: 0.0})) for term in TERMS if getattr(weights, term) > 0
     ]
     for name, objective in variants:
         settings = adapt.model_copy(update={"objective": objective})
-        out = bench.work / "terms" / f"{name.replace(' ', '-')}.safetensors"
-        task = AdaptTask(DOMAIN, bench.seed, "ablation")
-        train_adapter(bench.train, task, bench.base, settings, out, out.with_suffix(""), progress)
-        yield Variant(name, judged(bench, bench.sampling, read_adapter(out, bench.base), progress))
+        out = subject.work / "terms" / f"{name.replace(' ', '-')}.safetensors"
+        task = AdaptTask(DOMAIN, subject.seed, "ablation")
+        train_adapter(subject.train, task, subject.base, settings, out, out.with_suffix(""), progress)
+        yield Variant(name, judged(bench, subject.sampling, read_adapter(out, subject.base), progress))
 
 
 def sweep_sampling(
     bench: Bench,
-    guidances: Sequence[float] = (1, 1.5, 2, 3, 5, 7),
+    guidances: Sequence[float] = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0),
     steps: Sequence[int] = (8, 12, 20, 50),
+    samplers: Sequence[str] = SAMPLERS,
+    rescales: Sequence[float] = (0.5,),
     progress: Progress = no_progress,
 ) -> Iterator[Variant]:
-    """Guidance at the settings' steps, then steps at the settings' guidance."""
-    plan = [{"guidance": float(g)} for g in guidances] + [{"steps": s} for s in steps]
-    for change in plan:
-        sampling = bench.sampling.model_copy(update=change)
-        name = ", ".join(f"{key} {value:g}" for key, value in change.items())
-        yield Variant(name, judged(bench, sampling, None, progress))
+    """One setting changed at a time; what the settings say already comes first and is not measured again."""
+    settings = bench.subject.sampling
+    plan = {"guidance": guidances, "steps": steps, "sampler": samplers, "guidance_rescale": rescales}
+    yield Variant("as set", judged(bench, settings, None, progress))
+    for key, values in plan.items():
+        for value in values:
+            if value != getattr(settings, key):
+                changed = settings.model_copy(update={key: value})
+                yield Variant(f"{key} {value}", judged(bench, changed, None, progress))
 
 
 def compare_codecs(

@@ -29,6 +29,24 @@ _BATCH = 16
 
 
 @dataclass(frozen=True)
+class Subject:
+    """What is measured, and on what: real pairs at the base's side, the base and how it is sampled.
+
+    detail: share of the generated pairs' fine detail that is taken from real ones; work: where drawn pairs and the
+    extractor are kept.
+    """
+
+    train: PairArrays
+    validation: PairArrays
+    base: BaseFolder
+    sampling: SamplingSettings
+    settings: QualitySettings
+    work: Path
+    seed: int = 0
+    detail: float = 0.0
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One line of the table. bar: what the value has to reach; reached: None where there is no bar."""
 
@@ -47,53 +65,36 @@ class Judges:
     segmenters: tuple[Segmenter, ...]
 
 
-def measure_quality(
-    train: PairArrays,
-    validation: PairArrays,
-    base: BaseFolder,
-    sampling: SamplingSettings,
-    settings: QualitySettings,
-    work: Path,
-    seed: int = 0,
-    progress: Progress = no_progress,
-    detail: float = 0.0,
-) -> list[Measurement]:
-    """Draws pairs of `base`, trains judges on real and on generated pairs, and measures.
+def measure_quality(subject: Subject, progress: Progress = no_progress) -> tuple[list[Measurement], PairArrays]:
+    """Draws pairs of the base, trains judges on real and on generated pairs, and measures; the pairs come too.
 
-    train, validation: real pairs at the base's side; detail: see `draw_like`. Drawn pairs are kept in
-    `work` and found again there.
     Raises BadInput if a class has no validation pair.
     """
+    train, validation, settings = subject.train, subject.validation, subject.settings
     for dx in train.classes:
         if not len(validation.of_class(dx)):
             raise BadInput(f"class {dx!r} has no validation pair, so its quality cannot be measured; add some")
-    drawn = draw_like(train, base, sampling, settings.share, work, seed, progress, detail=detail)
+    drawn = draw_like_real(subject, progress=progress)
     on_real = fit_judges(train, settings, progress)
     on_drawn = fit_judges(drawn, settings, progress)
-    lines = reconstruction(train, validation, base)
+    lines = reconstruction(train, validation, subject.base)
     lines += usefulness(on_real, on_drawn, validation)
     lines += class_agreement(on_real, drawn, validation)
     lines += mask_agreement(on_real, drawn, validation)
-    lines += distance_to_real(train, drawn, validation, settings, work, progress)
+    lines += distance_to_real(train, drawn, validation, settings, subject.work, progress)
     lines += copy_rates(train, drawn, validation, settings)
-    return lines
+    return lines, drawn
 
 
-def draw_like(
-    real: PairArrays,
-    base: BaseFolder,
-    sampling: SamplingSettings,
-    share: float,
-    work: Path,
-    seed: int,
-    progress: Progress = no_progress,
+def draw_like_real(
+    subject: Subject,
     adapter: AdapterFile | None = None,
+    progress: Progress = no_progress,
     dtype: str = "bfloat16",
-    detail: float = 0.0,
 ) -> PairArrays:
-    """Generated pairs without any gate, `share` times as many per class as there are real ones.
+    """Generated pairs without any gate, `settings.share` times as many per class as there are real training pairs.
 
-    detail: share of their fine detail that is taken from real pairs.
+    They are kept in the subject's work folder, before fine detail, and found again there.
     """
     import hashlib
 
@@ -105,10 +106,12 @@ def draw_like(
     from augment.synthesis import pair_seed
     from augment.tensor_files import write_tensors
 
+    real, base, sampling, seed = subject.train, subject.base, subject.sampling, subject.seed
+    share = subject.settings.share
     labels = np.concatenate([np.full(round(share * len(real.of_class(dx))), n) for n, dx in enumerate(real.classes)])
     ids = [f"{real.classes[label]}-{index:06d}" for index, label in enumerate(labels)]
     key = [base.digest, adapter.digest if adapter else None, dtype, sampling.model_dump(mode="json"), seed, ids]
-    path = work / f"drawn-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.safetensors"
+    path = subject.work / f"drawn-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.safetensors"
     if not path.exists():
         sampler = PairSampler(base, adapter, sampling, dtype)
         images, masks = [], []
@@ -125,7 +128,7 @@ def draw_like(
 
     found = load_file(path)
     drawn_pairs = PairArrays(ids, found["images"], found["masks"], labels, real.classes, ids)
-    return detailed(drawn_pairs, real, detail, seed) if detail else drawn_pairs
+    return detailed(drawn_pairs, real, subject.detail, seed) if subject.detail else drawn_pairs
 
 
 def fit_judges(pairs: PairArrays, settings: QualitySettings, progress: Progress = no_progress) -> Judges:

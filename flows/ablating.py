@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from flows.environment import limit_threads
-from flows.measuring import real_arrays
+from flows.measuring import subject_of
 from flows.run_folder import write_json
 from flows.run_lock import run_lock
 from flows.settings import Settings
@@ -56,21 +56,11 @@ def _table(name: str, data: Path, out: Path, settings: Settings, watch: Watch) -
     from evaluate.ablation import ablate_terms, compare_codecs, make_bench, sweep_sampling
 
     base = open_base(settings.base)
-    train, validation = real_arrays(data, out, settings, base.unet_side * base.downscale, watch)
+    subject = subject_of(data, base, out, settings, watch)
     if name == "codec":
-        return compare_codecs(validation.masks, base, seed=settings.seed)
+        return compare_codecs(subject.validation.masks, base, seed=settings.seed)
     with watch.task(f"ablate {name}", "units") as progress:
-        bench = make_bench(
-            train,
-            validation,
-            base,
-            settings.sampling,
-            settings.quality,
-            out / "work",
-            settings.seed,
-            progress,
-            settings.synthesis.detail,
-        )
+        bench = make_bench(subject, progress)
         measure: Callable[[Progress], Iterable[Variant]] = (
             (lambda progress: ablate_terms(bench, settings.adapt, progress))
             if name == "terms"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -10,14 +11,17 @@ from flows.environment import limit_threads
 from flows.run_lock import run_lock
 from flows.settings import Settings
 from flows.watching import Watch
-from manifests.pairs import PairArrays
+
+if TYPE_CHECKING:
+    from augment.base import BaseFolder
+    from evaluate.quality import Subject
 
 
 def measure(data: Path, base_path: str, out: Path, settings: Settings) -> int:
     """Writes quality.md, quality.json and contact_sheet.png of a base to `out`; exit code 0 whatever the bars say."""
     from augment.base import open_base
     from evaluate.contact_sheet import contact_sheet
-    from evaluate.quality import draw_like, measure_quality, quality_json, quality_table
+    from evaluate.quality import measure_quality, quality_json, quality_table
     from manifests.images import encode_png
 
     base = open_base(settings.base.model_copy(update={"path": base_path}))
@@ -25,28 +29,9 @@ def measure(data: Path, base_path: str, out: Path, settings: Settings) -> int:
     limit_threads(settings.engine.threads)
     watch = Watch(out / "log.jsonl", Console())
     with run_lock(out / "run.lock", on_stale=watch.say), watch.bars():
-        train, validation = real_arrays(data, out, settings, base.unet_side * base.downscale, watch)
+        subject = subject_of(data, base, out, settings, watch)
         with watch.task("quality", "units") as progress:
-            lines = measure_quality(
-                train,
-                validation,
-                base,
-                settings.sampling,
-                settings.quality,
-                out / "work",
-                settings.seed,
-                progress,
-                settings.synthesis.detail,
-            )
-        drawn = draw_like(
-            train,
-            base,
-            settings.sampling,
-            settings.quality.share,
-            out / "work",
-            settings.seed,
-            detail=settings.synthesis.detail,
-        )
+            lines, drawn = measure_quality(subject, progress)
         (out / "contact_sheet.png").write_bytes(encode_png(contact_sheet(drawn), level=6))
     (out / "quality.json").write_text(quality_json(lines))
     (out / "quality.md").write_text(quality_table(lines))
@@ -54,13 +39,23 @@ def measure(data: Path, base_path: str, out: Path, settings: Settings) -> int:
     return 0
 
 
-def real_arrays(data: Path, out: Path, settings: Settings, side: int, watch: Watch) -> tuple[PairArrays, PairArrays]:
-    """Training and validation pairs of `data` at `side` px, through a real manifest in `out`."""
+def subject_of(data: Path, base: BaseFolder, out: Path, settings: Settings, watch: Watch) -> Subject:
+    """The base with the training and validation pairs of `data` at its side, through a real manifest in `out`."""
+    from evaluate.quality import Subject
     from manifests.prepare import prepare
     from manifests.reading import open_manifest
 
     if not (out / "real" / "manifest.json").exists():
         with watch.task("prepare", "pairs") as progress:
             prepare(data, out / "real", settings.prepare, progress)
-    real = open_manifest(out / "real")
-    return real.arrays(split="train", size=side), real.arrays(split="validation", size=side)
+    real, side = open_manifest(out / "real"), base.unet_side * base.downscale
+    return Subject(
+        real.arrays(split="train", size=side),
+        real.arrays(split="validation", size=side),
+        base,
+        settings.sampling,
+        settings.quality,
+        out / "work",
+        settings.seed,
+        settings.synthesis.detail,
+    )

@@ -9,7 +9,7 @@ import pytest
 from augment.base import open_base
 from augment.settings import AdaptSettings, BaseSettings, SamplingSettings
 from evaluate.ablation import Bench, ablate_terms, compare_codecs, make_bench, sweep_sampling, variants_table
-from evaluate.quality import measure_quality, quality_table
+from evaluate.quality import Subject, draw_like_real, measure_quality, quality_table
 from evaluate.quality_settings import QualitySettings
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
@@ -37,13 +37,17 @@ def real(real_manifest: Path) -> tuple[PairArrays, PairArrays]:
 @pytest.fixture(scope="module")
 def bench(real, tmp_path_factory) -> Bench:
     train, validation = real
-    work = tmp_path_factory.mktemp("bench")
-    return make_bench(train, validation, open_base(BaseSettings()), SAMPLING, SMALL, work, 0)
+    return make_bench(_subject(train, validation, tmp_path_factory.mktemp("bench")))
+
+
+def _subject(train: PairArrays, validation: PairArrays, work: Path) -> Subject:
+    return Subject(train, validation, open_base(BaseSettings()), SAMPLING, SMALL, work)
 
 
 def test_every_promised_figure_stands_in_the_table_beside_its_bar(real, tmp_path: Path) -> None:
     train, validation = real
-    lines = measure_quality(train, validation, open_base(BaseSettings()), SAMPLING, SMALL, tmp_path)
+    lines, drawn = measure_quality(_subject(train, validation, tmp_path))
+    assert len(drawn) == sum(round(0.5 * len(train.of_class(dx))) for dx in train.classes)
     names = [line.name for line in lines]
     for promised in ("PSNR", "U-Net", "macro-F1", "Class follows the prompt: mel", "Masks sit", "KID", "Copies"):
         assert any(promised in name for name in names)
@@ -53,12 +57,9 @@ def test_every_promised_figure_stands_in_the_table_beside_its_bar(real, tmp_path
 
 
 def test_drawn_pairs_are_kept_and_found_again(bench: Bench, real) -> None:
-    from evaluate.quality import draw_like
-
-    arguments = (real[0], bench.base, SAMPLING, 0.5, bench.work, 0)
     calls: list[int] = []
-    first = draw_like(*arguments)
-    again = draw_like(*arguments, progress=lambda done, total, **figures: calls.append(done))
+    first = draw_like_real(bench.subject)
+    again = draw_like_real(bench.subject, progress=lambda done, total, **figures: calls.append(done))
     assert not calls and (first.images == again.images).all()
     assert len(first) == sum(round(0.5 * len(real[0].of_class(dx))) for dx in real[0].classes)
 
@@ -66,7 +67,7 @@ def test_drawn_pairs_are_kept_and_found_again(bench: Bench, real) -> None:
 def test_a_class_without_validation_pairs_is_one_sentence(real, tmp_path: Path) -> None:
     train, validation = real
     with pytest.raises(BadInput, match="no validation pair"):
-        measure_quality(train, validation.of_class("nv"), open_base(BaseSettings()), SAMPLING, SMALL, tmp_path)
+        measure_quality(_subject(train, validation.of_class("nv"), tmp_path))
 
 
 def test_leaving_a_term_out_is_a_variant_of_its_own(bench: Bench) -> None:
@@ -80,8 +81,8 @@ def test_leaving_a_term_out_is_a_variant_of_its_own(bench: Bench) -> None:
 
 
 def test_a_sweep_changes_one_setting_at_a_time(bench: Bench) -> None:
-    variants = list(sweep_sampling(bench, guidances=(1.0,), steps=(3,)))
-    assert [variant.name for variant in variants] == ["guidance 1", "steps 3"]
+    variants = list(sweep_sampling(bench, guidances=(1.0, 2.0), steps=(2, 3), samplers=("ddim",), rescales=()))
+    assert [variant.name for variant in variants] == ["as set", "guidance 1.0", "steps 3", "sampler ddim"]
 
 
 def test_codecs_are_compared_under_the_same_noise(real) -> None:
