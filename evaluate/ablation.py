@@ -5,7 +5,7 @@ Every table is measured on the validation split with the judges of the quality t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -100,11 +100,18 @@ def sweep_sampling(
     steps: Sequence[int] = (8, 12, 20, 50),
     samplers: Sequence[str] = SAMPLERS,
     rescales: Sequence[float] = (0.5,),
+    aboves: Sequence[float] = (0.0, 0.2),
     progress: Progress = no_progress,
 ) -> Iterator[Variant]:
     """One setting changed at a time; what the settings say already comes first and is not measured again."""
     settings = bench.subject.sampling
-    plan = {"guidance": guidances, "steps": steps, "sampler": samplers, "guidance_rescale": rescales}
+    plan = {
+        "guidance": guidances,
+        "steps": steps,
+        "sampler": samplers,
+        "guidance_rescale": rescales,
+        "guidance_above": aboves,
+    }
     yield Variant("as set", judged(bench, settings, None, progress))
     for key, values in plan.items():
         for value in values:
@@ -166,11 +173,11 @@ def boundary_error(found: np.ndarray, wanted: np.ndarray) -> float | None:
     return float((np.mean(there) + np.mean(back)) / 2)
 
 
-def variants_table(title: str, variants: Sequence[Variant]) -> str:
-    """Variants as a Markdown table under a heading."""
-    names = list(variants[0].figures)
-    rows = [f"## {title}", "", f"| variant | {' | '.join(names)} |", "| --- " * (len(names) + 1) + "|"]
-    for variant in variants:
-        shown = ["" if variant.figures[n] is None else f"{variant.figures[n]:.4f}" for n in names]
-        rows.append(f"| {variant.name} | {' | '.join(shown)} |")
-    return "\n".join([*rows, ""])
+def variants_table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows, each the variant's name under `variant` and its figures, as a Markdown table under a heading."""
+    names = [name for name in rows[0] if name != "variant"]
+    lines = [f"## {title}", "", f"| variant | {' | '.join(names)} |", "| --- " * (len(names) + 1) + "|"]
+    for row in rows:
+        shown = ["" if row[name] is None else f"{row[name]:.4f}" for name in names]
+        lines.append(f"| {row['variant']} | {' | '.join(shown)} |")
+    return "\n".join([*lines, ""])

@@ -228,7 +228,8 @@ def distance_to_real(
     extractor = build_extractor(settings.fidelity, train, work / "extractor", progress)
     report = fidelity_report(train, validation, drawn, settings.fidelity, extractor)
     generated, floor = report["all"]["generated"]["kid"], report["all"]["floor"]["kid"]
-    detail = f"training images {floor:.4f}; subsets of {report['kid_subset']}, extractor {report['extractor']}"
+    beside = "not computable" if floor is None else f"{floor:.4f}"
+    detail = f"training images {beside}; subsets of {report['kid_subset']}, extractor {report['extractor']}"
     return [Measurement("KID to validation images", generated, None, None, detail)]
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from flows.environment import limit_threads
 from flows.measuring import subject_of
-from flows.run_folder import write_json
+from flows.records import amend_outputs
+from flows.run_folder import SCHEMA_VERSION, RunFolder, write_json
 from flows.run_lock import run_lock
 from flows.settings import Settings
 from flows.watching import Watch
@@ -25,17 +26,18 @@ if TYPE_CHECKING:
 TITLES = {
     "terms": "Loss terms, one left out at a time",
     "codec": "Mask codecs, round trip of real masks under noise",
-    "sampling": "Sampling settings",
+    "sampling": "Sampling settings, one changed at a time",
 }
+PREFIX = "ablation_"
+"""What the tables' names in results.json begin with."""
 
 
 def ablate(data: Path, what: tuple[str, ...], out: Path, settings: Settings) -> int:
-    """Writes ablation.md and results.json with the tables named by `what` (terms, codec, sampling) to `out`.
+    """Writes ablation.md, and the tables named by `what` (terms, codec, sampling) into results.json in `out`.
 
-    Adapters and pairs of a variant that are there already are not made again.
+    Tables of earlier commands stay. Where `out` is a finished run, its results gain the tables and its report shows
+    them. Adapters and pairs of a variant that are there already are not made again.
     """
-    from evaluate.ablation import variants_table
-
     for name in what:
         if name not in TITLES:
             raise BadInput(f"--what {name!r} is none of {', '.join(TITLES)}; name one or several with commas")
@@ -43,12 +45,46 @@ def ablate(data: Path, what: tuple[str, ...], out: Path, settings: Settings) -> 
     limit_threads(settings.engine.threads)
     watch = Watch(out / "log.jsonl", Console())
     with run_lock(out / "run.lock", on_stale=watch.say), watch.bars():
-        tables = {name: _table(name, data, out, settings, watch) for name in what}
-    text = "\n".join(variants_table(TITLES[name], variants) for name, variants in tables.items())
-    (out / "ablation.md").write_text(text)
-    write_json(out / "results.json", {"ablation": {name: [asdict(v) for v in vs] for name, vs in tables.items()}})
-    print(text, end="")
+        for name in what:
+            rows = [{"variant": v.name, **v.figures} for v in _table(name, data, out, settings, watch)]
+            amend_outputs(RunFolder(out), "benchmark", partial(_keep, out, name, rows))
+    print((out / "ablation.md").read_text(encoding="utf-8"), end="")
     return 0
+
+
+def tables_of(results: Path) -> dict[str, Any]:
+    """The ablation tables in a results.json, by name; none where no such file can be read."""
+    try:
+        return {name: rows for name, rows in _results(results).items() if name.startswith(PREFIX)}
+    except BadInput:
+        return {}
+
+
+def _keep(out: Path, name: str, rows: list[dict[str, Any]]) -> None:
+    """Adds one table to results.json and ablation.md, and to the report where there is one."""
+    from evaluate.ablation import variants_table
+    from evaluate.report import write_report
+
+    results = _results(out / "results.json") | {f"{PREFIX}{name}": rows}
+    write_json(out / "results.json", results)
+    tables = [(title, results.get(f"{PREFIX}{key}")) for key, title in TITLES.items()]
+    text = "\n".join(variants_table(title, found) for title, found in tables if found)
+    (out / "ablation.md").write_text(text, encoding="utf-8")
+    if (out / "report.html").exists():
+        write_report(out)
+
+
+def _results(path: Path) -> dict[str, Any]:
+    """The results that are there already: a run's, or those of earlier ablations."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {"schema_version": SCHEMA_VERSION}
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} cannot be read ({error}); remove it or choose another --out") from None
+    if not isinstance(found, dict) or found.get("schema_version") != SCHEMA_VERSION:
+        raise BadInput(f"{path} is no results.json of this version; choose another --out")
+    return found
 
 
 def _table(name: str, data: Path, out: Path, settings: Settings, watch: Watch) -> list[Variant]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from flows.ablating import tables_of
 from flows.benchmarking import benchmark_work, steps, synthetic_manifest
 from flows.low_data import restricted_manifests, shares_of
 from flows.preparing import open_real
@@ -53,6 +54,7 @@ def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
         gates=audits.get("gates"),
     )
     results["data"]["notes"] += run_notes(job)
+    results |= tables_of(job.folder.results)
     write_results(job.folder.results, results)
     verdicts = {verdict["task"]: verdict["verdict"] for verdict in results["verdicts"]}
     write_record(job.folder, step, [job.folder.results], {"verdicts": verdicts}, time.monotonic() - started)

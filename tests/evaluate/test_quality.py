@@ -77,11 +77,14 @@ def test_leaving_a_term_out_is_a_variant_of_its_own(bench: Bench) -> None:
         "no adapter", "all terms", "without image", "without mask", "without lesion", "without dice",
     ]  # fmt: skip
     assert all(0 <= variant.figures["agreement"] <= 1 for variant in variants)
-    assert variants_table("terms", variants).count("\n") == 4 + len(variants)
+    rows = [{"variant": variant.name, **variant.figures} for variant in variants]
+    assert variants_table("terms", rows).count("\n") == 4 + len(variants)
 
 
 def test_a_sweep_changes_one_setting_at_a_time(bench: Bench) -> None:
-    variants = list(sweep_sampling(bench, guidances=(1.0, 2.0), steps=(2, 3), samplers=("ddim",), rescales=()))
+    variants = list(
+        sweep_sampling(bench, guidances=(1.0, 2.0), steps=(2, 3), samplers=("ddim",), rescales=(), aboves=())
+    )
     assert [variant.name for variant in variants] == ["as set", "guidance 1.0", "steps 3", "sampler ddim"]
 
 

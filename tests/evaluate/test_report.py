@@ -174,13 +174,13 @@ def test_the_copy_audit_names_its_threshold_and_its_evidence(run: Path) -> None:
 
 def test_tables_of_other_commands_are_shown(own: Path) -> None:
     def edit(results: dict[str, Any]) -> None:
-        results["ablation"] = [
-            {"name": "every term", "figures": {"agreement": 0.91, "kid": 0.02}},
-            {"name": "without dice", "figures": {"agreement": 0.88, "kid": None}},
+        results["ablation_terms"] = [
+            {"variant": "every term", "agreement": 0.91, "kid": 0.02},
+            {"variant": "without dice", "agreement": 0.88, "kid": None},
         ]
 
     text = text_of(reported(own, edit))
-    assert "Ablation Name Figures.agreement Figures.kid every term 0.91 0.02 without dice 0.88 none" in text
+    assert "Ablation terms Variant Agreement kid every term 0.91 0.02 without dice 0.88 none" in text
 
 
 def test_curves_are_drawn_where_arms_were_swept(run: Path, own: Path) -> None:

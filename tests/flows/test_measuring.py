@@ -1,0 +1,75 @@
+"""The commands that measure a generator: what they write, and that they spare what a run has made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.ablating import _keep, tables_of
+from flows.records import reason_to_run
+from flows.run_folder import open_job
+from tests.flows import whole_run
+from tests.flows.conftest import FinishedRun
+
+QUICK = ("quality.share=0.3", "quality.seeds=1", "quality.classifier.updates=2", "quality.segmenter.updates=2",
+         "quality.fidelity.classifier.updates=2", "sampling.steps=2", "adapt.steps=2")  # fmt: skip
+
+
+@pytest.fixture
+def run(tiny_run: FinishedRun, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_run.out, tmp_path / "run", ignore=shutil.ignore_patterns("prefect")))
+
+
+def _words(name: str, data: Path, out: Path, *more: str) -> list[str]:
+    words = [sys.executable, "-m", "flows.command_line", name, "--data", str(data), "--out", str(out)]
+    return [*words, "--preset", "tiny", *more, *(word for one in QUICK for word in ("--set", one))]
+
+
+def test_tables_join_the_results_of_a_run_and_its_report_and_nothing_is_done_again(
+    tiny_run: FinishedRun, run: Path
+) -> None:
+    before = json.loads((run / "results.json").read_text())
+    printed = whole_run.finish(_words("ablate", tiny_run.data, run, "--what", "codec"))
+    printed += whole_run.finish(_words("ablate", tiny_run.data, run, "--what", "codec"))
+    results = json.loads((run / "results.json").read_text())
+    rows = results.pop("ablation_codec")
+    assert results == before and "| signed distance, 1 channel, noise 0 |" in printed
+    assert {"variant", "dice", "dice_p5", "boundary_error"} == set(rows[0])
+    assert "Ablation codec" in (run / "report.html").read_text()
+    from flows import benchmarking
+
+    job = open_job(run)
+    assert reason_to_run(job.folder, benchmarking.steps(job)[0]) is None
+
+
+def test_every_table_stays_when_another_is_measured(tmp_path: Path) -> None:
+    for name in ("codec", "sampling"):
+        _keep(tmp_path, name, [{"variant": f"of {name}", "dice": 0.9, "kid": None}])
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert {"ablation_codec", "ablation_sampling", "schema_version"} == set(results) and tables_of(
+        tmp_path / "results.json"
+    ).keys() == {"ablation_codec", "ablation_sampling"}
+    text = (tmp_path / "ablation.md").read_text()
+    assert "## Mask codecs" in text and "| of sampling | 0.9000 |  |" in text
+
+
+def test_a_results_file_of_something_else_is_left_alone(tiny_run: FinishedRun, tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text('{"schema_version": 99}')
+    ended = subprocess.run(
+        _words("ablate", tiny_run.data, tmp_path, "--what", "codec"), capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2 and "no results.json of this version" in ended.stderr + ended.stdout
+    assert (tmp_path / "results.json").read_text() == '{"schema_version": 99}'
+
+
+def test_quality_writes_its_table_and_a_sheet(tiny_run: FinishedRun, tmp_path: Path) -> None:
+    printed = whole_run.finish(_words("quality", tiny_run.data, tmp_path / "quality"))
+    assert printed.count("\n| ") >= 10
+    assert {"quality.md", "quality.json", "contact_sheet.png"} <= {
+        path.name for path in (tmp_path / "quality").iterdir()
+    }
