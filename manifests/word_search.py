@@ -21,7 +21,9 @@ CANDIDATES = 6
 COMPARE_ALL_UP_TO = 150
 INDEXED_AT_ONCE = 8192
 ASKED_AT_ONCE = 256
-WORDS_RECORD = np.dtype([("count", "<u2"), ("words", "<u2", (KEYPOINTS * CELLS_PER_DESCRIPTOR,))])
+_PER_PICTURE = (KEYPOINTS * CELLS_PER_DESCRIPTOR,)
+WORDS_RECORD = np.dtype([("count", "<u2"), ("words", "<u2", _PER_PICTURE)])
+WEIGHTED_RECORD = np.dtype([("count", "<u2"), ("words", "<u2", _PER_PICTURE), ("values", "<f4", _PER_PICTURE)])
 
 
 def candidate_lists(fingerprints: RecordSpool, progress: Progress, pool: ThreadPoolExecutor) -> list[list[int]]:
@@ -78,47 +80,79 @@ def _most_words_shared(words: RecordSpool, progress: Progress, pool: ThreadPoolE
     A part of the pictures is indexed at a time and all are looked up in it, so that memory stays flat.
     """
     count = len(words)
-    weights = _word_weights(words)
     best = np.zeros((count, CANDIDATES), np.float32)
     nearest = np.full((count, CANDIDATES), -1, np.int32)
-    for start, indexed in words.blocks(INDEXED_AT_ONCE):
-        index = word_matrix(_word_lists(indexed), weights).T.tocsr()
+    with contextlib.closing(_weighted(words)) as weighted:
+        for start, indexed in weighted.blocks(INDEXED_AT_ONCE):
+            index = _matrix_of(indexed).T.tocsr()
 
-        def look_up(asked: int, start: int = start, index: csr_matrix = index) -> None:
-            block = words.block(asked, asked + ASKED_AT_ONCE)
-            shared = (word_matrix(_word_lists(block), weights) @ index).toarray()  # (asked, indexed)
-            own = np.arange(asked, asked + len(block)) - start
-            itself = (own >= 0) & (own < shared.shape[1])
-            shared[np.flatnonzero(itself), own[itself]] = 0
-            rows = slice(asked, asked + len(block))
-            _keep_best(best[rows], nearest[rows], shared, start)
+            def look_up(asked: int, start: int = start, index: csr_matrix = index) -> None:
+                block = weighted.block(asked, asked + ASKED_AT_ONCE)
+                shared = _matrix_of(block) @ index  # (asked, indexed)
+                rows = slice(asked, asked + len(block))
+                _keep_best(best[rows], nearest[rows], shared, start, asked)
 
-        for starts in _in_rounds(range(0, count, ASKED_AT_ONCE)):
-            list(pool.map(look_up, starts))
-            progress(0, count, step="looking up", indexed=start + len(indexed))
+            for starts in _in_rounds(range(0, count, ASKED_AT_ONCE)):
+                list(pool.map(look_up, starts))
+                progress(0, count, step="looking up", indexed=start + len(indexed))
     return nearest
 
 
-def _keep_best(best: np.ndarray, nearest: np.ndarray, shared: np.ndarray, start: int) -> None:
-    """Merge new scores (m, k) of pictures start..start+k-1 into the best so far, in place; ties keep the first."""
-    better = shared > best[:, -1:]
-    if better.sum() > 64 * len(best) and shared.shape[1] > CANDIDATES:
-        # At first nearly everything is better than nothing: look at the few largest of each row alone. A stable
-        # order among equals comes from the index, which breaks ties in the sort below.
-        least = np.partition(shared, -CANDIDATES, axis=1)[:, -CANDIDATES]
-        better &= shared >= least[:, None]
-    rows, columns = np.nonzero(better)
+def _weighted(words: RecordSpool) -> RecordSpool:
+    """Each picture's row of the word matrix, weighed once for all look-ups, in a file beside the words."""
+    weights = _word_weights(words)
+    weighted = RecordSpool(words.path.with_suffix(".weighted"), WEIGHTED_RECORD)
+    for _, block in words.blocks(1024):
+        matrix = word_matrix(_word_lists(block), weights)
+        records = np.zeros(len(block), WEIGHTED_RECORD)
+        records["count"] = np.diff(matrix.indptr)
+        filled = np.arange(records["words"].shape[1]) < records["count"][:, None]
+        records["words"][filled], records["values"][filled] = matrix.indices, matrix.data
+        weighted.add(records)
+    return weighted
+
+
+def _matrix_of(records: np.ndarray) -> csr_matrix:
+    from scipy import sparse
+
+    filled = np.arange(records["words"].shape[1]) < records["count"][:, None]
+    ends = np.concatenate([[0], np.cumsum(records["count"], dtype=np.int32)])
+    indices = records["words"][filled].astype(np.int32)
+    return sparse.csr_matrix((records["values"][filled], indices, ends), shape=(len(records), WORDS))
+
+
+def _keep_best(best: np.ndarray, nearest: np.ndarray, shared: csr_matrix, start: int, asked: int) -> None:
+    """Merge new scores (m, k) into the best so far, in place; ties keep the first.
+
+    The columns of `shared` are the pictures from `start` on, its rows those from `asked` on.
+    """
+    owner = np.repeat(np.arange(len(best)), np.diff(shared.indptr))
+    better = (shared.data > best[owner, -1]) & (shared.indices + start != owner + asked)
+    if better.sum() > 64 * len(best):
+        # At first nearly everything is better than nothing: look at the few largest of each row alone, and one more,
+        # for the picture itself may be among them. Equals are put in order by the sort below.
+        better &= shared.data >= _least_kept(shared, CANDIDATES + 1)[owner]
+    rows, columns = owner[better], shared.indices[better]
     if not len(rows):
         return
     all_rows = np.concatenate([np.repeat(np.arange(len(best)), CANDIDATES), rows])
-    scores = np.concatenate([best.ravel(), shared[rows, columns]])
-    places = np.concatenate([nearest.ravel(), (columns + start).astype(np.int32)])
+    scores = np.concatenate([best.ravel(), shared.data[better]])
+    places = np.concatenate([nearest.ravel(), columns + np.int32(start)])
     order = np.lexsort((places, -scores, all_rows))
     sorted_rows = all_rows[order]
     rank = np.arange(len(order)) - np.searchsorted(sorted_rows, sorted_rows)
     kept = order[rank < CANDIDATES]
     best[:] = scores[kept].reshape(best.shape)
     nearest[:] = places[kept].reshape(nearest.shape)
+
+
+def _least_kept(shared: csr_matrix, count: int) -> np.ndarray:
+    """The `count` largest value of each row, 0 where a row has fewer."""
+    least = np.zeros(shared.shape[0], np.float32)
+    for row, (start, stop) in enumerate(zip(shared.indptr[:-1], shared.indptr[1:], strict=True)):
+        if stop - start >= count:
+            least[row] = np.partition(shared.data[start:stop], -count)[-count]
+    return least
 
 
 def _word_weights(words: RecordSpool) -> np.ndarray:
