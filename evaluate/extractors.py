@@ -73,7 +73,7 @@ def pretrained_features(model: str, weights: str | None, size: int, width: int |
     """
     path = weights_file(weights)
     torch.manual_seed(0)
-    network, normalisation = build_classifier(model, 1, weights == "hub")
+    network, normalisation = build_classifier(model, 1, weights == "hub", size)
     if path:
         load_encoder_weights(network, path)
         config = getattr(network, "pretrained_cfg", None)

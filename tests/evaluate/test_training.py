@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 from safetensors.torch import save_file
 
@@ -294,3 +295,29 @@ def test_half_precision_is_left_to_networks_that_gain_by_it() -> None:
     assert pick_precision("auto", "cpu", mobile) == "fp32"
     assert pick_precision("bf16", "cpu", mobile) == "bf16"
     assert pick_precision("fp32", "cpu", plain) == "fp32"
+
+
+@pytest.mark.parametrize("architecture", sorted(smp.MODEL_ARCHITECTURES_MAPPING))
+def test_every_architecture_of_the_library_is_made_by_name_and_segments(architecture: str) -> None:
+    encoder = "tu-vit_tiny_patch16_224" if architecture == "dpt" else "tu-test_resnet"
+    start = {"architecture": architecture, "encoder": encoder, "size": 128, "updates": 1, "batch_size": 2}
+    segmenter = Segmenter(TINY_MASKS.model_copy(update=start))
+    assert segmenter.fit(TRAIN, updates=1).updates == 1
+    assert segmenter.masks(TEST.images[:2]).shape == (2, 32, 32)
+    assert segmenter.features(TEST.images[:2]).shape[0] == 2
+
+
+@pytest.mark.parametrize("model", ["vit_tiny_patch16_224", "mixer_s32_224", "test_convnext", "test_efficientnet"])
+def test_classifiers_of_every_kind_take_small_images(model: str, tmp_path: Path) -> None:
+    classifier = Classifier(TINY.model_copy(update={"model": model, "size": 64, "updates": 1}), CLASSES)
+    classifier.fit(TRAIN, updates=1)
+    classifier.save(tmp_path)
+    again = Classifier.load(tmp_path)
+    np.testing.assert_array_equal(again.features(TEST.images[:2]), classifier.features(TEST.images[:2]))
+
+
+def test_a_size_that_a_network_cannot_take_is_refused_by_name() -> None:
+    with pytest.raises(BadInput, match=r"FPN on tu-test_resnet cannot take images of 100 pixels .* set its size"):
+        Segmenter(TINY_MASKS.model_copy(update={"architecture": "FPN", "size": 100})).fit(TRAIN)
+    with pytest.raises(BadInput, match=r"classifier inception_v3 cannot take images of 64 pixels .* set its size"):
+        Classifier(TINY.model_copy(update={"model": "inception_v3", "size": 64}), CLASSES).fit(TRAIN)
