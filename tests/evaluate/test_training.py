@@ -24,7 +24,7 @@ from evaluate.training import (
     pick_precision,
     uniform_regime,
 )
-from manifests.errors import BadInput
+from manifests.errors import BadInput, EvendermError
 from manifests.pairs import PairArrays
 from manifests.progress import StopRequested
 
@@ -321,3 +321,16 @@ def test_a_size_that_a_network_cannot_take_is_refused_by_name() -> None:
         Segmenter(TINY_MASKS.model_copy(update={"architecture": "FPN", "size": 100})).fit(TRAIN)
     with pytest.raises(BadInput, match=r"classifier inception_v3 cannot take images of 64 pixels .* set its size"):
         Classifier(TINY.model_copy(update={"model": "inception_v3", "size": 64}), CLASSES).fit(TRAIN)
+
+
+@pytest.mark.parametrize("updates", [1, 12])
+@pytest.mark.parametrize("kind", ["classes", "masks"])
+def test_a_training_that_diverges_is_told_with_the_update_and_the_rate(kind: str, updates: int) -> None:
+    steep = {"learning_rate": 1e38, "weight_decay": 0.0, "updates": updates}
+    model = (
+        Classifier(TINY.model_copy(update=steep), CLASSES)
+        if kind == "classes"
+        else Segmenter(TINY_MASKS.model_copy(update=steep))
+    )
+    with pytest.raises(EvendermError, match=r"diverged at update \d+: .* set learning_rate lower than 1e\+38"):
+        model.fit(TRAIN, validation=VALIDATION)
