@@ -60,6 +60,15 @@ def test_each_verdict_gives_the_difference_its_interval_and_what_could_have_been
     assert sentence in (run / "report.md").read_text()
 
 
+def test_every_no_difference_stands_beside_what_would_have_shown(run: Path) -> None:
+    page, markdown = page_of(run), (run / "report.md").read_text()
+    rows = re.findall(r'<div class="forest-row">.*?</div>', page, flags=re.DOTALL)
+    silent = [row for row in rows if "no difference" in text_of(row)]
+    assert len(silent) > 4 and all("no difference 4.3 points would show" in text_of(row) for row in silent)
+    judged = [line for line in markdown.splitlines() if line.startswith("| ") and "no difference" in line]
+    assert judged and all(line.endswith("no difference (4.3 points would show) |") for line in judged)
+
+
 @pytest.mark.parametrize(
     ("gain", "word", "opening"),
     [
