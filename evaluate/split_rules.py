@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from evaluate.settings import Task
 from manifests.errors import BadInput
@@ -10,12 +10,15 @@ from manifests.reading import Manifest
 from manifests.schema import SPLITS
 
 
-def check_evidence(real: Manifest, synthetic: Manifest | None, tasks: Sequence[Task]) -> None:
+def check_evidence(
+    real: Manifest, synthetic: Manifest | None, tasks: Sequence[Task], *, of_a_part: bool = False
+) -> None:
     """Raise BadInput, naming the manifest and the pair, if a figure measured on these data would mislead.
 
     A generated pair in the real manifest, or outside training; a group or a picture on two sides of the
-    split; a generated pair that was compared with a real one outside training; another dataset's classes;
-    test pairs that cannot tell classes apart.
+    split; generated pairs of another real manifest, which may have seen what is test here; a generated pair
+    that was compared with a real one outside training; another dataset's classes; test pairs that cannot tell
+    classes apart. of_a_part: the pairs were generated from a part of the real ones, a manifest of its own.
     """
     sides = _check_real(real)
     if synthetic is not None:
@@ -26,6 +29,19 @@ def check_evidence(real: Manifest, synthetic: Manifest | None, tasks: Sequence[T
     for split in SPLITS:
         if not sum(counts.get(split, {}).values()):
             raise BadInput(f"{real.location} has no {split} pair; prepare the source again with a {split} split")
+    if synthetic is not None and not of_a_part:
+        check_made_from(real, synthetic)
+
+
+def check_made_from(real: Manifest, synthetic: Manifest) -> None:
+    """BadInput if the generated pairs say that they were made from another real manifest than `real`."""
+    inputs = synthetic.header["provenance"].get("inputs") or {}
+    stated = inputs.get("real") if isinstance(inputs, Mapping) else None
+    if stated is not None and stated != real.digest:
+        raise BadInput(
+            f"{synthetic.location} was generated from another real manifest ({str(stated)[:12]}) than {real.location} "
+            f"({real.digest[:12]}), perhaps with another split; synthesise again from this one"
+        )
 
 
 def _check_real(real: Manifest) -> dict[str, str]:
@@ -67,7 +83,12 @@ def _check_synthetic(real: Manifest, synthetic: Manifest, sides: dict[str, str])
                 "train: synthesise again"
             )
         nearest = row.get("nearest_real_id")
-        if nearest is not None and sides.get(nearest, "train") != "train":
+        if nearest is not None and nearest not in sides:
+            raise BadInput(
+                f"{where}: generated pair {row['pair_id']} was compared with {nearest}, which {real.location} does not "
+                "hold; synthesise again from this real manifest"
+            )
+        if nearest is not None and sides[nearest] != "train":
             raise BadInput(
                 f"{where}: generated pair {row['pair_id']} was compared with {nearest}, which is in "
                 f"{sides[nearest]}; synthesise again from the training pairs of {real.location}"
