@@ -154,6 +154,14 @@ def test_what_each_gate_rejected_is_counted_and_shown(run: Path) -> None:
     assert len(GATES) == gates.count("<h3>")
 
 
+def test_what_the_gates_ask_for_is_shown_and_who_passed_unseen(run: Path) -> None:
+    page = page_of(run)
+    text = text_of(page[page.index('<section id="gates">') : page.index('<section id="copies">')])
+    assert "Scores from which a candidate passes, set on held-out real pairs" in text
+    assert "bkl 0.112 0.611 – mel 0.125 0.622 0.201 nv 0.131 0.633 0.302" in text
+    assert "Class consistency did not judge bkl: 6 training pairs, fewer than 8." in text
+
+
 def test_the_ten_nearest_accepted_pairs_are_shown_nearest_first(run: Path) -> None:
     page = page_of(run)
     copies = page[page.index('<section id="copies">') : page.index('<section id="fidelity">')]
