@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from evaluate.settings import Task
+from evaluate.settings import BenchmarkSettings, Task, parse_arm
 from manifests.errors import BadInput
 from manifests.reading import Manifest
 from manifests.schema import SPLITS
+
+LEAST_SEEDS = 3
+# Among which the strongest is looked for; weighing classes means nothing where masks are learned.
+EVIDENCE_CONTROLS: dict[Task, tuple[str, ...]] = {
+    "classification": ("real", "real+oversampling", "real+weighted-loss", "real+replay"),
+    "segmentation": ("real", "real+oversampling", "real+replay"),
+}
 
 
 def check_evidence(
@@ -124,4 +131,28 @@ def notes(real: Manifest, synthetic: Manifest | None) -> list[str]:
     unknown = sum(n for by_dx in counts.values() for dx, n in by_dx.items() if dx not in real.classes)
     if unknown:
         said.append(f"{unknown} pairs of unknown class take part in segmentation only")
+    return said
+
+
+def evidence_notes(settings: BenchmarkSettings, trained: Collection[tuple[str, str]]) -> list[str]:
+    """Where the benchmark asked for less than the rules of evidence do: seeds, and controls for the verdict.
+
+    trained: task and name of every arm that was.
+    """
+    said = []
+    if settings.seeds < LEAST_SEEDS:
+        seeds = "1 seed" if settings.seeds == 1 else f"{settings.seeds} seeds"
+        said.append(
+            f"each arm was trained with {seeds}, and evidence asks for {LEAST_SEEDS} at least: take the verdicts as "
+            "preliminary, or raise benchmark.seeds"
+        )
+    for task in settings.tasks:
+        names = [name for of_task, name in trained if of_task == task]
+        left_out = [control for control in EVIDENCE_CONTROLS[task] if control not in names]
+        if left_out and any(not parse_arm(name).is_control for name in names):
+            were = "was" if len(left_out) == 1 else "were"
+            said.append(
+                f"{task}: of the controls, {', '.join(left_out)} {were} not trained; the strongest of the others may "
+                "be weaker than they"
+            )
     return said
