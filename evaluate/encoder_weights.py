@@ -52,7 +52,7 @@ def load_encoder_weights(encoder: nn.Module, path: Path) -> None:
     model = getattr(encoder, "model", encoder)
     heads = _heads(model)
     target = _without(model.state_dict(), heads)
-    named = _without(_read(path), (*heads, *_AUXILIARY))
+    named = _without(read_tensors(path), (*heads, *_AUXILIARY))
     if model is not encoder:
         named = _as_features(named, target)
     named = _for_its_side(named, target, model)
@@ -69,7 +69,8 @@ def load_encoder_weights(encoder: nn.Module, path: Path) -> None:
             target[name].copy_(tensor)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a safetensors file by name; BadInput where it cannot be read."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
