@@ -34,7 +34,7 @@ class Sscd(nn.Module):
     def __init__(self, block: type[BasicBlock] | type[Bottleneck], depths: list[int], width: int):
         super().__init__()
         self.backbone = ResNet(block, depths, num_classes=width)
-        self.backbone.avgpool = GeneralisedMean()  # type: ignore[assignment]
+        self.backbone.avgpool = GeneralisedMean()
 
     def forward(self, images: Tensor) -> Tensor:
         return normalize(self.backbone(images))

@@ -224,5 +224,5 @@ def test_sscd_without_its_weights_or_with_others_is_refused(tmp_path: Path) -> N
 def test_pickled_extractor_weights_are_refused(real: PairArrays, tmp_path: Path) -> None:
     (tmp_path / "sscd.torchscript.pt").write_bytes(b"PK")
     settings = CopySettings(extractor="sscd", weights=str(tmp_path / "sscd.torchscript.pt"))
-    with pytest.raises(BadInput, match="only .safetensors files are read, never pickled ones"):
+    with pytest.raises(BadInput, match="files are read, never pickled ones"):
         CopyIndex.build(real.images[:2], ["a", "b"], ["a", "b"], settings)
