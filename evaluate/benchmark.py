@@ -121,7 +121,7 @@ def run_cell(
     path = work / f"{cell.name}.json"
     if read_cell(path, digest) is not None:
         return path
-    check_evidence(real, source, [cell.task])
+    check_evidence(real, source, [cell.task], of_a_part=arm.fraction != 1)
     pools = load_pools(arm, cell.task, real, source, settings, work / "arrays")
     data = arm_data(arm, pools, settings.then_real, cell.task)
     judged = {split: judged_pairs(cell.task, real, split, settings, work / "arrays") for split in JUDGED_ON}

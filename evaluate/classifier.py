@@ -9,6 +9,7 @@ import numpy as np
 
 from evaluate.downstream import HALF, Downstream, Normalisation, unknown_name
 from evaluate.encoder_weights import HUB
+from evaluate.input_size import Options, made_for, size_options
 from evaluate.mixing import mix_classes
 from evaluate.settings import ClassifierSettings
 from evaluate.training import Learner, Regime
@@ -43,7 +44,7 @@ class Classifier(Downstream):
         return _stacked(parts) if parts else np.zeros((0, len(self.classes)), np.float32)
 
     def build(self, pretrained: bool) -> tuple[nn.Module, Normalisation]:
-        return build_classifier(self.settings.model, len(self.classes), pretrained)
+        return build_classifier(self.settings.model, len(self.classes), pretrained, self.settings.size)
 
     def encoder(self, network: nn.Module) -> nn.Module:
         return network
@@ -84,8 +85,13 @@ def selection_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean([roc_auc_score(labels == c, probabilities[:, c]) for c in present]))
 
 
-def build_classifier(name: str, classes: int, pretrained: bool) -> tuple[nn.Module, Normalisation]:
-    """A network by name and the mean and deviation of its input. BadInput for a name that does not exist."""
+def build_classifier(
+    name: str, classes: int, pretrained: bool, size: int | None = None
+) -> tuple[nn.Module, Normalisation]:
+    """A network by name, for images of `size` pixels, and the mean and deviation of its input.
+
+    BadInput for a name that does not exist and for a size that the network cannot take.
+    """
     if name == "mobilenet_v2":
         from torchvision.models import mobilenet_v2
 
@@ -96,11 +102,15 @@ def build_classifier(name: str, classes: int, pretrained: bool) -> tuple[nn.Modu
 
     if not timm.is_model(name.split(".")[0]):
         raise unknown_name("timm model", name, timm.list_models())
-    try:
-        network = timm.create_model(name, pretrained=pretrained, num_classes=classes)
-    except Exception as error:  # timm raises whatever the hub's client or a constructor raises
-        source = f" with weights from the {HUB}" if pretrained else ""
-        raise EvendermError(f"timm model {name!r} cannot be made{source}: {str(error)[:160]}") from error
+
+    def make(options: Options) -> nn.Module:
+        try:
+            return timm.create_model(name, pretrained=pretrained, num_classes=classes, **options)
+        except Exception as error:  # timm raises whatever the hub's client or a constructor raises
+            source = f" with weights from the {HUB}" if pretrained else ""
+            raise EvendermError(f"timm model {name!r} cannot be made{source}: {str(error)[:160]}") from error
+
+    network = made_for(size, make, size_options(name, size), f"classifier {name}") if size else make({})
     config = cast("dict[str, Any]", network.pretrained_cfg)
     return network, (tuple(config["mean"]), tuple(config["std"])) if pretrained else HALF
 

@@ -25,9 +25,9 @@ from evaluate.comparisons import JudgedArm, compare_arms, headlines
 from evaluate.metrics import metric_info
 from evaluate.results import SCHEMA_VERSION, validate_results
 from evaluate.settings import BenchmarkSettings, Task, parse_arm
-from evaluate.split_rules import check_evidence, notes
+from evaluate.split_rules import check_evidence, evidence_notes, notes
 from evaluate.statistics import group_weights
-from evaluate.summary import JudgedSet, arm_entry, measure, rare_classes
+from evaluate.summary import JudgedSet, arm_entry, measure, rare_classes, small_subgroups
 from manifests.errors import EvendermError
 from manifests.reading import Manifest
 from manifests.schema import ATTRIBUTES
@@ -50,23 +50,27 @@ def collect_results(
     entries: list[dict[str, Any]] = []
     downstream: Counter[str] = Counter()
     judged_arms: list[JudgedArm] = []
+    small: dict[str, None] = {}
     for task in settings.tasks:
         by_arm: dict[str, list[Cell]] = defaultdict(list)
         for cell in cells:
             if cell.task == task:
                 by_arm[cell.arm].append(cell)
         sets = {split: judged_set(task, real, split, settings, work / "arrays") for split in ("validation", "test")}
+        small |= dict.fromkeys(small_subgroups(sets["test"], settings))
         for arm, of_arm in by_arm.items():
             entry, judged_arm, seconds = _judge_arm(arm, of_arm, sets, work, real, synthetic, settings, restricted)
             downstream.update(seconds)
             entries.append(entry)
             judged_arms.append(judged_arm)
     comparisons = compare_arms(judged_arms, settings)
+    data = _data(real, synthetic, settings, restricted)
+    data["notes"] += [*small, *evidence_notes(settings, {(arm.task, arm.name) for arm in judged_arms})]
     results = {
         "schema_version": SCHEMA_VERSION,
         "environment": dict(beside["environment"]),
         "settings": settings.model_dump(mode="json"),
-        "data": _data(real, synthetic, settings, restricted),
+        "data": data,
         "metrics": _metric_table(entries),
         "verdicts": headlines(judged_arms, comparisons, settings),
         "arms": entries,

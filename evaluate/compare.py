@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evaluate.report import wording
+from evaluate.report.sentences import least_shown
 from evaluate.results import Results, read_results
 from manifests.errors import BadInput
+
+GONE = "not in the new results"
 
 Change = Literal["regression", "improvement", "same", "not judged"]
 
@@ -58,12 +61,13 @@ class Comparison:
         return _markdown(self)
 
 
-def compare_results(old: Path, new: Path, tolerance: float | None = None) -> Comparison:
+def compare_results(old: Path, new: Path, tolerance: float | None = None, allow_missing: bool = False) -> Comparison:
     """Compare every metric of every arm that both files have.
 
     Without `tolerance` a metric is worse when its new mean lies beyond the old interval on the bad side;
     with it, when the mean is worse by more than `tolerance`, in the metric's own unit (.02 is 2 points). A
-    metric that could be computed and no longer can is a regression. Raises BadInput for a file that is
+    metric that could be computed and no longer can is a regression, and so is an arm or a metric that the new
+    file lacks, unless `allow_missing`, which only notes it. Raises BadInput for a file that is
     missing, damaged, of another schema version or holds NaN, for two files of different datasets, and for a
     tolerance that is no distance.
     """
@@ -74,11 +78,14 @@ def compare_results(old: Path, new: Path, tolerance: float | None = None) -> Com
     compared = list(_compared(before, after, tolerance))
     if not compared:
         raise BadInput(f"{old} and {new} have no arm and metric in common; benchmark the same arms in both")
+    vanished = list(_vanished(before, after))
+    if not allow_missing:
+        compared += vanished
     return Comparison(
         tuple(c for c in compared if c.change == "regression"),
         tuple(c for c in compared if c.change == "improvement"),
         sum(c.change == "same" for c in compared),
-        tuple(_notes(before, after, compared)),
+        tuple(_notes(before, after, compared, vanished if allow_missing else [])),
         tuple(_verdicts(before, after)),
     )
 
@@ -97,20 +104,39 @@ def _same_data(before: Results, after: Results, old: Path, new: Path) -> None:
 
 
 def _compared(before: Results, after: Results, tolerance: float | None) -> Iterator[Compared]:
-    new_arms = {(arm["task"], arm["name"]): arm for arm in after["arms"]}
+    new_arms = _arms(after)
     for arm in before["arms"]:
         other = new_arms.get((arm["task"], arm["name"]))
         if other is None:
             continue
         for name, metric in arm["metrics"].items():
             if name in other["metrics"]:
-                info = before["metrics"].get(name) or {
-                    "title": name,
-                    "unit": "share",
-                    "higher_is_better": True,
-                }
+                info = _info(before, name)
                 labels = (arm["task"], arm["name"], name, str(info["title"]), str(info["unit"]))
                 yield _judged(labels, metric, other["metrics"][name], bool(info["higher_is_better"]), tolerance)
+
+
+def _arms(results: Results) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(arm["task"], arm["name"]): arm for arm in results["arms"]}
+
+
+def _info(results: Results, metric: str) -> Mapping[str, Any]:
+    return results["metrics"].get(metric) or {"title": metric, "unit": "share", "higher_is_better": True}
+
+
+def _vanished(before: Results, after: Results) -> Iterator[Compared]:
+    """The arms and metrics that the old results have and the new ones lack."""
+    new_arms = _arms(after)
+    for arm in before["arms"]:
+        other, labels = new_arms.get((arm["task"], arm["name"])), (arm["task"], arm["name"])
+        if other is None:
+            yield Compared(*labels, "", "every metric", "share", None, None, "", "regression", GONE)
+            continue
+        for name, metric in arm["metrics"].items():
+            if name not in other["metrics"] and metric["mean"] is not None:
+                info = _info(before, name)
+                titles = (name, str(info["title"]), str(info["unit"]))
+                yield Compared(*labels, *titles, metric["mean"], None, "", "regression", GONE)
 
 
 def _judged(
@@ -142,13 +168,12 @@ def _judged(
     return Compared(*values, allowed, "regression" if worse else "improvement")
 
 
-def _notes(before: Results, after: Results, compared: list[Compared]) -> Iterator[str]:
-    old_arms = {(arm["task"], arm["name"]) for arm in before["arms"]}
-    new_arms = {(arm["task"], arm["name"]) for arm in after["arms"]}
-    for missing, where in ((old_arms - new_arms, "old"), (new_arms - old_arms, "new")):
-        if missing:
-            names = wording.listed([f"{task} {arm}" for task, arm in sorted(missing)])
-            yield f"Only in the {where} results, so not compared: {names}."
+def _notes(before: Results, after: Results, compared: list[Compared], vanished: list[Compared]) -> Iterator[str]:
+    added = sorted(_arms(after).keys() - _arms(before).keys())
+    lost = [f"{c.task} {c.arm}" + (f" {c.title}" if c.metric else "") for c in vanished]
+    for names, where in ((lost, "old"), ([f"{task} {arm}" for task, arm in added], "new")):
+        if names:
+            yield f"Only in the {where} results, so not compared: {wording.listed(names)}."
     unjudged = [c for c in compared if c.change == "not judged"]
     if unjudged:
         reasons = wording.listed(sorted({c.reason for c in unjudged}))
@@ -163,7 +188,10 @@ def _verdicts(before: Results, after: Results) -> Iterator[str]:
         task = verdict["task"]
         if task in earlier:
             was, now = wording.VERDICT_TITLES[earlier[task]], wording.VERDICT_TITLES[verdict["verdict"]]
-            yield f"{wording.TASK_TITLES[task]}: {now}" + (f" (was {was})" if was != now else " (as before)")
+            chosen = verdict["comparison"]
+            least = least_shown(chosen, str(_info(after, chosen["metric"])["unit"])) if chosen else ""
+            told = f"{wording.TASK_TITLES[task]}: {now}" + (f", {least}" if least else "")
+            yield told + (f" (was {was})" if was != now else " (as before)")
 
 
 def _markdown(comparison: Comparison) -> str:

@@ -39,7 +39,8 @@ def compare_arms(arms: Sequence[JudgedArm], settings: BenchmarkSettings) -> list
 
     Each arm with generated pairs meets the strongest control of its task and fraction in every compared
     metric; those in the deciding metric are the primary ones. It meets the other controls in the deciding
-    metric. Holm's correction runs over the primary ones together, and over all others together.
+    metric. Holm's correction runs over the primary ones together, and over all others together; the smallest
+    detectable difference is told at the corrected level.
     """
     found: list[dict[str, Any]] = []
     for task in settings.tasks:
@@ -51,6 +52,7 @@ def compare_arms(arms: Sequence[JudgedArm], settings: BenchmarkSettings) -> list
         family = [c for c in found if c["primary"] is primary and c["p"] is not None]
         for entry, adjusted in zip(family, holm([c["p"] for c in family]), strict=True):
             entry["p_adjusted"] = adjusted
+            entry["smallest_detectable"] = _detectable(entry, arms, len(family), settings)
             if entry["reason"] is None:
                 better = metric_info(entry["metric"]).higher_is_better
                 entry["verdict"] = verdict(entry["difference"], adjusted, settings.confidence, better)
@@ -104,11 +106,21 @@ def _entry(
         "difference": result.difference,
         "interval": list(result.interval) if result.interval else None,
         "p": result.p,
-        "smallest_detectable": result.smallest_detectable,
     }
     if result.interval is None:
         return entry | {"reason": TOO_FEW_GROUPS}
     return entry if len(pair[0].points) > 1 else entry | {"reason": ONE_SEED}
+
+
+def _detectable(
+    entry: Mapping[str, Any], arms: Sequence[JudgedArm], tests: int, settings: BenchmarkSettings
+) -> float | None:
+    """The difference that would have shown among `tests` that are corrected for together."""
+    by_name = {(arm.task, arm.name): arm for arm in arms}
+    arm, control = (by_name[entry["task"], entry[side]] for side in ("arm", "control"))
+    pair = _replicates(arm, control, entry["metric"])
+    assert pair is not None, "a comparison with a p has both"
+    return compare(*pair, settings.confidence, settings.power, tests=tests).smallest_detectable
 
 
 def _replicates(arm: JudgedArm, control: JudgedArm, metric: str) -> tuple[Replicates, Replicates] | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 HUB = "hub"
-_HEADS = ("classifier.", "fc.", "head.", "num_batches_tracked")
+_HEADS = ("classifier.", "fc.", "last_linear.")
+# Trained beside the network and not part of it.
+_AUXILIARY = ("AuxLogits.",)
 
 
 def weights_file(name: str | None) -> Path | None:
@@ -39,12 +43,19 @@ def weights_digest(name: str | None) -> str | None:
 def load_encoder_weights(encoder: nn.Module, path: Path) -> None:
     """Load `path` into `encoder` in place; the file's classifier head is left out.
 
-    Names must be the encoder's own. The one exception is torchvision's MobileNetV2, which fits timm's by the
-    order of its tensors. Raises BadInput where the file is damaged or is of another network.
+    Names must be those of the encoder, or of the timm model that smp wraps as encoder; position tables are made
+    for the encoder's side. The one exception is torchvision's MobileNetV2, which fits timm's by the order of its
+    tensors. Raises BadInput where the file is damaged or is of another network.
     """
-    stored = _read(path)
-    target = {k: v for k, v in encoder.state_dict().items() if not _is_head(k)}
-    named = {k: v for k, v in stored.items() if not _is_head(k)}
+    import torch
+
+    model = getattr(encoder, "model", encoder)
+    heads = _heads(model)
+    target = _without(model.state_dict(), heads)
+    named = _without(read_tensors(path), (*heads, *_AUXILIARY))
+    if model is not encoder:
+        named = _as_features(named, target)
+    named = _for_its_side(named, target, model)
     if set(named) != set(target):
         named = _by_order(named, target, path)
     for name, tensor in named.items():
@@ -53,10 +64,13 @@ def load_encoder_weights(encoder: nn.Module, path: Path) -> None:
                 f"encoder weights {path}: {name} has shape {tuple(tensor.shape)} but the network needs "
                 f"{tuple(target[name].shape)}; choose the model that the file was made for"
             )
-    encoder.load_state_dict({k: v.to(target[k].dtype) for k, v in named.items()}, strict=False)
+    with torch.no_grad():
+        for name, tensor in named.items():
+            target[name].copy_(tensor)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a safetensors file by name; BadInput where it cannot be read."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -68,8 +82,47 @@ def _read(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def _is_head(name: str) -> bool:
-    return name.startswith(_HEADS[:3]) or name.endswith(_HEADS[3])
+def _heads(model: nn.Module) -> tuple[str, ...]:
+    """What the names of the model's last layers begin with: timm says it, of others it is known."""
+    stated = (getattr(model, "pretrained_cfg", None) or {}).get("classifier")
+    if not stated:
+        return (*_HEADS, "head.")
+    # Norms before the last layer, such as head.norm, belong to the features.
+    return (*_HEADS, *(f"{name}." for name in ([stated] if isinstance(stated, str) else stated)))
+
+
+def _without(state: Mapping[str, Tensor], left_out: tuple[str, ...]) -> dict[str, Tensor]:
+    return {k: v for k, v in state.items() if not k.startswith(left_out) and not k.endswith("num_batches_tracked")}
+
+
+def _as_features(named: dict[str, Tensor], target: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A whole timm model's tensors as its stages alone name them.
+
+    timm flattens a model of stages (`stages.0.x` becomes `stages_0.x`) and leaves out what follows the last stage;
+    left out here are only tensors of modules of which the stages have nothing.
+    """
+    tops = {name.split(".")[0] for name in target}
+    found = {}
+    for name, tensor in named.items():
+        bare = name.removeprefix("model.")
+        flat = bare.replace(".", "_", 1)
+        own = bare if bare.split(".")[0] in tops else flat
+        if own.split(".")[0] in tops:
+            found[own] = tensor
+    return found
+
+
+def _for_its_side(named: dict[str, Tensor], target: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The tensors with their position tables resampled to the side of timm's `model`, by timm's own rule."""
+    resample = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    differing = [k for k, v in named.items() if k in target and v.shape != target[k].shape]
+    if resample is None or not differing or not all("pos" in name for name in differing):
+        return named
+    try:
+        changed = resample(dict(named), model)
+    except Exception:  # a file of another network: the differing shape is told instead
+        return named
+    return {k: changed.get(k, v) if k in differing else v for k, v in named.items()}
 
 
 def _by_order(named: dict[str, Tensor], target: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Networks that turn images into features, for copies and fidelity: ours, torchvision's or any of timm's."""
+"""Networks that turn images into features, for copies and fidelity: ours, SSCD, torchvision's or any of timm's."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from evaluate.classifier import Classifier, build_classifier, pooled_features
 from evaluate.downstream import HALF
 from evaluate.encoder_weights import load_encoder_weights, weights_file
+from evaluate.sscd import IMAGENET, Sscd, load_sscd
 from manifests.errors import BadInput
 
+SSCD = "sscd"
 _BATCH = 32
 
 
@@ -45,7 +47,9 @@ class ImageFeatures(nn.Module):
         batch = images.float() / 255
         if batch.shape[-2:] != (self.size, self.size):
             batch = nn.functional.interpolate(batch, (self.size, self.size), mode="bilinear", antialias=True)
-        return pooled_features(self.network, (batch - self.mean) / self.deviation).float()
+        batch = (batch - self.mean) / self.deviation
+        network = self.network
+        return (network(batch) if isinstance(network, Sscd) else pooled_features(network, batch)).float()
 
 
 def features_of(extractor: nn.Module, images: np.ndarray) -> np.ndarray:
@@ -64,22 +68,34 @@ def features_of(extractor: nn.Module, images: np.ndarray) -> np.ndarray:
 
 
 def pretrained_features(model: str, weights: str | None, size: int, width: int | None = None) -> ImageFeatures:
-    """Features of torchvision's mobilenet_v2 or a timm model, with weights from a file or the hub.
+    """Features of torchvision's mobilenet_v2 or a timm model, with weights from a file or the hub, or of SSCD from
+    a file.
 
-    TorchScript archives, such as the published SSCD ones, are pickled code and are never read; a timm model
-    whose weights stand in a safetensors file is. Without weights the features are those of a random network,
+    Pickled files, such as the published ones of SSCD, are never read; their tensors are, saved as safetensors
+    under the names that they have. Without weights the features are those of a random network,
     and the name says so. Raises BadInput for an unknown model, a file that does not fit and features that
     are not `width` wide.
     """
     path = weights_file(weights)
+    if model == SSCD:
+        return checked_width(_sscd_features(path, size), width)
     torch.manual_seed(0)
-    network, normalisation = build_classifier(model, 1, weights == "hub")
+    network, normalisation = build_classifier(model, 1, weights == "hub", size)
     if path:
         load_encoder_weights(network, path)
         config = getattr(network, "pretrained_cfg", None)
         normalisation = (tuple(config["mean"]), tuple(config["std"])) if config else HALF
     extractor = ImageFeatures(f"{model} ({_origin(weights, path)})", network, size, normalisation)
     return checked_width(extractor, width)
+
+
+def _sscd_features(path: Path | None, size: int) -> ImageFeatures:
+    if path is None:
+        raise BadInput(
+            "the extractor sscd needs a local file of its weights; save the tensors of a published .torchvision.pt "
+            "file as .safetensors and name that one"
+        )
+    return ImageFeatures(f"SSCD ({path.name})", load_sscd(path), size, IMAGENET)
 
 
 def downstream_features(classifier: Classifier, width: int | None = None) -> ImageFeatures:

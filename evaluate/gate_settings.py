@@ -17,7 +17,7 @@ class CopySettings(Frozen):
 
     extractor: str | None = Field(
         None,
-        description="mobilenet_v2 or a timm model to compare features of; none is the built-in descriptor",
+        description="sscd, mobilenet_v2 or a timm model to compare features of; none is the built-in descriptor",
     )
     weights: str | None = Field(None, description="local .safetensors file of the extractor, or 'hub'")
     extractor_size: int = Field(224, ge=32, description="side of the extractor's input, in pixels")
@@ -109,7 +109,7 @@ class FidelitySettings(Frozen):
 
     extractor: str = Field(
         "downstream",
-        description="our own classifier, trained on real pairs; else mobilenet_v2 or a timm model",
+        description="our own classifier, trained on real pairs; else sscd, mobilenet_v2 or a timm model",
     )
     weights: str | None = Field(None, description="local .safetensors file of the extractor, or 'hub'")
     size: int = Field(128, ge=32, le=1024, description="side of the extractor's input, in pixels")

@@ -3,6 +3,7 @@ pairs."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from evaluate.downstream import HALF, Downstream, Normalisation, unknown_name
 from evaluate.encoder_weights import HUB
+from evaluate.input_size import Options, made_for, size_options
 from evaluate.mask_metrics import mask_scores
 from evaluate.mixing import mix_masks
 from evaluate.settings import SegmenterSettings
@@ -39,8 +41,17 @@ class Segmenter(Downstream):
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """Images uint8 (N, H, W, 3) of any size -> float32 (N, D), the deepest encoder map, averaged."""
+        from torch import Tensor
+
         encoder = self.encoder(self.fitted())
-        parts = list(self.apply(images, lambda batch: encoder(batch)[-1].float().mean(dim=(2, 3))))
+
+        def deepest(batch: Tensor) -> Tensor:
+            maps = encoder(batch)
+            # Transformers of DPT give their maps and, apart from them, their tokens.
+            last = maps[-1] if isinstance(maps[0], Tensor) else maps[0][-1]
+            return cast("Tensor", last.float().mean(dim=(2, 3)))
+
+        parts = list(self.apply(images, deepest))
         return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
     def _masks(self, images: np.ndarray, network: nn.Module) -> np.ndarray:
@@ -93,32 +104,56 @@ def dice_and_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def build_segmenter(settings: SegmenterSettings, pretrained: bool) -> tuple[nn.Module, Normalisation]:
-    """A network by name and the mean and deviation of its input. BadInput for names that do not exist."""
+    """A network by name and the mean and deviation of its input.
+
+    BadInput for names that do not exist and for a size that the network cannot take.
+    """
     import segmentation_models_pytorch as smp
 
     architectures = {name.lower(): name for name in smp.MODEL_ARCHITECTURES_MAPPING}
     if settings.architecture.lower() not in architectures:
         raise unknown_name("segmentation architecture", settings.architecture, architectures.values())
     _check_encoder(settings.encoder)
-    extra = {} if settings.decoder_channels is None else {"decoder_channels": settings.decoder_channels}
+    what = f"{settings.architecture} on {settings.encoder}"
+    weights, widths = "imagenet" if pretrained else None, _decoder_widths(settings)
+
+    def make(options: Options) -> nn.Module:
+        try:
+            return cast(
+                "nn.Module",
+                smp.create_model(
+                    settings.architecture, settings.encoder, encoder_weights=weights, classes=1, **widths, **options
+                ),
+            )
+        except Exception as error:  # the libraries raise whatever their constructors or the hub's client raise
+            source = f" with weights from the {HUB}" if pretrained else ""
+            raise EvendermError(f"{what} cannot be made{source}: {str(error)[:160]}") from error
+
+    timm_name = settings.encoder.removeprefix("tu-") if settings.encoder.startswith("tu-") else None
+    options = size_options(timm_name, settings.size) if timm_name else [{}]
+    network = made_for(settings.size, make, options, f"segmenter {what}")
+    return network, _normalisation(settings.encoder) if pretrained else HALF
+
+
+def _decoder_widths(settings: SegmenterSettings) -> dict[str, tuple[int, ...]]:
+    """The setting as the architecture takes it: only those with a width per level do, such as Unet."""
+    import segmentation_models_pytorch as smp
+
+    architecture = smp.MODEL_ARCHITECTURES_MAPPING[settings.architecture.lower()]
+    known = inspect.signature(architecture.__init__).parameters.get("decoder_channels")
+    per_level = known is not None and isinstance(known.default, tuple)
+    return {"decoder_channels": settings.decoder_channels} if per_level and settings.decoder_channels else {}
+
+
+def _normalisation(encoder: str) -> Normalisation:
+    """The mean and deviation that the hub's weights were trained with."""
+    import segmentation_models_pytorch as smp
+
     try:
-        network = smp.create_model(
-            settings.architecture,
-            encoder_name=settings.encoder,
-            encoder_weights="imagenet" if pretrained else None,
-            classes=1,
-            **extra,
-        )
-        normalisation = HALF
-        if pretrained:
-            parameters = smp.encoders.get_preprocessing_params(settings.encoder, "imagenet")
-            normalisation = (tuple(parameters["mean"]), tuple(parameters["std"]))
-    except Exception as error:  # the libraries raise whatever their constructors or the hub's client raise
-        source = f" with weights from the {HUB}" if pretrained else ""
-        raise EvendermError(
-            f"{settings.architecture} on {settings.encoder} cannot be made{source}: {str(error)[:160]}"
-        ) from error
-    return network, normalisation
+        parameters = smp.encoders.get_preprocessing_params(encoder, "imagenet")
+    except Exception as error:  # as above
+        raise EvendermError(f"no normalisation is known for weights of {encoder}: {str(error)[:160]}") from error
+    return tuple(parameters["mean"]), tuple(parameters["std"])
 
 
 def _check_encoder(name: str) -> None:

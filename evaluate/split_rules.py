@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from evaluate.settings import Task
+from evaluate.settings import BenchmarkSettings, Task, parse_arm
 from manifests.errors import BadInput
 from manifests.reading import Manifest
 from manifests.schema import SPLITS
 
+LEAST_SEEDS = 3
+# Among which the strongest is looked for; weighing classes means nothing where masks are learned.
+EVIDENCE_CONTROLS: dict[Task, tuple[str, ...]] = {
+    "classification": ("real", "real+oversampling", "real+weighted-loss", "real+replay"),
+    "segmentation": ("real", "real+oversampling", "real+replay"),
+}
 
-def check_evidence(real: Manifest, synthetic: Manifest | None, tasks: Sequence[Task]) -> None:
+
+def check_evidence(
+    real: Manifest, synthetic: Manifest | None, tasks: Sequence[Task], *, of_a_part: bool = False
+) -> None:
     """Raise BadInput, naming the manifest and the pair, if a figure measured on these data would mislead.
 
     A generated pair in the real manifest, or outside training; a group or a picture on two sides of the
-    split; a generated pair that was compared with a real one outside training; another dataset's classes;
-    test pairs that cannot tell classes apart.
+    split; generated pairs of another real manifest, which may have seen what is test here; a generated pair
+    that was compared with a real one outside training; another dataset's classes; test pairs that cannot tell
+    classes apart. of_a_part: the pairs were generated from a part of the real ones, a manifest of its own.
     """
     sides = _check_real(real)
     if synthetic is not None:
@@ -26,6 +36,19 @@ def check_evidence(real: Manifest, synthetic: Manifest | None, tasks: Sequence[T
     for split in SPLITS:
         if not sum(counts.get(split, {}).values()):
             raise BadInput(f"{real.location} has no {split} pair; prepare the source again with a {split} split")
+    if synthetic is not None and not of_a_part:
+        check_made_from(real, synthetic)
+
+
+def check_made_from(real: Manifest, synthetic: Manifest) -> None:
+    """BadInput if the generated pairs say that they were made from another real manifest than `real`."""
+    inputs = synthetic.header["provenance"].get("inputs") or {}
+    stated = inputs.get("real") if isinstance(inputs, Mapping) else None
+    if stated is not None and stated != real.digest:
+        raise BadInput(
+            f"{synthetic.location} was generated from another real manifest ({str(stated)[:12]}) than {real.location} "
+            f"({real.digest[:12]}), perhaps with another split; synthesise again from this one"
+        )
 
 
 def _check_real(real: Manifest) -> dict[str, str]:
@@ -67,7 +90,12 @@ def _check_synthetic(real: Manifest, synthetic: Manifest, sides: dict[str, str])
                 "train: synthesise again"
             )
         nearest = row.get("nearest_real_id")
-        if nearest is not None and sides.get(nearest, "train") != "train":
+        if nearest is not None and nearest not in sides:
+            raise BadInput(
+                f"{where}: generated pair {row['pair_id']} was compared with {nearest}, which {real.location} does not "
+                "hold; synthesise again from this real manifest"
+            )
+        if nearest is not None and sides[nearest] != "train":
             raise BadInput(
                 f"{where}: generated pair {row['pair_id']} was compared with {nearest}, which is in "
                 f"{sides[nearest]}; synthesise again from the training pairs of {real.location}"
@@ -103,4 +131,28 @@ def notes(real: Manifest, synthetic: Manifest | None) -> list[str]:
     unknown = sum(n for by_dx in counts.values() for dx, n in by_dx.items() if dx not in real.classes)
     if unknown:
         said.append(f"{unknown} pairs of unknown class take part in segmentation only")
+    return said
+
+
+def evidence_notes(settings: BenchmarkSettings, trained: Collection[tuple[str, str]]) -> list[str]:
+    """Where the benchmark asked for less than the rules of evidence do: seeds, and controls for the verdict.
+
+    trained: task and name of every arm that was.
+    """
+    said = []
+    if settings.seeds < LEAST_SEEDS:
+        seeds = "1 seed" if settings.seeds == 1 else f"{settings.seeds} seeds"
+        said.append(
+            f"each arm was trained with {seeds}, and evidence asks for {LEAST_SEEDS} at least: take the verdicts as "
+            "preliminary, or raise benchmark.seeds"
+        )
+    for task in settings.tasks:
+        names = [name for of_task, name in trained if of_task == task]
+        left_out = [control for control in EVIDENCE_CONTROLS[task] if control not in names]
+        if left_out and any(not parse_arm(name).is_control for name in names):
+            were = "was" if len(left_out) == 1 else "were"
+            said.append(
+                f"{task}: of the controls, {', '.join(left_out)} {were} not trained; the strongest of the others may "
+                "be weaker than they"
+            )
     return said

@@ -89,7 +89,7 @@ class Estimate:
 @dataclass(frozen=True)
 class Difference:
     """Arm minus control. `smallest_detectable` is the true difference that a two-sided test at this
-    confidence would find with the stated power; `p` is not yet adjusted for how many were tested."""
+    confidence, corrected for how many were tested, would find with the stated power; `p` is not yet adjusted."""
 
     difference: float
     interval: tuple[float, float] | None
@@ -138,11 +138,17 @@ def estimate(
 
 
 def compare(
-    arm: Replicates, control: Replicates, confidence: float, power: float, bound: float | None = None
+    arm: Replicates,
+    control: Replicates,
+    confidence: float,
+    power: float,
+    bound: float | None = None,
+    tests: int = 1,
 ) -> Difference:
     """The difference of two arms trained with the same seeds and judged on the same test groups.
 
-    bound: the largest difference that the metric allows, at which the interval ends.
+    bound: the largest difference that the metric allows, at which the interval ends; tests: how many differences
+    are corrected for together, which makes the smallest detectable one larger and leaves interval and p alone.
     """
     paired = arm.minus(control)
     mean = float(paired.points.mean())
@@ -150,8 +156,10 @@ def compare(
         return Difference(mean, None, None, None)
     spread = uncertainty(paired)
     half = spread.half_width(confidence)
-    # Found with the stated power: the interval's edge clears 0 in that share of repetitions.
-    detectable = half + spread.half_width(2 * power - 1)
+    # Found with the stated power: the edge of the interval at the first, strictest of Holm's levels clears 0 in that
+    # share of repetitions, whatever the other tests of the family find.
+    strictest = half if tests == 1 else spread.half_width(1 - (1 - confidence) / tests)
+    detectable = strictest + spread.half_width(2 * power - 1)
     widest = float("inf") if bound is None else bound
     interval = max(mean - half, -widest), min(mean + half, widest)
     return Difference(mean, interval, spread.p_value(mean), detectable)

@@ -3,6 +3,7 @@ draws."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -132,6 +133,20 @@ def subgroups(
             }
             rows_out.append({"attribute": attribute, "value": value, "pairs": len(rows), "metrics": metrics})
     return rows_out
+
+
+def small_subgroups(judged: JudgedSet, settings: BenchmarkSettings) -> list[str]:
+    """A sentence for each attribute with values that too few test pairs have for figures of their own."""
+    said = []
+    for attribute, values in judged.attributes.items():
+        counts = Counter(value for value in values if value is not None)
+        few = [f"{value} ({n})" for value, n in sorted(counts.items()) if n < settings.subgroup_pairs]
+        if few:
+            said.append(
+                f"subgroups by {attribute} with fewer than {settings.subgroup_pairs} test pairs have no figures of "
+                f"their own: {', '.join(few)}"
+            )
+    return said
 
 
 def arm_entry(

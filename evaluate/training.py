@@ -17,6 +17,7 @@ import numpy as np
 
 from evaluate.settings import TrainingSettings
 from evaluate.weight_average import NORM_BATCHES, moving_average, refresh_norms
+from manifests.errors import EvendermError
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress
 
@@ -221,6 +222,8 @@ class _State:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.half):
             outputs = network(images)
         loss = self.learner.loss(outputs.float(), targets)
+        if not bool(torch.isfinite(loss.detach())):
+            raise self._diverged(self.log.updates + 1, f"the loss is {float(loss.detach())}")
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), self.settings.clip_norm)
@@ -238,6 +241,9 @@ class _State:
         started = time.perf_counter()
         with torch.autocast(self.device, torch.bfloat16, enabled=self.half):
             refresh_norms(self.average.module, self.recent)
+        # The last update has no later loss that would show what it did to the weights.
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in self.average.module.state_dict().values()):
+            raise self._diverged(update, "a weight is no number any more")
         score = self.learner.validate(self.average.module) if self.learner.validate else None
         self.log.seconds["validation"] += time.perf_counter() - started
         mean_loss = float(np.mean(self.losses)) if self.losses else None
@@ -250,6 +256,12 @@ class _State:
         else:
             self.waited += 1
         return self.settings.patience is not None and self.waited >= self.settings.patience
+
+    def _diverged(self, update: int, sign: str) -> EvendermError:
+        return EvendermError(
+            f"training diverged at update {update}: {sign}; set learning_rate lower "
+            f"than {self.settings.learning_rate:g}, in the settings of this model"
+        )
 
     def finish(self) -> None:
         """Put the selected average into the network."""

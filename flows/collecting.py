@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.ablating import tables_of
 from flows.benchmarking import benchmark_work, steps, synthetic_manifest
@@ -19,6 +19,11 @@ from flows.run_folder import Job
 from flows.run_log import read_events
 from manifests.progress import Progress
 from manifests.reading import Manifest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from manifests.pairs import PairArrays
 
 LIBRARIES = (
     "evenderm",
@@ -62,8 +67,7 @@ def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
 
 
 def audit(job: Job, real: Manifest, synthetic: Manifest, progress: Progress) -> dict[str, Mapping[str, Any]]:
-    """Fidelity, copies and gates of the generated pairs; the latter two only where gates judged them."""
-    from evaluate.copies import CopyIndex, copies_report
+    """Fidelity and copies of the generated pairs, and what the gates did where they judged them."""
     from evaluate.fidelity import build_extractor, fidelity_report
     from evaluate.gates import gates_report
 
@@ -71,17 +75,31 @@ def audit(job: Job, real: Manifest, synthetic: Manifest, progress: Progress) -> 
     train, validation = (real.arrays(split=split, size=side, cache=cache) for split in ("train", "validation"))
     extractor = build_extractor(settings, train, job.folder.work / "fidelity", progress)
     generated = synthetic.arrays(size=side, cache=cache)
+    candidates = synthetic.table(_judged_columns(synthetic), accepted_only=False)
     found: dict[str, Mapping[str, Any]] = {
-        "fidelity": fidelity_report(train, validation, generated, settings, extractor)
+        "fidelity": fidelity_report(train, validation, generated, settings, extractor),
+        "copies": audit_copies(job, candidates, generated, train, validation, progress),
     }
     if job.settings.synthesis.gates:
-        candidates = synthetic.table(_judged_columns(synthetic), accepted_only=False)
-        index = CopyIndex.load(job.folder.judge / "copies")
-        found |= {
-            "copies": copies_report(index, candidates, validation),
-            "gates": gates_report(candidates),
-        }
+        header = json.loads((job.folder.judge / "judge.json").read_text(encoding="utf-8"))
+        found["gates"] = gates_report(candidates, header)
     return found
+
+
+def audit_copies(
+    job: Job, candidates: pa.Table, generated: PairArrays, train: PairArrays, validation: PairArrays, progress: Progress
+) -> Mapping[str, Any]:
+    """The copy audit. The gates have looked up the nearest real pairs; without gates they are looked up here."""
+    from evaluate.copies import CopyIndex, copies_report
+    from evaluate.copy_audit import with_nearest
+    from evaluate.judge_fitting import copy_index
+
+    if job.settings.synthesis.gates:
+        index = CopyIndex.load(job.folder.judge / "copies")
+    else:
+        index = copy_index(train, job.settings.gates, job.folder.judge, progress)
+        candidates = with_nearest(index, candidates, generated)
+    return copies_report(index, candidates, validation)
 
 
 def environment(job: Job) -> dict[str, Any]:

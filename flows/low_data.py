@@ -75,12 +75,21 @@ def restricted_job(job: Job, share: float) -> Job:
 
 
 def restricted_manifests(job: Job) -> dict[float, Manifest]:
-    """The generated pairs of each share that has any."""
+    """The generated pairs of each share that has any. Raises BadInput where they are of other real pairs."""
+    parts = {share: restricted_job(job, share) for share in shares_of(job)}
+    return {share: _made_of(job, part) for share, part in parts.items() if synthesising.has_synthetic(part)}
+
+
+def _made_of(job: Job, part: Job) -> Manifest:
+    """The generated pairs of a part, which must be of that part, and the part of the run's real pairs."""
+    from evaluate.split_rules import check_made_from
     from manifests.reading import open_manifest
 
-    parts = {share: restricted_job(job, share) for share in shares_of(job)}
-    made = {share: part for share, part in parts.items() if synthesising.has_synthetic(part)}
-    return {share: open_manifest(part.folder.synthetic) for share, part in made.items()}
+    synthetic, real = open_manifest(part.folder.synthetic), open_manifest(part.folder.real)
+    check_made_from(real, synthetic)
+    if real.header["provenance"].get("part_of") != real_digest(job):
+        raise BadInput(f"{real.location} is no part of {job.folder.real}; delete {part.folder.path} and run again")
+    return synthetic
 
 
 def restricted_digests(job: Job) -> dict[str, str]:

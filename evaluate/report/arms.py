@@ -68,9 +68,24 @@ def _training_cells(arm: Arm) -> tuple[Cell, ...]:
     return (
         count_cell(sum(counts["real"].values())),
         count_cell(sum(counts["synthetic"].values())),
-        count_cell(arm["updates"]),
+        _updates_cell(arm),
         count_cell(len(arm["seeds"])),
     )
+
+
+def _updates_made(arm: Arm) -> list[int]:
+    """Of every run; a budget is not always spent where patience ends a training."""
+    return [run["updates"] for run in arm["runs"]] or [arm["updates"]]
+
+
+def _updates_cell(arm: Arm) -> Cell:
+    made = _updates_made(arm)
+    return Cell(_range(sorted(set(made))), sum(made) / len(made), numeric=True)
+
+
+def _range(numbers: Sequence[int]) -> str:
+    ends = dict.fromkeys((numbers[0], numbers[-1]))
+    return " to ".join(wording.count(number) for number in ends)
 
 
 def _metric_cells(arm: Arm, results: TaskResults, names: tuple[str, ...]) -> list[Cell]:
@@ -81,10 +96,13 @@ def _budget_notes(results: TaskResults) -> tuple[str, ...]:
     """Whether the budgets are equal, and with which model; a reader should not have to take it on trust."""
     notes = []
     updates = sorted({arm["updates"] for arm in results.arms})
+    made = sorted({number for arm in results.arms for number in _updates_made(arm)})
     if len(updates) == 1:
         notes.append(f"Every arm had the same budget: {wording.times(updates[0], 'update')}.")
     else:
         notes.append(f"Budgets differ between arms: {wording.listed([wording.count(u) for u in updates])} updates.")
+    if made != updates:
+        notes.append(f"Training ended earlier where validation no longer rose: {_range(made)} updates were made.")
     models = dict.fromkeys(
         f"{arm['model']} ({wording.count(arm['parameters'])} parameters, encoder weights: "
         f"{arm['encoder_weights'] or 'none'})"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from evaluate.report import wording
-from evaluate.report.sentences import verdict_sentence
+from evaluate.report.sentences import least_shown, verdict_sentence
 from evaluate.report.svg import Scale
 from evaluate.report.tables import Cell, Table
 from evaluate.report.tasks import Comparison, TaskResults, series_of
@@ -30,7 +30,7 @@ class VerdictCard:
 
 @dataclass(frozen=True)
 class ForestRow:
-    """One comparison in a forest plot."""
+    """One comparison in a forest plot. least: beside `no difference`, the smallest that would have shown."""
 
     arm: str
     control: str
@@ -38,6 +38,7 @@ class ForestRow:
     verdict: str
     kind: str
     track: Markup
+    least: str
 
 
 @dataclass(frozen=True)
@@ -178,4 +179,5 @@ def _forest_row(scale: Scale, comparison: Comparison, results: TaskResults) -> F
         wording.VERDICT_TITLES[verdict],
         wording.VERDICT_KINDS[verdict],
         _track(scale, comparison, results),
+        least_shown(comparison, unit),
     )

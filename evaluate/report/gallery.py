@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Any
 
 from evaluate.report import wording
 from evaluate.report.pictures import Picture, Row, pictures
@@ -73,9 +74,14 @@ def gallery(pairs: RunPairs) -> list[Beside]:
     return _shown(mixed, pairs)
 
 
-def nearest_pairs(pairs: RunPairs) -> list[Beside]:
-    """The accepted generated pairs that are most similar to a real training pair, most similar first."""
-    rows = [row for row in pairs.accepted if row["nearest_similarity"] is not None]
+def nearest_pairs(pairs: RunPairs, copies: Mapping[str, Any] | None = None) -> list[Beside]:
+    """The accepted generated pairs that are most similar to a real training pair, most similar first.
+
+    copies: the results' audit, which knows the nearest pairs of candidates that no gate has judged.
+    """
+    audited = {row["pair_id"]: row for row in (copies or {}).get("nearest", [])}
+    rows = [row | audited.get(row["pair_id"], {}) for row in pairs.accepted]
+    rows = [row for row in rows if row["nearest_similarity"] is not None]
     rows = sorted(rows, key=lambda row: (-row["nearest_similarity"], row["pair_id"]))
     return beside_nearest(rows[:NEAREST_PAIRS], pairs)
 

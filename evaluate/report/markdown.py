@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluate.report import wording
-from evaluate.report.sentences import verdict_sentence
+from evaluate.report.sentences import least_shown, verdict_sentence
 from evaluate.report.tasks import Arm, TaskResults, missing_tasks
 from evaluate.report.wording import markdown
 
@@ -56,7 +56,8 @@ def _cells(task: TaskResults, arm: Arm) -> list[str]:
     difference = wording.signed(chosen[0]["difference"], unit)
     if chosen[0]["interval"] is not None:
         difference += f" ({wording.interval(chosen[0]['interval'], unit, with_sign=True)})"
-    return [*cells, difference, wording.VERDICT_TITLES[chosen[0]["verdict"]]]
+    least = least_shown(chosen[0], unit)
+    return [*cells, difference, wording.VERDICT_TITLES[chosen[0]["verdict"]] + (f" ({least})" if least else "")]
 
 
 def _figure(task: TaskResults, arm: Arm, name: str) -> str:

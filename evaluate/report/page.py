@@ -15,7 +15,7 @@ from evaluate.report import audits, wording
 from evaluate.report.arms import train_counts_table
 from evaluate.report.gallery import gallery, nearest_pairs
 from evaluate.report.markdown import CAUTION, report_markdown, verdict_line
-from evaluate.report.rejected import gates_table, rejected_by_gate, scores_table
+from evaluate.report.rejected import gates_table, rejected_by_gate, scores_table, thresholds_table, unseen_sentences
 from evaluate.report.run_pairs import open_pairs
 from evaluate.report.sections import task_section
 from evaluate.report.svg import swatch
@@ -55,9 +55,11 @@ def page_html(run_folder: Path, results: Results, tasks: Sequence[TaskResults], 
         gallery_classes=sorted({card.dx for card in cards}),
         gates=gates_table(results["gates"], pairs),
         gate_scores=scores_table(results["gates"]),
+        gate_limits=thresholds_table(results["gates"]),
+        gates_unseen=unseen_sentences(results["gates"]),
         rejected=rejected_by_gate(pairs),
         copies=audits.copies_audit(results["copies"]),
-        nearest=nearest_pairs(pairs),
+        nearest=nearest_pairs(pairs, results["copies"]),
         fidelity=audits.fidelity_audit(results["fidelity"]),
         trend=trend(history, results["data"]["real"]["digest"], tasks),
         experiments=audits.experiment_tables(results),

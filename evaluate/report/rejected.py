@@ -154,6 +154,26 @@ def _quantiles(found: Mapping[str, float] | None) -> Cell:
     return Cell(wording.score(found["q50"]), found["q50"], spread, numeric=True)
 
 
+def thresholds_table(gates: Mapping[str, Any] | None) -> Table | None:
+    """From which score on a candidate of each class passes; None where the results do not say it."""
+    limits = ((gates or {}).get("judge") or {}).get("thresholds", {})
+    classes = list(dict.fromkeys(dx for by_dx in limits.values() for dx in by_dx))
+    if not classes:
+        return None
+    rows = []
+    for dx in classes:
+        values = [by_dx.get(dx) for by_dx in limits.values()]
+        rows.append((Cell(dx), *(Cell(wording.score(value), value, numeric=True) for value in values)))
+    caption = "Scores from which a candidate passes, set on held-out real pairs"
+    return Table(caption, ("class", *(known_gate(name).title for name in limits)), tuple(rows))
+
+
+def unseen_sentences(gates: Mapping[str, Any] | None) -> list[str]:
+    """Which class passed which gate without being judged, and why."""
+    skipped = ((gates or {}).get("judge") or {}).get("skipped", [])
+    return [f"{known_gate(one['gate']).title} did not judge {one['dx']}: {one['reason']}." for one in skipped]
+
+
 def gate_of(row: Mapping[str, Any]) -> str:
     """The gate that rejected a row; what follows a colon in the reason is detail."""
     return str(row["reject_reason"] or "unknown").partition(":")[0].strip()

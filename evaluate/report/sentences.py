@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from evaluate.report import wording
 from evaluate.report.tasks import Comparison, TaskResults
 
@@ -21,6 +24,18 @@ def verdict_sentence(results: TaskResults) -> str:
         return f"No verdict on {comparison['arm']} against {comparison['control']}: {comparison['reason']}."
     opening = _OPENINGS[results.word]
     return f"{opening}: {_reached(results, comparison)}. {_could_have_shown(results, comparison)}"
+
+
+def least_shown(comparison: Mapping[str, Any], unit: str) -> str:
+    """What stands beside every `no difference`, so that it is not read as `equal`; nothing beside another verdict."""
+    least = comparison["smallest_detectable"]
+    if comparison["verdict"] != "no difference":
+        return ""
+    if least is None:
+        return "how small a difference would show is unknown"
+    if unit == "share" and least >= 1:
+        return "no difference would show on this test set"
+    return f"{wording.number(least, unit)} {wording.points(unit)} would show"
 
 
 def _reached(results: TaskResults, comparison: Comparison) -> str:

@@ -17,12 +17,16 @@ def command(
         float | None,
         typer.Option("--tolerance", help="Worse by more than this is a regression; else the old interval."),
     ] = None,
+    allow_missing: Annotated[
+        bool,
+        typer.Option("--allow-missing", help="Only note arms and metrics that NEW.json lacks; else regressions."),
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Write the Markdown here as well.")] = None,
 ) -> int:
     """Tell regressions between two results files; exit code 3 if there is one."""
     from evaluate.compare import compare_results
 
-    comparison = compare_results(old, new, tolerance)
+    comparison = compare_results(old, new, tolerance, allow_missing)
     print(comparison.markdown)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

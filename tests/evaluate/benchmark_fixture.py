@@ -68,8 +68,10 @@ def made_row(index: int, dx: str, accepted: bool = True, **changed: Any) -> Pair
     return row(f"synthetic:{dx}:{index:05d}", dx, split, 1000 + index, **fields)
 
 
-def manifest(folder: Path, rows: Sequence[PairRow], kind: Any = "real", classes: Sequence[str] = CLASSES) -> Manifest:
-    writer = ManifestWriter(folder, classes=classes, kind=kind, provenance={"rows": len(rows)})
+def manifest(
+    folder: Path, rows: Sequence[PairRow], kind: Any = "real", classes: Sequence[str] = CLASSES, **provenance: Any
+) -> Manifest:
+    writer = ManifestWriter(folder, classes=classes, kind=kind, provenance={"rows": len(rows), **provenance})
     for dx in classes:
         of_class = [r for r in rows if r.dx == dx]
         if of_class:
@@ -84,4 +86,4 @@ MADE = [made_row(i, "mel", accepted=i % 3 > 0) for i in range(12)] + [made_row(2
 def real_and_generated(folder: Path) -> tuple[Manifest, Manifest]:
     """A real manifest and one of pairs generated from it."""
     real = manifest(folder / "real", real_rows(COUNTS))
-    return real, manifest(folder / "synthetic", MADE, "synthetic")
+    return real, manifest(folder / "synthetic", MADE, "synthetic", inputs={"real": real.digest})

@@ -12,6 +12,7 @@ import torch
 from evaluate.benchmark import Cell, collect, plan_cells, run_cell
 from evaluate.results import write_results
 from evaluate.settings import BenchmarkSettings
+from evaluate.split_rules import evidence_notes
 from manifests.errors import BadInput, EvendermError
 from manifests.progress import StopRequested
 from manifests.reading import Manifest
@@ -85,6 +86,22 @@ def test_subgroups_with_enough_pairs_have_figures(finished: tuple[Path, dict[str
         groups = {(g["attribute"], g["value"]) for g in arm["subgroups"]}
         assert groups == {("sex", "female"), ("sex", "male")}
         assert sum(g["pairs"] for g in arm["subgroups"]) == 13
+
+
+def test_the_notes_tell_small_subgroups_few_seeds_and_controls_that_are_missing(
+    finished: tuple[Path, dict[str, Any]],
+) -> None:
+    notes = finished[1]["data"]["notes"]
+    told = "subgroups by site with fewer than 4 test pairs have no figures of their own: back (2)"
+    assert notes.count(told) == 1
+    assert any(note.startswith("each arm was trained with 2 seeds, and evidence asks for 3") for note in notes)
+    assert not any("were not trained" in note for note in notes)
+    few = evidence_notes(BenchmarkSettings(), {(task, arm) for task in SETTINGS.tasks for arm in ("real", "hybrid")})
+    assert [note.partition(" not trained")[0] for note in few] == [
+        "classification: of the controls, real+oversampling, real+weighted-loss, real+replay were",
+        "segmentation: of the controls, real+oversampling, real+replay were",
+    ]
+    assert evidence_notes(BenchmarkSettings(), {("classification", "real")}) == []
 
 
 def test_finished_cells_are_recognised_and_damaged_ones_run_again(

@@ -84,6 +84,29 @@ def test_pairs_judged_against_test_pairs_are_refused(data: tuple[Manifest, Manif
     assert "discs:test-mel-000" in said and "synthesise again" in said
 
 
+def test_pairs_generated_from_another_real_manifest_are_refused(
+    data: tuple[Manifest, Manifest], tmp_path: Path
+) -> None:
+    elsewhere = manifest(tmp_path / "elsewhere", [made_row(0, "mel")], "synthetic", inputs={"real": "f" * 64})
+    said = refused(data[0], elsewhere, tmp_path / "work")
+    assert "ffffffffffff" in said and data[0].digest[:12] in said and "synthesise again" in said
+    strange = [made_row(0, "mel", nearest_real_id="elsewhere:17")]
+    said = refused(data[0], manifest(tmp_path / "strange", strange, "synthetic"), tmp_path / "work")
+    assert "elsewhere:17" in said and "does not hold" in said and "synthesise again" in said
+
+
+def test_pairs_generated_from_a_part_are_taken_for_its_arms_only(
+    data: tuple[Manifest, Manifest], tmp_path: Path
+) -> None:
+    of_part = manifest(
+        tmp_path / "part", [made_row(i, "mel") for i in range(8)], "synthetic", inputs={"real": "e" * 64}
+    )
+    settings = FEW.model_copy(update={"classification_arms": ("real%50", "hybrid%50")})
+    cell = Cell("hybrid%50", "classification", 0)
+    assert run_cell(cell, data[0], None, settings, tmp_path / "work", restricted={0.5: of_part}).exists()
+    assert "another real manifest" in refused(data[0], of_part, tmp_path / "work")
+
+
 def test_another_dataset_s_pairs_are_refused(data: tuple[Manifest, Manifest], tmp_path: Path) -> None:
     other = manifest(tmp_path / "made", [made_row(0, "mel")], "synthetic", classes=("mel", "bkl"))
     assert "mel, bkl" in refused(data[0], other, tmp_path / "work")

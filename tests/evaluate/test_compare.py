@@ -26,13 +26,19 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return make_results(write_real(folder / "real"), write_synthetic(folder / "synthetic"))
 
 
-def compared(folder: Path, old: Results, edit: Callable[[Results], None], tolerance: float | None = None) -> Comparison:
+def compared(
+    folder: Path,
+    old: Results,
+    edit: Callable[[Results], None],
+    tolerance: float | None = None,
+    allow_missing: bool = False,
+) -> Comparison:
     """`old` against a copy that `edit` has changed."""
     new = copy.deepcopy(old)
     edit(new)
     for name, content in (("old", old), ("new", new)):
         (folder / f"{name}.json").write_text(json.dumps(content))
-    return compare_results(folder / "old.json", folder / "new.json", tolerance)
+    return compare_results(folder / "old.json", folder / "new.json", tolerance, allow_missing)
 
 
 def shift(task: str, arm: str, metric: str, by: float) -> Callable[[Results], None]:
@@ -112,23 +118,53 @@ def test_what_cannot_be_judged_is_said(tmp_path: Path, results: Results) -> None
     assert not compared(tmp_path, old, nothing, 0.01).notes
 
 
-def test_arms_of_one_file_only_are_named(tmp_path: Path, results: Results) -> None:
-    def edit(new: Results) -> None:
-        new["arms"] = [arm for arm in new["arms"] if arm["name"] != "synthetic"]
+def without_synthetic(new: Results) -> None:
+    """An edit that takes an arm away from both tasks."""
+    new["arms"] = [arm for arm in new["arms"] if arm["name"] != "synthetic"]
 
-    found = compared(tmp_path, results, edit)
+
+def without_auroc(new: Results) -> None:
+    """An edit that takes a metric away from one arm."""
+    new["arms"][0]["metrics"].pop("auroc")
+
+
+def test_an_arm_that_is_gone_is_a_regression_unless_that_is_allowed(tmp_path: Path, results: Results) -> None:
+    found = compared(tmp_path, results, without_synthetic)
+    assert [(c.task, c.arm) for c in found.regressions] == [
+        ("classification", "synthetic"),
+        ("segmentation", "synthetic"),
+    ]
+    assert "| classification | synthetic | every metric |" in found.markdown
+    assert "not in the new results" in found.markdown
+    allowed = compared(tmp_path, results, without_synthetic, allow_missing=True)
     told = "Only in the old results, so not compared: classification synthetic and segmentation synthetic."
-    assert told in found.notes and told in found.markdown
+    assert not allowed.regressions and told in allowed.notes and told in allowed.markdown
+
+
+def test_a_metric_that_is_gone_is_a_regression_unless_that_is_allowed(tmp_path: Path, results: Results) -> None:
+    found = compared(tmp_path, results, without_auroc)
+    assert [(c.arm, c.metric, c.reason) for c in found.regressions] == [("real", "auroc", "not in the new results")]
+    allowed = compared(tmp_path, results, without_auroc, allow_missing=True)
+    told = "Only in the old results, so not compared: classification real AUROC, mean over classes."
+    assert not allowed.regressions and allowed.notes == (told,)
+
+
+def test_arms_of_the_new_file_only_are_named(tmp_path: Path, results: Results) -> None:
+    old = copy.deepcopy(results)
+    without_synthetic(old)
+    found = compared(tmp_path, old, lambda new: new.update(arms=results["arms"]))
+    told = "Only in the new results, so not compared: classification synthetic and segmentation synthetic."
+    assert not found.regressions and told in found.notes
 
 
 def test_a_changed_verdict_is_told(tmp_path: Path, results: Results) -> None:
     def edit(new: Results) -> None:
-        new["verdicts"][0]["verdict"] = "harm"
+        new["verdicts"][0]["verdict"] = new["verdicts"][0]["comparison"]["verdict"] = "harm"
 
     found = compared(tmp_path, results, edit)
     assert found.verdicts == (
         "Classification: harm (was no difference)",
-        "Segmentation: no difference (as before)",
+        "Segmentation: no difference, 4.3 points would show (as before)",
     )
 
 

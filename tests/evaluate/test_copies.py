@@ -7,11 +7,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision.models.resnet import Bottleneck, ResNet
 
 from evaluate.copies import CopyIndex, SeenIndex, copies_report
 from evaluate.copy_threshold import set_threshold
+from evaluate.extractors import pretrained_features
 from evaluate.gate_settings import CopySettings
 from evaluate.planted_copies import ATTACKS, plant
+from evaluate.sscd import load_sscd
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
 from tests.evaluate.drawn_pairs import drawn_pairs
@@ -165,8 +170,59 @@ def test_features_of_a_network_can_take_the_place_of_the_descriptor(real: PairAr
     assert found.similarity.min() > 0.999
 
 
+def sscd_file(folder: Path, last: str = "embeddings.1") -> tuple[Path, dict[str, torch.Tensor]]:
+    """Random weights of a shallow SSCD under its own names."""
+    torch.manual_seed(0)
+    trunk = ResNet(Bottleneck, [1, 1, 1, 1], num_classes=512)
+    named = {f"backbone.{name}": tensor for name, tensor in trunk.state_dict().items()}
+    state = {name.replace("backbone.fc", last): tensor.contiguous() for name, tensor in named.items()}
+    path = folder / "sscd_disc_mixup.safetensors"
+    save_file(state, path)
+    return path, state
+
+
+@pytest.mark.parametrize("last", ["embeddings.1", "backbone.fc"])
+def test_sscd_is_read_from_a_file_under_its_own_names(last: str, tmp_path: Path) -> None:
+    path, state = sscd_file(tmp_path, last)
+    network = load_sscd(path)
+    images = torch.rand(2, 3, 64, 64)
+    found = network(images)
+    trunk = network.backbone
+    maps = trunk.maxpool(trunk.relu(trunk.bn1(trunk.conv1(images))))
+    for layer in (trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4):
+        maps = layer(maps)
+    pooled = (maps.clamp(min=1e-6) ** 3).mean(dim=(2, 3)) ** (1 / 3)
+    expected = pooled @ state[f"{last}.weight"].T + state[f"{last}.bias"]
+    torch.testing.assert_close(found, expected / expected.norm(dim=1, keepdim=True))
+    assert found.shape == (2, 512)
+
+
+def test_sscd_takes_the_place_of_the_descriptor(real: PairArrays, tmp_path: Path) -> None:
+    path, _ = sscd_file(tmp_path)
+    settings = CopySettings(extractor="sscd", weights=str(path), extractor_size=64)
+    index = CopyIndex.build(real.images[:8], real.pair_ids[:8], real.group_ids[:8], settings)
+    assert index.name == "SSCD (sscd_disc_mixup.safetensors)" and index.coarse.shape == (1, 8, 512)
+    found = index.search(plant(real.images[:4], "flipped", 1))
+    assert found.index.tolist() == [0, 1, 2, 3] and found.similarity.min() > 0.999
+
+
+def test_sscd_without_its_weights_or_with_others_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="needs a local file"):
+        pretrained_features("sscd", None, 64)
+    path, state = sscd_file(tmp_path)
+    for changed, said in (
+        ({name: tensor for name, tensor in state.items() if "layer4" not in name}, "are not SSCD's"),
+        ({name: tensor for name, tensor in state.items() if name != "backbone.bn1.weight"}, r"backbone\.bn1\.weight"),
+        (state | {"backbone.conv1.weight": torch.zeros(4, 3, 7, 7)}, r"backbone\.conv1\.weight"),
+    ):
+        save_file(changed, path)
+        with pytest.raises(BadInput, match=said) as refused:
+            load_sscd(path)
+        assert "\n" not in str(refused.value) and path.name in str(refused.value)
+
+
 def test_pickled_extractor_weights_are_refused(real: PairArrays, tmp_path: Path) -> None:
     (tmp_path / "sscd.torchscript.pt").write_bytes(b"PK")
-    settings = CopySettings(extractor="resnet50", weights=str(tmp_path / "sscd.torchscript.pt"))
-    with pytest.raises(BadInput, match="safetensors"):
+    settings = CopySettings(extractor="sscd", weights=str(tmp_path / "sscd.torchscript.pt"))
+    with pytest.raises(BadInput, match="files are read, never pickled ones"):
         CopyIndex.build(real.images[:2], ["a", "b"], ["a", "b"], settings)

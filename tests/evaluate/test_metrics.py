@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import binary_erosion, distance_transform_edt, gaussian_filter, generate_binary_structure
+from scipy.spatial.distance import directed_hausdorff
 from sklearn import metrics as sk
 
 from evaluate.mask_metrics import (
     SEGMENTATION_METRICS,
     boundary,
+    boundary_distances,
     mask_scores,
     segmentation_figures,
     segmentation_replicates,
@@ -162,6 +165,23 @@ def test_boundary_distances_are_those_of_shifted_and_grown_discs() -> None:
     assert hd95 * np.hypot(128, 128) / 100 <= 1.5
     assert boundary_f1 > 0.95
     assert boundary(truth[0]).sum() < truth.sum() / 5
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_hd95_is_that_of_scipy_s_distances(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    masks = [gaussian_filter(rng.standard_normal((40, 56)), 3) > level for level in rng.uniform(-0.05, 0.08, 2)]
+    if not all(mask.any() for mask in masks):
+        return
+    # A pixel is of the boundary if one of its four neighbours, or the image's end, lies outside.
+    edges = [mask & ~binary_erosion(mask, generate_binary_structure(2, 1), border_value=0) for mask in masks]
+    to_other = [distance_transform_edt(~edges[1])[edges[0]], distance_transform_edt(~edges[0])[edges[1]]]
+    expected = max(np.percentile(distances, 95) for distances in to_other)
+    found = mask_scores(masks[0][None], masks[1][None])[0, SEGMENTATION_METRICS.index("hd95")]
+    assert found == pytest.approx(100 * expected / np.hypot(40, 56), abs=1e-6)
+    largest = max(directed_hausdorff(*(np.argwhere(edge) for edge in order))[0] for order in (edges, edges[::-1]))
+    assert max(distances.max() for distances in boundary_distances(*masks)) == pytest.approx(largest, abs=1e-6)
 
 
 def test_an_empty_prediction_is_the_worst_one_and_never_undefined() -> None:

@@ -60,6 +60,15 @@ def test_each_verdict_gives_the_difference_its_interval_and_what_could_have_been
     assert sentence in (run / "report.md").read_text()
 
 
+def test_every_no_difference_stands_beside_what_would_have_shown(run: Path) -> None:
+    page, markdown = page_of(run), (run / "report.md").read_text()
+    rows = re.findall(r'<div class="forest-row">.*?</div>', page, flags=re.DOTALL)
+    silent = [row for row in rows if "no difference" in text_of(row)]
+    assert len(silent) > 4 and all("no difference 4.3 points would show" in text_of(row) for row in silent)
+    judged = [line for line in markdown.splitlines() if line.startswith("| ") and "no difference" in line]
+    assert judged and all(line.endswith("no difference (4.3 points would show) |") for line in judged)
+
+
 @pytest.mark.parametrize(
     ("gain", "word", "opening"),
     [
@@ -145,6 +154,14 @@ def test_what_each_gate_rejected_is_counted_and_shown(run: Path) -> None:
     assert len(GATES) == gates.count("<h3>")
 
 
+def test_what_the_gates_ask_for_is_shown_and_who_passed_unseen(run: Path) -> None:
+    page = page_of(run)
+    text = text_of(page[page.index('<section id="gates">') : page.index('<section id="copies">')])
+    assert "Scores from which a candidate passes, set on held-out real pairs" in text
+    assert "bkl 0.112 0.611 – mel 0.125 0.622 0.201 nv 0.131 0.633 0.302" in text
+    assert "Class consistency did not judge bkl: 6 training pairs, fewer than 8." in text
+
+
 def test_the_ten_nearest_accepted_pairs_are_shown_nearest_first(run: Path) -> None:
     page = page_of(run)
     copies = page[page.index('<section id="copies">') : page.index('<section id="fidelity">')]
@@ -188,6 +205,56 @@ def test_curves_are_drawn_where_arms_were_swept(run: Path, own: Path) -> None:
     assert "Classification: Macro-F1 (%) with fewer real pairs" in text
     assert "Segmentation: Dice (%) by amount of generated pairs" in text
     assert "with fewer real pairs" not in text_of(reported(own))
+
+
+def of_task(run: Path, task: str) -> str:
+    """The section of a task."""
+    page = page_of(run)
+    start = page.index(f'<section id="{task}">')
+    return page[start : page.index('<section id="', start + 1)]
+
+
+def test_confusion_matrices_give_shares_of_the_true_class_and_pairs(run: Path) -> None:
+    section = of_task(run, "classification")
+    matrices = re.findall(r'<table class="confusion">.*?</table>', section, flags=re.DOTALL)
+    arms = ("real", "real+oversampling", "hybrid", "synthetic", "hybrid@2")
+    assert [text_of(matrix).split(" true ")[0] for matrix in matrices] == list(arms)
+    told = "true bkl mel nv bkl 67% 14 14% 3 19% 4 mel 5% 2.3 72% 31 23% 9.7 nv 3% 3 8% 7 89% 80.3"
+    assert all(told in text_of(matrix) for matrix in matrices)
+    assert "confusion" not in of_task(run, "segmentation")
+
+
+def test_reliability_diagrams_stand_beside_their_calibration_error(run: Path) -> None:
+    section = of_task(run, "classification")
+    labels = re.findall(r'aria-label="(Reliability of [^"]*)"', section)
+    assert len(labels) == 5
+    assert labels[0] == "Reliability of real: expected calibration error 9.0%, 10 of 15 bins filled."
+    assert "hybrid calibration error 8.8%" in text_of(section)
+    assert "Reliability" not in of_task(run, "segmentation")
+
+
+def test_classes_and_subgroups_have_bars_with_intervals(run: Path) -> None:
+    section = of_task(run, "classification")
+    bars = {
+        text_of(found)[:60]: found for found in re.findall(r'<section class="bars">.*?</section>', section, re.DOTALL)
+    }
+    recall = next(found for title, found in bars.items() if title.startswith("Recall by class (%)"))
+    assert [text_of(heading) for heading in re.findall(r"<h5>.*?</h5>", recall)] == ["bkl", "mel", "nv"]
+    assert recall.count('class="bar-row"') == 3 * 5
+    by_sex = next(found for title, found in bars.items() if "Macro-F1 (%) by sex" in title)
+    assert [text_of(h) for h in re.findall(r"<h5>.*?</h5>", by_sex)] == ["female 61 test pairs", "male 61 test pairs"]
+    assert "real 61.0 57.0 to 65.0" in text_of(by_sex) and "real 58.0 54.0 to 62.0" in text_of(by_sex)
+    assert "Dice (%) by sex" in text_of(of_task(run, "segmentation"))
+
+
+def test_the_validation_score_while_training_is_drawn_for_every_arm(run: Path) -> None:
+    for task, title in (("classification", "Classification"), ("segmentation", "Segmentation")):
+        section = of_task(run, task)
+        drawn = section[section.index(f"{title}: validation score while training") :]
+        assert "optimiser updates" in text_of(drawn) and drawn.count("<svg") >= 1
+        assert all(name in text_of(drawn) for name in ("real", "hybrid", "synthetic", "hybrid@2"))
+        label = re.search(r'aria-label="([^"]*while training[^"]*)"', drawn)
+        assert label is not None and "hybrid" in label[1]
 
 
 def test_the_trend_is_shown_where_there_is_a_history(own: Path) -> None:

@@ -58,6 +58,17 @@ def test_a_figure_that_cannot_be_computed_has_a_reason_and_is_never_zero(own: Pa
     assert text_of(row[0]).count("– no test pair of class bkl") == 4
 
 
+def test_trainings_that_ended_early_are_told_by_their_own_updates(own: Path) -> None:
+    def edit(results: dict[str, Any]) -> None:
+        for run, updates in zip(results["arms"][0]["runs"], (150, 200, 250), strict=True):
+            run["updates"] = updates
+
+    text = text_of(reported(own, edit))
+    assert "Every arm had the same budget: 250 updates." in text
+    assert "Training ended earlier where validation no longer rose: 150 to 250 updates were made." in text
+    assert "76.0 72.0 to 80.0 34 0 150 to 250 3 real+oversampling" in text
+
+
 def test_an_arm_without_verdict_is_said_to_have_none(own: Path) -> None:
     def edit(results: dict[str, Any]) -> None:
         for comparison in [

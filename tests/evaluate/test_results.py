@@ -18,7 +18,7 @@ from evaluate.comparisons import JudgedArm, compare_arms, headlines, sentence, s
 from evaluate.metrics import Figures
 from evaluate.results import read_results, results_schema, validate_results, write_results
 from evaluate.settings import BenchmarkSettings
-from evaluate.statistics import Replicates
+from evaluate.statistics import Replicates, group_weights
 from evaluate.summary import Measured
 from manifests.errors import BadInput, EvendermError
 
@@ -158,6 +158,27 @@ def test_no_difference_says_what_could_have_been_shown() -> None:
     (found,) = compare_arms(arms, SETTINGS)
     assert found["verdict"] == "no difference" and found["smallest_detectable"] > 0
     assert "this test set could have shown" in sentence("classification", found, 0.95)
+
+
+def test_the_detectable_difference_of_many_arms_is_found_through_holm_s_correction() -> None:
+    names = ("hybrid", "hybrid@2", "hybrid@0.5", "synthetic", "hybrid-ungated")
+    rng, found = np.random.default_rng(2), 0
+    weights = group_weights([str(i) for i in range(200)], 200, 0)
+
+    def arm(name: str, gain: float, opinion: np.ndarray) -> JudgedArm:
+        per_pair = 0.6 + gain + opinion + 0.02 * rng.standard_normal((200, 3))
+        figures = [Figures({"macro_f1": float(value)}) for value in per_pair.mean(axis=0)]
+        replicates = {"macro_f1": Replicates(per_pair.mean(axis=0), weights @ per_pair / 200, 200)}
+        return JudgedArm(name, "classification", Measured(figures, replicates), 0.5)
+
+    for _ in range(80):
+        arms = [arm(name, 0.0, 0.15 * rng.standard_normal((200, 1))) for name in ("real", *names)]
+        least = compare_arms(arms, SETTINGS)[0]["smallest_detectable"]
+        arms[1] = arm("hybrid", least, 0.15 * rng.standard_normal((200, 1)))
+        found += compare_arms(arms, SETTINGS)[0]["verdict"] == "gain"
+    assert 0.7 <= found / 80 <= 0.9, "four of five, where the difference of a lone test would show in three of five"
+    alone, many = compare_arms(arms[:2], SETTINGS)[0], compare_arms(arms, SETTINGS)[0]
+    assert alone["interval"] == many["interval"] and alone["smallest_detectable"] < 0.85 * many["smallest_detectable"]
 
 
 def test_one_seed_gets_no_verdict() -> None:

@@ -117,11 +117,13 @@ def test_without_a_true_difference_a_gain_is_rarely_claimed_and_intervals_cover(
     assert shares["gain"] < 0.06
     assert shares["harm"] < 0.06
     assert 0.93 <= shares["difference"] <= 0.97
+    assert 0.93 <= shares["control"] <= 0.97, shares
 
 
 def test_intervals_cover_a_true_difference_and_a_large_one_is_found() -> None:
     shares = simulate(World(seeds=5, seed_spread=0.15), gain=0.6, benchmarks=500)
     assert 0.93 <= shares["difference"] <= 0.97
+    assert 0.93 <= shares["control"] <= 0.97, shares
     assert shares["harm"] == 0
     assert shares["gain"] > 0.7
 

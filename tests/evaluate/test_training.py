@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import segmentation_models_pytorch as smp
+import timm
 import torch
 from safetensors.torch import save_file
 
-from evaluate.classifier import Classifier, build_classifier, selection_score
+from evaluate.classifier import Classifier, build_classifier, pooled_features, selection_score
 from evaluate.encoder_weights import load_encoder_weights, restore_folded_norms, weights_digest
 from evaluate.mixing import mix_classes, mix_masks
 from evaluate.segmenter import Segmenter
@@ -23,7 +26,7 @@ from evaluate.training import (
     pick_precision,
     uniform_regime,
 )
-from manifests.errors import BadInput
+from manifests.errors import BadInput, EvendermError
 from manifests.pairs import PairArrays
 from manifests.progress import StopRequested
 
@@ -270,6 +273,71 @@ def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:
         load_encoder_weights(network, path)
 
 
+def random_model(name: str, folder: Path, **options: Any) -> tuple[torch.nn.Module, Path]:
+    """A timm model of a thousand classes and the file of its tensors, under timm's own names."""
+    torch.manual_seed(7)
+    model = timm.create_model(name, num_classes=1000, **options).eval()
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.add_(0.01 * torch.rand_like(tensor))
+    path = folder / f"{name}.safetensors"
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path)
+    return model, path
+
+
+@pytest.mark.parametrize("name", ["resnet18", "test_convnext", "test_efficientnet", "test_resnet"])
+def test_a_timm_file_starts_the_encoder_that_wraps_it(name: str, tmp_path: Path) -> None:
+    source, path = random_model(name, tmp_path)
+    network = smp.encoders.get_encoder(f"tu-{name}", weights=None).eval()
+    load_encoder_weights(network, path)
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        whole = source.forward_intermediates(images, intermediates_only=True)
+        torch.testing.assert_close(network(images)[-1], whole[-1], atol=1e-4, rtol=1e-4)
+
+
+def test_a_transformer_s_file_starts_the_encoder_of_dpt(tmp_path: Path) -> None:
+    source, path = random_model("test_vit", tmp_path)
+    network = smp.create_model("dpt", "tu-test_vit", encoder_weights=None).encoder
+    load_encoder_weights(network, path)
+    torch.testing.assert_close(network.model.state_dict()["blocks.1.attn.qkv.weight"], source.blocks[1].attn.qkv.weight)
+
+
+@pytest.mark.parametrize("name", ["test_convnext", "test_vit", "test_mambaout"])
+def test_a_timm_file_starts_a_classifier_with_the_norms_before_its_last_layer(name: str, tmp_path: Path) -> None:
+    source, path = random_model(name, tmp_path)
+    network, _ = build_classifier(name, 2, pretrained=False)
+    load_encoder_weights(network, path)
+    images = torch.rand(2, 3, 160, 160)
+    with torch.no_grad():
+        expected = source.forward_head(source.forward_features(images), pre_logits=True)
+        torch.testing.assert_close(pooled_features(network.eval(), images), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_transformer_s_position_table_is_made_for_the_side_of_the_images(tmp_path: Path) -> None:
+    source, path = random_model("vit_tiny_patch16_224", tmp_path, depth=1)
+    network = timm.create_model("vit_tiny_patch16_224", depth=1, num_classes=2, img_size=64)
+    load_encoder_weights(network, path)
+    assert network.pos_embed.shape[1] == 17
+    torch.testing.assert_close(network.pos_embed[:, 0], source.pos_embed[:, 0], msg="the class token's is kept")
+    torch.testing.assert_close(network.blocks[0].mlp.fc1.weight, source.blocks[0].mlp.fc1.weight)
+
+
+def test_an_inception_file_is_read_without_what_was_only_trained_beside_it(tmp_path: Path) -> None:
+    source, path = random_model("inception_v3", tmp_path, aux_logits=True)
+    network, _ = build_classifier("inception_v3", 2, pretrained=False)
+    load_encoder_weights(network, path)
+    torch.testing.assert_close(network.Mixed_7c.branch1x1.conv.weight, source.Mixed_7c.branch1x1.conv.weight)
+
+
+@pytest.mark.parametrize(("file", "encoder"), [("resnet34", "resnet18"), ("resnet18", "resnet34")])
+def test_a_file_of_a_deeper_or_shallower_network_is_refused(file: str, encoder: str, tmp_path: Path) -> None:
+    _, path = random_model(file, tmp_path)
+    for network in (smp.encoders.get_encoder(f"tu-{encoder}", weights=None), build_classifier(encoder, 2, False)[0]):
+        with pytest.raises(BadInput, match=r"has no layer1\.2.*choose the model"):
+            load_encoder_weights(network, path)
+
+
 def test_the_digest_of_weights_follows_the_file(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"one")
@@ -294,3 +362,42 @@ def test_half_precision_is_left_to_networks_that_gain_by_it() -> None:
     assert pick_precision("auto", "cpu", mobile) == "fp32"
     assert pick_precision("bf16", "cpu", mobile) == "bf16"
     assert pick_precision("fp32", "cpu", plain) == "fp32"
+
+
+@pytest.mark.parametrize("architecture", sorted(smp.MODEL_ARCHITECTURES_MAPPING))
+def test_every_architecture_of_the_library_is_made_by_name_and_segments(architecture: str) -> None:
+    encoder = "tu-vit_tiny_patch16_224" if architecture == "dpt" else "tu-test_resnet"
+    start = {"architecture": architecture, "encoder": encoder, "size": 128, "updates": 1, "batch_size": 2}
+    segmenter = Segmenter(TINY_MASKS.model_copy(update=start))
+    assert segmenter.fit(TRAIN, updates=1).updates == 1
+    assert segmenter.masks(TEST.images[:2]).shape == (2, 32, 32)
+    assert segmenter.features(TEST.images[:2]).shape[0] == 2
+
+
+@pytest.mark.parametrize("model", ["vit_tiny_patch16_224", "mixer_s32_224", "test_convnext", "test_efficientnet"])
+def test_classifiers_of_every_kind_take_small_images(model: str, tmp_path: Path) -> None:
+    classifier = Classifier(TINY.model_copy(update={"model": model, "size": 64, "updates": 1}), CLASSES)
+    classifier.fit(TRAIN, updates=1)
+    classifier.save(tmp_path)
+    again = Classifier.load(tmp_path)
+    np.testing.assert_array_equal(again.features(TEST.images[:2]), classifier.features(TEST.images[:2]))
+
+
+def test_a_size_that_a_network_cannot_take_is_refused_by_name() -> None:
+    with pytest.raises(BadInput, match=r"FPN on tu-test_resnet cannot take images of 100 pixels .* set its size"):
+        Segmenter(TINY_MASKS.model_copy(update={"architecture": "FPN", "size": 100})).fit(TRAIN)
+    with pytest.raises(BadInput, match=r"classifier inception_v3 cannot take images of 64 pixels .* set its size"):
+        Classifier(TINY.model_copy(update={"model": "inception_v3", "size": 64}), CLASSES).fit(TRAIN)
+
+
+@pytest.mark.parametrize("updates", [1, 12])
+@pytest.mark.parametrize("kind", ["classes", "masks"])
+def test_a_training_that_diverges_is_told_with_the_update_and_the_rate(kind: str, updates: int) -> None:
+    steep = {"learning_rate": 1e38, "weight_decay": 0.0, "updates": updates}
+    model = (
+        Classifier(TINY.model_copy(update=steep), CLASSES)
+        if kind == "classes"
+        else Segmenter(TINY_MASKS.model_copy(update=steep))
+    )
+    with pytest.raises(EvendermError, match=r"diverged at update \d+: .* set learning_rate lower than 1e\+38"):
+        model.fit(TRAIN, validation=VALIDATION)

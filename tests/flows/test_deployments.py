@@ -19,6 +19,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import rebalance, serving
 from flows.run_folder import Job, open_job, save_job
+from flows.settings import load_settings
 from flows.watching import Watch
 from manifests.errors import BadInput, EvendermError
 
@@ -44,13 +45,17 @@ def client(served: tuple[Path, Path]) -> Iterator[SyncPrefectClient]:
         yield made
 
 
-def test_every_deployment_has_a_form_typed_by_the_settings(client: SyncPrefectClient) -> None:
+def test_every_deployment_has_a_form_typed_by_the_settings(
+    client: SyncPrefectClient, served: tuple[Path, Path]
+) -> None:
     deployments = {deployment.name: deployment for deployment in client.read_deployments()}
     steps = {"prepare", "adapt", "synthesise", "benchmark", "explain"}
     assert set(deployments) == {"nightly", "on-demand", "gpu", *steps}
     form: dict[str, Any] = deployments["nightly"].parameter_openapi_schema  # type: ignore[assignment]
     assert form["definitions"]["AdaptSettings"]["properties"]["steps"]["minimum"] == 1
     assert deployments["nightly"].schedules[0].schedule.cron == "0 2 * * *"  # type: ignore[union-attr]
+    overrides = deployments["nightly"].parameters["overrides"]
+    assert load_settings("tiny", None, overrides).report.history == str(served[1] / "history.jsonl")
 
 
 def test_a_gpu_pool_takes_one_run_per_gpu(client: SyncPrefectClient) -> None:

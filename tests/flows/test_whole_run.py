@@ -13,12 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import adapting
+from flows import adapting, collecting
 from flows.execution import execute
 from flows.run_folder import RunFolder, open_job
 from flows.run_log import read_events
 from flows.status import read_status, status_lines
 from manifests.errors import EvendermError
+from manifests.progress import no_progress
 from manifests.reading import open_manifest
 from tests.flows import whole_run
 from tests.flows.conftest import FinishedRun
@@ -53,6 +54,23 @@ def test_generated_pairs_balance_the_classes_or_the_results_say_why_not(tiny_run
 def test_generated_pairs_stay_out_of_validation_and_test(tiny_run: FinishedRun) -> None:
     counts = open_manifest(tiny_run.out / "synthetic").counts()
     assert sum(counts.get("validation", {}).values()) == sum(counts.get("test", {}).values()) == 0
+
+
+def test_results_tell_what_the_gates_ask_for(tiny_run: FinishedRun) -> None:
+    judge = json.loads((tiny_run.out / "results.json").read_text())["gates"]["judge"]
+    assert set(judge["thresholds"]["mask_agreement"]) == {"bkl", "mel", "nv"}
+    assert judge["held_out"]["pairs"] > 0 and isinstance(judge["skipped"], list)
+
+
+def test_pairs_that_no_gate_judged_are_audited_for_copies_too(unfinished: Callable[[str], Path]) -> None:
+    out = unfinished("benchmark")
+    job = open_job(out, ["engine.name=plain", "synthesis.gates=false"])
+    synthetic = open_manifest(out / "synthetic")
+    shutil.rmtree(job.folder.judge)
+    found = collecting.audit(job, open_manifest(out / "real"), synthetic, no_progress)
+    assert set(found) == {"fidelity", "copies"}
+    assert found["copies"]["all"]["pairs"] == len(synthetic.table(["pair_id"])) and found["copies"]["held_out"]["pairs"]
+    assert all(row["nearest_real_id"] for row in found["copies"]["nearest"])
 
 
 def test_the_same_command_again_recognises_everything_without_prefect(tiny_run: FinishedRun) -> None:
