@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -120,7 +121,8 @@ def listing_digest(path: Path) -> str:
     for file in files:
         status = file.stat()
         name = file.relative_to(path).as_posix() if file != path else file.name
-        sums.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        # A name need not be text: what is not UTF-8 counts by its bytes.
+        sums.update(os.fsencode(name) + f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return sums.hexdigest()
 
 

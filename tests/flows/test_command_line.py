@@ -184,3 +184,20 @@ def test_a_first_start_that_failed_does_not_claim_its_folder(tmp_path: Path, pha
     assert command_line.exit_code(["prepare", "--data", str(tmp_path / "wrong"), *words]) == 2
     assert command_line.exit_code(["prepare", "--data", str(phantom_folder), *words]) == 0
     assert command_line.exit_code(["prepare", "--data", str(tmp_path / "wrong"), *words]) == 2
+
+
+def test_names_that_are_not_utf8_are_prepared_and_shown(tmp_path: Path, phantom_folder: Path) -> None:
+    odd = os.fsdecode(b"\xff\xe9")
+    data = tmp_path / "data" / odd
+    shutil.copytree(phantom_folder, data)
+    picture = next(data.rglob("*.jpg"))
+    picture.rename(picture.with_name(f"{odd}{picture.name}"))
+    words = ["prepare", "--data", data, "--out", tmp_path / odd, "--preset", "tiny"]
+    strict = {"PYTHONIOENCODING": "utf-8:strict"}
+    for _ in range(2):
+        done = _evenderm(*words, "--set", "engine.name=plain", **strict)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert "everything is finished" in done.stdout
+    assert "missing mask" in (tmp_path / odd / "real" / "rejected.csv").read_text(encoding="utf-8")
+    refused = _evenderm(*words[:4], tmp_path / "new", *words[5:], **strict)
+    assert refused.returncode == 2 and "engine.name=plain" in refused.stderr and refused.stderr.count("\n") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,3 +64,14 @@ def test_a_listing_changes_with_names_sizes_and_times(tmp_path: Path) -> None:
     longer = listing_digest(tmp_path)
     (tmp_path / "b.jpg").write_bytes(b"")
     assert len({before, longer, listing_digest(tmp_path)}) == 3
+
+
+def test_a_listing_takes_names_that_are_not_utf8(tmp_path: Path) -> None:
+    digests = set()
+    for name in (b"\xff.jpg", b"\xfe.jpg"):
+        path = tmp_path / os.fsdecode(name)
+        path.write_bytes(b"1")
+        os.utime(path, (1, 1))
+        digests.add(listing_digest(tmp_path))
+        path.unlink()
+    assert len(digests) == 2

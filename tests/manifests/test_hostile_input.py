@@ -120,7 +120,9 @@ def _poked(content: bytes, number: int, noise: bytes) -> bytes:
 
 def _renamed(path: Path, number: int, noise: bytes) -> None:
     name = (path.name.upper(), f"=1+1{path.suffix}", f"a\nb{path.suffix}", f"{path.stem}.jpg.png", f".{path.name}")
-    path.rename(path.with_name((*name, "x" * 240 + path.suffix, "\u202e" + path.name, "ä" + path.name)[number % 8]))
+    undecodable = os.fsdecode(b"\xff\xe9") + path.name
+    strange = (*name, "x" * 240 + path.suffix, "\u202e" + path.name, "ä" + path.name, undecodable)
+    path.rename(path.with_name(strange[number % len(strange)]))
 
 
 def _doubled(path: Path, number: int, noise: bytes) -> None:
