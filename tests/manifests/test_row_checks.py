@@ -151,6 +151,23 @@ def test_rejected_rows_cannot_run_in_a_spreadsheet() -> None:
         assert not any(cell.lstrip()[:1] in "=+-@|%" for cell in row)
 
 
+def test_contradicting_labels_under_one_id_are_both_set_aside(tmp_path: Path) -> None:
+    rows = []
+    for number, (name, dx) in enumerate((("a", "nv"), ("a", "mel"), ("b", "nv"), ("b", "nv"), ("c", "mel"))):
+        write_image(tmp_path / "d" / f"{number}.png", draw_pair("nv", 3, number, 48).image)
+        rows.append((name, f"{number}.png", dx))
+    write_csv(tmp_path / "d" / "t.csv", ("id", "image", "class"), rows)
+    summary = prepare(tmp_path / "d", tmp_path / "m", SMALL)
+    assert [(row.pair_id, row.check) for row in summary.rejected] == [
+        ("table:a", "label conflict"),
+        ("table:a", "label conflict"),
+        ("table:b", "duplicate id"),
+    ]
+    assert "mel and nv" in summary.rejected[0].reason
+    kept = open_manifest(tmp_path / "m").table(["pair_id"])["pair_id"].to_pylist()
+    assert kept == ["table:b", "table:c"]
+
+
 def test_a_table_with_dangerous_names_is_prepared_without_harm(tmp_path: Path) -> None:
     rows = []
     for number, name in enumerate(("=1+1", "a b", "ü", "x" * 90)):
