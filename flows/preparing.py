@@ -24,7 +24,14 @@ def steps(job: Job) -> list[Step]:
     """What the real manifest would be made from now."""
     known = flat(job.settings.prepare)
     settings = {f"prepare.{name}": value for name, value in known.items() if name != "workers"}
-    return [Step("prepare", VERSION, settings, {"data": listing_digest(job.data)})]
+    return [Step("prepare", VERSION, settings, {"data": _data_digest(job)})]
+
+
+def _data_digest(job: Job) -> str:
+    """What tells whether the source changed; a table alone does not tell of the pictures that it names."""
+    from manifests.sources.table import named_files
+
+    return listing_digest(job.data, named_files(job.data, job.settings.prepare) if job.data.is_file() else ())
 
 
 def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[Result], None]:

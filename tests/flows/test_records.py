@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from flows import preparing
 from flows.records import Step, listing_digest, reason_to_run, record_path, write_record
-from flows.run_folder import RunFolder
+from flows.run_folder import RunFolder, new_job
+from flows.settings import load_settings
+from manifests.phantom_layouts import write_layout
+from manifests.settings import PrepareSettings
+from manifests.sources.table import named_files
 
 STEP = Step("adapt:mel", 1, {"adapt.steps": 3, "arms": ("real", "hybrid")}, {"real": "aa", "base": "bb"})
 
@@ -75,3 +80,22 @@ def test_a_listing_takes_names_that_are_not_utf8(tmp_path: Path) -> None:
         digests.add(listing_digest(tmp_path))
         path.unlink()
     assert len(digests) == 2
+
+
+def test_a_run_on_a_table_sees_the_pictures_that_it_names(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_layout(data, "table", 12, 0, 48)
+
+    def inputs() -> object:
+        job = new_job(data / "pairs.csv", tmp_path / "run", "tiny", load_settings("tiny"))
+        return preparing.steps(job)[0].inputs
+
+    before = inputs()
+    assert inputs() == before
+    picture = next((data / "masks").iterdir())
+    picture.write_bytes(picture.read_bytes() + b"\n")
+    longer = inputs()
+    picture.unlink()
+    (data / "notes.txt").write_text("not named")
+    assert longer != before and inputs() not in (before, longer)
+    assert named_files(data / "images" / "0000.png", PrepareSettings()) == [], "no table names nothing"

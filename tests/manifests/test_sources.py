@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -244,6 +245,46 @@ def test_a_table_cannot_reach_outside_its_folder(path: str, tmp_path: Path) -> N
     (tmp_path / "data" / "images").mkdir(parents=True)
     (tmp_path / "data" / "ok.png").write_bytes(b"x")
     write_csv(tmp_path / "data" / "t.csv", ("image", "class"), [(path, "nv"), ("ok.png", "nv")])
-    listing = read(tmp_path / "data")
-    assert [r.check for r in listing.rejected] == ["outside"]
-    assert len(listing.rows) == 1
+    for follow_links in (False, True):
+        listing = read(tmp_path / "data", PrepareSettings(follow_links=follow_links))
+        assert [r.check for r in listing.rejected] == ["outside"]
+        assert len(listing.rows) == 1
+
+
+TABLES = {
+    "isic2016": "ISBI2016_ISIC_Part3_Training_GroundTruth.csv",
+    "isic2017": "ISIC-2017_Training_Part3_GroundTruth.csv",
+    "isic2018": "ISIC2018_Task3_Training_LesionGroupings.csv",
+    "ham10000": "HAM10000_metadata.csv",
+    "ph2": "PH2_dataset.txt",
+    "table": "pairs.csv",
+    "parquet": "pairs.parquet",
+}
+
+
+@pytest.mark.parametrize("layout", sorted(TABLES))
+def test_a_table_that_links_out_of_the_folder_is_refused_unless_allowed(
+    layout: str, layouts: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(layouts / layout, tmp_path / "data")
+    table = tmp_path / "data" / TABLES[layout]
+    table.rename(tmp_path / f"elsewhere{table.suffix}")
+    table.symlink_to(tmp_path / f"elsewhere{table.suffix}")
+    with pytest.raises(BadInput, match=r"lies outside the dataset's folder; .*follow_links=true"):
+        read(tmp_path / "data")
+    assert len(read(tmp_path / "data", PrepareSettings(follow_links=True)).rows) == PAIRS
+
+
+def test_two_published_datasets_in_one_folder_ask_which_is_meant(layouts: Path, tmp_path: Path) -> None:
+    for layout in ("isic2017", "ham10000"):
+        shutil.copytree(layouts / layout, tmp_path / "both", dirs_exist_ok=True)
+    with pytest.raises(BadInput, match=r"several datasets \(isic2017, ham10000\); .*prepare.source=isic2017"):
+        find_source(tmp_path / "both")
+    assert find_source(tmp_path / "both", "ham10000")[0].name == "ham10000"
+
+
+def test_a_table_beside_class_folders_is_what_tells_of_them(layouts: Path, tmp_path: Path) -> None:
+    shutil.copytree(layouts / "folders", tmp_path / "data")
+    write_csv(tmp_path / "data" / "all.csv", ("image", "class"), [("nv/none.jpg", "nv")])
+    assert find_source(tmp_path / "data")[0].name == "table"
+    assert find_source(tmp_path / "data", "folders")[0].name == "folders"
