@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from flows.commands.options import on_disk
+
 REGRESSION = 3
 
 
@@ -17,7 +19,9 @@ def command(
         float | None,
         typer.Option("--tolerance", help="Worse by more than this is a regression; else the old interval."),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the Markdown here as well.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", callback=on_disk, help="Write the Markdown here as well.")
+    ] = None,
 ) -> int:
     """Tell regressions between two results files; exit code 3 if there is one."""
     from evaluate.compare import compare_results

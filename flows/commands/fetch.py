@@ -7,10 +7,14 @@ from typing import Annotated
 
 import typer
 
+from flows.commands.options import on_disk
+
 
 def command(
     name: Annotated[str, typer.Argument(metavar="DATASET", help="isic2017, isic2018 or ham10000.")],
-    to: Annotated[Path, typer.Option("--to", help="Folder to download and unpack into; a cut download goes on.")],
+    to: Annotated[
+        Path, typer.Option("--to", callback=on_disk, help="Folder to download and unpack into; a cut download goes on.")
+    ],
     accept_licence: Annotated[
         str | None, typer.Option("--accept-licence", help="The licence's own name, once you have read it.")
     ] = None,

@@ -13,6 +13,7 @@ from PIL import Image
 
 from manifests.errors import BadInput
 from manifests.export import export_manifest
+from manifests.images import png_text
 from manifests.progress import StopRequested
 from manifests.writing import ManifestWriter
 
@@ -62,6 +63,17 @@ def test_rejected_pairs_are_not_exported(tmp_path: Path, manifest_at: Any) -> No
     manifest = manifest_at(tmp_path / "manifest", pairs=30, kind="synthetic")
     assert export_manifest(manifest, "folders", tmp_path / "out") == 20
     assert len(list((tmp_path / "out/images/train").rglob("*.png"))) == 20
+
+
+def test_generated_pictures_say_so_wherever_they_are_exported(tmp_path: Path, manifest_at: Any) -> None:
+    manifest = manifest_at(tmp_path / "manifest", pairs=30, kind="synthetic")
+    for to in ("nnunet", "folders"):
+        export_manifest(manifest, to, tmp_path / to)
+        pictures = list((tmp_path / to).rglob("*.png"))
+        assert len(pictures) == 40
+        for picture in pictures:
+            text = png_text(picture.read_bytes())
+            assert "Synthetic" in text["Disclaimer"] and manifest.header["manifest_id"] in text["Source"]
 
 
 HOSTILE = ("../../../outside", "/etc/passwd", "C:\\windows\\x", "=cmd|' /C calc'!A0", "a:b:c", "-1+1", ".hidden", "con")

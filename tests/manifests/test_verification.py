@@ -185,6 +185,16 @@ def test_a_column_too_many_is_found(tmp_path: Path, manifest_at: Any) -> None:
     assert any("see lesion" in text for text in problems(verify_manifest(tmp_path)))
 
 
+def test_other_words_on_by_what_it_was_made_are_found(tmp_path: Path, manifest_at: Any) -> None:
+    manifest_at(tmp_path, kind="synthetic")
+    table = pq.read_table(tmp_path / NV, partitioning=None)
+    said = json.loads(table.schema.metadata[b"evenderm"]) | {"generator": {"base": "another"}}
+    pq.write_table(
+        table.replace_schema_metadata({**table.schema.metadata, b"evenderm": json.dumps(said)}), tmp_path / NV
+    )
+    assert any("metadata" in text for text in problems(verify_manifest(tmp_path)))
+
+
 def test_where_nothing_is_committed_there_is_nothing_to_verify(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no committed manifest"):
         verify_manifest(tmp_path)
