@@ -69,6 +69,12 @@ For research, not for diagnosis. The classes, skin tones and sites are those of 
 representative of any population."""
 
 
+def card_figures(header: Mapping[str, Any]) -> list[str]:
+    """The lines of a card that count pairs."""
+    tables = (_counts_table(header), _tally("source", header["sources"]), _tally("licence", header["licences"]))
+    return [line for table in tables for line in table.split("\n")]
+
+
 def _introduction(header: Mapping[str, Any], synthetic: bool) -> str:
     accepted = sum(sum(by_dx.values()) for by_dx in header["counts"].values())
     made = "generated" if synthetic else "real"
