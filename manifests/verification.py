@@ -126,7 +126,7 @@ def _unreadable_rows(
             damaged.append(name)
         else:
             if name == "pair_id":
-                ids = [row and str(row["pair_id"]) for row in _rows_read(table)]
+                ids = [str(row["pair_id"]) if row else None for row in _rows_read(table)]
     problem = f"its {', '.join(damaged) or 'row group'} cannot be read: the file is damaged there"
     return [BadRow(entry.name, before + number, pair_id, problem) for number, pair_id in enumerate(ids)]
 
