@@ -24,7 +24,19 @@ def steps(job: Job) -> list[Step]:
     """What the real manifest would be made from now."""
     known = flat(job.settings.prepare)
     settings = {f"prepare.{name}": value for name, value in known.items() if name != "workers"}
-    return [Step("prepare", VERSION, settings, {"data": _data_digest(job)})]
+    return [Step("prepare", VERSION, settings, {"data": _data_digest(job), **_kept_digest(job)})]
+
+
+def _kept_digest(job: Job) -> dict[str, str]:
+    """The manifest whose splits stay; BadInput if it is the one that this step writes."""
+    from manifests.reading import read_header
+
+    kept = job.settings.prepare.keep_splits_of
+    if kept is None:
+        return {}
+    if "://" not in kept and Path(kept).expanduser().resolve() == job.folder.real:
+        raise BadInput(f"{kept}: prepare writes this manifest itself; give --out another run folder to keep its splits")
+    return {"kept splits": read_header(kept).digest}
 
 
 def _data_digest(job: Job) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from manifests.admission import admit_rows
 from manifests.assignment import AssignedRow, Assignment, DuplicateFigures, assign_rows
 from manifests.errors import BadInput
+from manifests.kept_splits import read_kept_splits
 from manifests.prepare_summary import summary_markdown
 from manifests.progress import Progress, no_progress
 from manifests.row_pipeline import RowSpools, check_rows
@@ -78,26 +79,31 @@ def prepare(
 
 @dataclass(frozen=True)
 class _Judged:
-    """Every row of a source with its fate. enlarged: how many images were smaller than they are stored."""
+    """Every row of a source with its fate.
+
+    enlarged: how many images were smaller than they are stored; kept_from: digest of the manifest whose splits stay.
+    """
 
     folder: Path
     origin: Origin
     assignment: Assignment
     rejected: tuple[Rejection, ...]
     enlarged: int
+    kept_from: str | None
 
 
 def _judged(source: Path, spools: RowSpools, settings: PrepareSettings, progress: Progress) -> _Judged:
     """Reads, checks and assigns; what the source said of each row is let go of before anything is written."""
+    kept = read_kept_splits(settings.keep_splits_of) if settings.keep_splits_of else None
     found, folder = find_source(source, settings.source)
     with explained(str(folder), "read"):
         listing = found.read(folder, settings)
     admitted = admit_rows(found.name, listing, settings)
     checked = check_rows(admitted, spools, settings, progress)
-    assignment = assign_rows(checked, spools, settings, progress)
+    assignment = assign_rows(checked, spools, settings, progress, kept)
     rejected = (*listing.rejected, *admitted.rejected, *checked.rejected, *assignment.rejected)
     origin = Origin(found.name, settings.licence or listing.licence, admitted.task)
-    return _Judged(folder, origin, assignment, rejected, len(checked.enlarged))
+    return _Judged(folder, origin, assignment, rejected, len(checked.enlarged), kept.digest if kept else None)
 
 
 @contextlib.contextmanager
@@ -160,10 +166,11 @@ def _written(
         provenance={
             "source": origin.source,
             "task": origin.task,
-            "settings": settings.model_dump(mode="json", exclude={"workers", "source"}),
+            "settings": settings.model_dump(mode="json", exclude={"workers", "source", "keep_splits_of"}),
             "splits": assignment.split_note,
             "content": _content_digest(assignment),
             "set_aside": _by_check(judged.rejected),
+            **({"splits_of": judged.kept_from} if judged.kept_from else {}),
         },
     )
     summary = _summary(classes, judged, settings)

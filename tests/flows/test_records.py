@@ -12,7 +12,9 @@ from flows import preparing
 from flows.records import Step, listing_digest, reason_to_run, record_path, write_record
 from flows.run_folder import RunFolder, new_job
 from flows.settings import load_settings
+from manifests.errors import BadInput
 from manifests.phantom_layouts import write_layout
+from manifests.reading import open_manifest
 from manifests.settings import PrepareSettings
 from manifests.sources.table import named_files
 
@@ -80,6 +82,19 @@ def test_a_listing_takes_names_that_are_not_utf8(tmp_path: Path) -> None:
         digests.add(listing_digest(tmp_path))
         path.unlink()
     assert len(digests) == 2
+
+
+def test_a_run_that_keeps_splits_sees_the_manifest_change_and_is_not_given_its_own(
+    tmp_path: Path, phantom_folder: Path, real_manifest: Path
+) -> None:
+    def step(kept: Path) -> Step:
+        words = [f"prepare.keep_splits_of={kept}"]
+        job = new_job(phantom_folder, tmp_path / "run", "tiny", load_settings("tiny", None, words))
+        return preparing.steps(job)[0]
+
+    assert step(real_manifest).inputs["kept splits"] == open_manifest(real_manifest).digest
+    with pytest.raises(BadInput, match="prepare writes this manifest itself"):
+        step(tmp_path / "run" / "real")
 
 
 def test_a_run_on_a_table_sees_the_pictures_that_it_names(tmp_path: Path) -> None:
