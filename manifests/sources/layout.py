@@ -12,6 +12,11 @@ from manifests.settings import PrepareSettings
 from manifests.sources.rejected import Rejection
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+OTHER_ENDINGS = (
+    ".avif", ".cr2", ".dcm", ".dng", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".nef", ".pgm", ".ppm", ".psd",
+    ".raw", ".svg", ".tga",
+)  # fmt: skip
+"""Endings of pictures that are not read from a folder."""
 CLASS_CODES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 
 
@@ -121,10 +126,13 @@ def find_images(
             found = sorted((e.name, e.path, e.is_symlink()) for e in entries)
         for name, path, is_link in found:
             stem, dot, ending = name.rpartition(".")
-            key = stem.lower()
-            if dot + ending.lower() not in IMAGE_ENDINGS or name.startswith(".") or not keep(key):
+            key, ending = stem.lower(), dot + ending.lower()
+            if ending not in (*IMAGE_ENDINGS, *OTHER_ENDINGS) or name.startswith(".") or not keep(key):
                 continue
-            if not guard.allows(path, is_link):
+            if ending in OTHER_ENDINGS:
+                reason = f"{path}: files with the ending {ending} are not read; save it as PNG or JPEG"
+                rejected.append(Rejection(f"{source}:{stem}", "unsupported ending", reason, path))
+            elif not guard.allows(path, is_link):
                 rejected.append(Rejection(f"{source}:{stem}", "outside", outside_reason(path), path))
             elif key in files:
                 twice.add(key)
