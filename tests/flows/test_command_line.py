@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from flows import command_line
@@ -188,6 +189,50 @@ def test_a_first_start_that_failed_does_not_claim_its_folder(tmp_path: Path, pha
     assert command_line.exit_code(["prepare", "--data", str(tmp_path / "wrong"), *words]) == 2
     assert command_line.exit_code(["prepare", "--data", str(phantom_folder), *words]) == 0
     assert command_line.exit_code(["prepare", "--data", str(tmp_path / "wrong"), *words]) == 2
+
+
+def test_sources_lists_every_layout_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.exit_code(["sources"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("isic2016", "isic2017", "isic2018", "ham10000", "ph2", "folders", "table"):
+        assert f"\n{name}: " in f"\n{shown}"
+    assert "    PH2 Dataset images/IMD002/IMD002_lesion/IMD002_lesion.bmp" in shown
+
+
+def test_verify_passes_a_good_manifest_and_names_every_bad_row_of_a_spoilt_one(
+    tmp_path: Path, real_manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line.exit_code(["verify", str(real_manifest)]) == 0
+    assert "60 pairs in 3 shards, all as they should be" in capsys.readouterr().out
+    shutil.copytree(real_manifest, tmp_path / "m")
+    shards = sorted((tmp_path / "m" / "data").rglob("*.parquet"))
+    for shard in shards:
+        pictures = pq.read_table(shard, columns=["image"], partitioning=None)["image"].to_pylist()
+        content = bytearray(shard.read_bytes())
+        for picture in pictures:
+            content[content.index(picture["bytes"]) + len(picture["bytes"]) // 2] ^= 1
+        shard.write_bytes(content)
+    assert command_line.exit_code(["verify", str(tmp_path / "m")]) == 2
+    shown = capsys.readouterr()
+    assert len({line.partition(": ")[0] for line in shown.out.splitlines() if " row " in line}) == 60
+    assert shown.err.startswith(f"evenderm: {tmp_path / 'm'}: ") and shown.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("to", ["nnunet", "folders", "manifest"])
+def test_export_writes_what_was_asked_for_and_nothing_over_it(
+    to: str, tmp_path: Path, real_manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", str(real_manifest), "--to", to, "--out", str(tmp_path / "out")]
+    assert command_line.exit_code(words) == 0
+    assert f"wrote 60 pairs to {tmp_path / 'out'}" in capsys.readouterr().out
+    expected = {"nnunet": "Dataset501_Lesions/dataset.json", "folders": "metadata.csv", "manifest": "manifest.json"}
+    assert (tmp_path / "out" / expected[to]).is_file()
+    if to == "manifest":
+        made = {p.relative_to(tmp_path / "out"): p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+        assert made == {p.relative_to(real_manifest): p.read_bytes() for p in real_manifest.rglob("*") if p.is_file()}
+    assert command_line.exit_code(words) == (0 if to == "manifest" else 2)
+    assert command_line.exit_code(["export", str(tmp_path), *words[2:]]) == 2
+    assert "holds no committed manifest" in capsys.readouterr().err
 
 
 def test_names_that_are_not_utf8_are_prepared_and_shown(tmp_path: Path, phantom_folder: Path) -> None:

@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -89,6 +90,13 @@ def test_sixteen_bit_greys_keep_their_range() -> None:
     deep = (gradient()[..., 1].astype(np.uint16)) * 257
     content = saved(Image.fromarray(deep))
     assert np.array_equal(decode_image(content), np.repeat(gradient()[..., 1:2], 3, axis=2))
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+def test_sixteen_bit_colours_keep_their_range(ending: str) -> None:
+    done, content = cv2.imencode(ending, gradient()[..., ::-1].astype(np.uint16) * 257)
+    assert done
+    assert np.array_equal(decode_image(content.tobytes()), gradient())
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])

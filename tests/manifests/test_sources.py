@@ -6,10 +6,11 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from manifests.errors import BadInput
-from manifests.phantom import write_csv, write_phantom
+from manifests.phantom import write_csv, write_image, write_phantom
 from manifests.phantom_layouts import LAYOUTS, write_isic2018, write_layout
 from manifests.settings import PrepareSettings, TableColumns
 from manifests.sources import SOURCES, find_source
@@ -148,6 +149,54 @@ def test_tables_are_read_in_any_encoding_line_end_and_separator(
     finally:
         copy.unlink()
     assert classes == {"nv", "mélanome", "bkl"}
+
+
+def test_a_table_with_mixed_line_ends_is_read(layouts: Path, tmp_path: Path) -> None:
+    lines = (layouts / "table" / "pairs.csv").read_text().splitlines()
+    for kind in ("images", "masks"):
+        shutil.copytree(layouts / "table" / kind, tmp_path / kind)
+    mixed = "".join(line + ("\n", "\r\n", "\r")[number % 3] for number, line in enumerate(lines))
+    (tmp_path / "pairs.csv").write_bytes(mixed.encode())
+    assert len(read(tmp_path).rows) == PAIRS
+
+
+def test_isic_2017_as_published_holds_superpixels_and_metadata_beside_the_images(layouts: Path, tmp_path: Path) -> None:
+    shutil.copytree(layouts / "isic2017", tmp_path / "d")
+    ages = ("25", "unknown", "85")
+    for stem in ("ISIC-2017_Training", "ISIC-2017_Validation", "ISIC-2017_Test_v2"):
+        data = tmp_path / "d" / f"{stem}_Data"
+        names = sorted(path.stem for path in data.iterdir())
+        for name in names:
+            write_image(data / f"{name}_superpixels.png", np.zeros((8, 8), np.uint8))
+        people = [(name, ages[number % 3], "female") for number, name in enumerate(names)]
+        write_csv(data / f"{stem}_Data_metadata.csv", ("image_id", "age_approximate", "sex"), people)
+        for name in ("ATTRIBUTION.txt", "LICENSE.txt"):
+            (data / name).write_text("CC0")
+    listing = read(tmp_path / "d")
+    assert len(listing.rows) == PAIRS and not listing.rejected
+    assert all(("sex", "female") in row.attributes for row in listing.rows)
+    assert {dict(row.attributes).get("age_group") for row in listing.rows} == {"20-29", "80-89", None}
+
+
+def test_ham10000_as_dataverse_serves_it_has_a_tab_separated_table(layouts: Path, tmp_path: Path) -> None:
+    shutil.copytree(layouts / "ham10000", tmp_path / "d")
+    lines = (tmp_path / "d" / "HAM10000_metadata.csv").read_text().splitlines()
+    (tmp_path / "d" / "HAM10000_metadata.csv").unlink()
+    quoted = ["\t".join(f'"{cell}"' if not cell.isdigit() else f"{cell}.0" for cell in x.split(",")) for x in lines]
+    (tmp_path / "d" / "HAM10000_metadata.tab").write_text("\n".join(quoted) + "\n")
+    found, expected = read(tmp_path / "d"), read(layouts / "ham10000")
+    facts = [[(row.image_id, row.dx, row.group, row.attributes) for row in x.rows] for x in (found, expected)]
+    assert facts[0] == facts[1] and not found.rejected
+
+
+def test_ph2_as_published_holds_regions_of_interest_too(layouts: Path, tmp_path: Path) -> None:
+    shutil.copytree(layouts / "ph2", tmp_path / "d")
+    for case in (tmp_path / "d" / "PH2 Dataset images").iterdir():
+        for number in (1, 2):
+            write_image(case / f"{case.name}_roi" / f"{case.name}_R{number}_Label3.bmp", np.zeros((8, 8), np.uint8))
+    (tmp_path / "d" / "PH2_dataset.xlsx").write_bytes(b"PK")
+    listing = read(tmp_path / "d")
+    assert len(listing.rows) == PAIRS and not listing.rejected
 
 
 def _truth(folder: Path, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> Path:
