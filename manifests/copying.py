@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from manifests.claim import CLAIM_NAME
 from manifests.errors import BadInput
 from manifests.progress import Progress, no_progress
 from manifests.reading import Manifest
-from manifests.schema import SHARD_PATTERN
+from manifests.schema import CARD_NAME, HEADER_NAME, SHARD_PATTERN
 from manifests.storage import Storage, storage_at
 from manifests.writing import ManifestWriter
 
@@ -28,10 +29,9 @@ def copy_manifest(
 
     `options` go to the place's file system. Raises BadInput for a damaged shard, and what ManifestWriter raises.
     """
-    header, done = manifest.header, 0
-    writer = ManifestWriter(
-        storage_at(location, options), classes=manifest.classes, kind=manifest.kind, provenance=header["provenance"]
-    )
+    header, done, storage = manifest.header, 0, storage_at(location, options)
+    _refuse_other_files(storage)
+    writer = ManifestWriter(storage, classes=manifest.classes, kind=manifest.kind, provenance=header["provenance"])
     named = []
     for entry in manifest.shards:
         content = manifest.storage.read(entry.name)
@@ -45,3 +45,10 @@ def copy_manifest(
         progress(done, header["rows"])
     beside = {name: manifest.storage.read(name) for name in BESIDE if manifest.storage.size(name) is not None}
     return writer.commit(named, beside)
+
+
+def _refuse_other_files(storage: Storage) -> None:
+    """BadInput where a README.md lies that no manifest, finished or begun, accounts for: it would be overwritten."""
+    sizes = {name: storage.size(name) for name in (CARD_NAME, HEADER_NAME, CLAIM_NAME)}
+    if sizes[CARD_NAME] is not None and sizes[HEADER_NAME] is None and sizes[CLAIM_NAME] is None:
+        raise BadInput(f"{storage.location} holds a {CARD_NAME} and no manifest; choose another place.")

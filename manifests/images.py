@@ -124,19 +124,19 @@ def decode_stored_mask(content: bytes, name: str = "mask", max_pixels: int = MAX
 def image_size(content: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """(height, width) as `decode_image` would give them, read from the header alone."""
     with _opened(content, max_pixels, name) as picture:
-        turned = _orientation(picture, content, name) > 4
+        turned = _may_be_turned(content) and _orientation(picture, name) > 4
         return (picture.width, picture.height) if turned else (picture.height, picture.width)
 
 
 def exif_orientation(content: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> int:
     """How a picture is stored, 1 (upright) to 8; above 4 its sides are exchanged."""
-    with _opened(content, max_pixels, name) as picture:
-        return _orientation(picture, content, name)
-
-
-def _orientation(picture: Image.Image, content: bytes, name: str) -> int:
     if not _may_be_turned(content):
         return 1
+    with _opened(content, max_pixels, name) as picture:
+        return _orientation(picture, name)
+
+
+def _orientation(picture: Image.Image, name: str) -> int:
     try:
         stored = picture.getexif().get(0x0112, 1)
     except Exception as error:  # as in _opened

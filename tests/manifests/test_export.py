@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from manifests.copying import copy_manifest
 from manifests.errors import BadInput
 from manifests.export import export_manifest
 from manifests.images import png_text
@@ -74,6 +75,17 @@ def test_generated_pictures_say_so_wherever_they_are_exported(tmp_path: Path, ma
         for picture in pictures:
             text = png_text(picture.read_bytes())
             assert "Synthetic" in text["Disclaimer"] and manifest.header["manifest_id"] in text["Source"]
+
+
+def test_a_copy_overwrites_nothing_but_a_manifest(tmp_path: Path, manifest_at: Any) -> None:
+    manifest = manifest_at(tmp_path / "manifest")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("mine")
+    with pytest.raises(BadInput, match=r"holds a README\.md and no manifest"):
+        copy_manifest(manifest, tmp_path / "mine")
+    assert (tmp_path / "mine" / "README.md").read_text() == "mine"
+    for _ in range(2):
+        assert copy_manifest(manifest, tmp_path / "copy").digest == manifest.digest
 
 
 HOSTILE = ("../../../outside", "/etc/passwd", "C:\\windows\\x", "=cmd|' /C calc'!A0", "a:b:c", "-1+1", ".hidden", "con")
