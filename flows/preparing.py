@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -43,7 +44,25 @@ def _data_digest(job: Job) -> str:
     """What tells whether the source changed; a table alone does not tell of the pictures that it names."""
     from manifests.sources.table import named_files
 
-    return listing_digest(job.data, named_files(job.data, job.settings.prepare) if job.data.is_file() else ())
+    settings = job.settings.prepare
+    if job.data.is_file():
+        return listing_digest(job.data, named_files(job.data, settings))
+    return listing_digest(job.data, _linked_files(job.data) if settings.follow_links else ())
+
+
+def _linked_files(folder: Path) -> list[str]:
+    """Every file below a folder, those in folders that links lead to as well, each such folder once."""
+    seen: set[str] = set()
+    found: list[str] = []
+    for place, inside, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            inside.clear()
+            continue
+        seen.add(real)
+        inside.sort()  # which of two ways to a folder is gone first must not change
+        found += [f"{place}/{name}" for name in names]
+    return sorted(found)
 
 
 def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[Result], None]:

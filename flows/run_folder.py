@@ -10,6 +10,7 @@ from typing import Any
 
 from flows.settings import Settings, settings_from
 from manifests.errors import BadInput
+from manifests.storage import on_disk
 
 SCHEMA_VERSION = 1
 
@@ -97,6 +98,8 @@ def new_job(data: Path, out: Path, preset: str, settings: Settings) -> Job:
 
     Raises BadInput if `data` is missing or empty, or `out` holds something else than a run on it.
     """
+    for path in (data, out):
+        on_disk(path)
     data, out = data.expanduser().resolve(), out.expanduser().resolve()
     if not data.exists():
         raise BadInput(f"{data}: no such dataset; check the path given to --data")

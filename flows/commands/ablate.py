@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import Data, Overrides, Preset, SettingsFile, on_disk
+from flows.commands.options import Data, Overrides, Preset, SettingsFile
+from manifests.storage import on_disk
 
 
 def command(

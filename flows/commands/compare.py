@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import on_disk
+from manifests.storage import on_disk
 
 REGRESSION = 3
 

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from manifests.errors import BadInput
-
-
-def on_disk(path: Path | None) -> Path | None:
-    """The path as it is; BadInput for a URL, of which a path would make a folder called `s3:`."""
-    if path is not None and (url := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/+", str(path))):
-        raise BadInput(
-            f"{url[1]}://{str(path)[url.end() :]}: this option takes a path on disk; a finished manifest goes to a URL "
-            "and back with evenderm export MANIFEST --to manifest --out URL"
-        )
-    return path
-
+from manifests.storage import on_disk
 
 Data = Annotated[
     Path, typer.Option("--data", callback=on_disk, help="Dataset as downloaded: a folder, or a CSV or Parquet file.")

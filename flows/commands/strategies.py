@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import Overrides, on_disk
+from flows.commands.options import Overrides
+from manifests.storage import on_disk
 
 
 def command(

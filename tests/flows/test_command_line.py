@@ -74,10 +74,10 @@ WRONG = {
     "wrong value": ("run --data DATA --set adapt.steps=x", "adapt.steps=x"),
     "missing settings file": ("run --data DATA --settings NONE", "no such settings file"),
     "no run folder": ("status NONE", "no such run folder"),
-    "run on a URL": ("run --data DATA --out s3://bucket/run", "s3://bucket/run: this option takes a path on disk"),
+    "run on a URL": ("run --data DATA --out s3://bucket/run", "s3://bucket/run: only a path on disk will do here"),
     "phantom at a URL": ("phantom --out s3://bucket/x", "--to manifest --out URL"),
-    "fetch to a URL": ("fetch isic2017 --to gs://bucket/x", "gs://bucket/x: this option takes a path on disk"),
-    "folders at a URL": ("export NONE --to folders --out s3://bucket/x", "s3://bucket/x: this option takes a path"),
+    "fetch to a URL": ("fetch isic2017 --to gs://bucket/x", "gs://bucket/x: only a path on disk will do here"),
+    "folders at a URL": ("export NONE --to folders --out s3://bucket/x", "s3://bucket/x: only a path on disk"),
     "folder without a run": ("adapt --out DATA", "holds no run"),
 }
 

@@ -84,6 +84,31 @@ def test_a_listing_takes_names_that_are_not_utf8(tmp_path: Path) -> None:
     assert len(digests) == 2
 
 
+def test_a_run_that_follows_links_sees_the_pictures_behind_them(tmp_path: Path) -> None:
+    write_layout(tmp_path / "away", "folders", 21, 0, 48)
+    (tmp_path / "data").mkdir()
+    for name in ("nv", "mel", "masks"):
+        (tmp_path / "data" / name).symlink_to(tmp_path / "away" / name)
+    (tmp_path / "data" / "nv" / "round").symlink_to(tmp_path / "data")
+
+    def inputs(*words: str) -> object:
+        job = new_job(tmp_path / "data", tmp_path / "run", "tiny", load_settings("tiny", None, words))
+        return preparing.steps(job)[0].inputs
+
+    before = inputs("prepare.follow_links=true")
+    assert inputs("prepare.follow_links=true") == before != inputs()
+    picture = next((tmp_path / "away" / "nv").glob("*.jpg"))
+    picture.write_bytes(picture.read_bytes() + b"\n")
+    assert inputs("prepare.follow_links=true") != before
+
+
+@pytest.mark.parametrize("place", ["data", "out"])
+def test_a_url_is_no_place_for_a_run(place: str, tmp_path: Path) -> None:
+    places = {"data": tmp_path, "out": tmp_path / "run", place: Path("s3://bucket/run")}
+    with pytest.raises(BadInput, match="s3://bucket/run: only a path on disk will do here"):
+        new_job(places["data"], places["out"], "tiny", load_settings("tiny"))
+
+
 def test_a_run_that_keeps_splits_sees_the_manifest_change_and_is_not_given_its_own(
     tmp_path: Path, phantom_folder: Path, real_manifest: Path
 ) -> None:

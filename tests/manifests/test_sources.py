@@ -95,6 +95,13 @@ def test_a_folder_that_only_wraps_the_dataset_is_looked_into(tmp_path: Path) -> 
     assert (source.name, folder.name) == ("isic2017", "ISIC2017")
 
 
+def test_a_wrapping_folder_with_nothing_but_a_link_is_not_the_dataset(layouts: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(layouts / "isic2017")
+    with pytest.raises(BadInput, match="none of the known layouts"):
+        find_source(tmp_path)
+    assert find_source(tmp_path / "link")[0].name == "isic2017", "a link that the user names is what is meant"
+
+
 def test_one_task_of_isic_2018_alone_serves_one_purpose(tmp_path: Path) -> None:
     write_isic2018(tmp_path / "masks", 10, 0, 48, tasks=(1,))
     write_isic2018(tmp_path / "classes", 10, 0, 48, tasks=(3,))
