@@ -46,6 +46,20 @@ def test_nnunet_gets_its_raw_layout(tmp_path: Path, manifest_at: Any) -> None:
     assert len(split["train"] + split["val"]) == described["numTraining"]
 
 
+@pytest.mark.parametrize("kind", ["real", "synthetic"])
+def test_what_nnunet_checks_before_it_plans_holds(tmp_path: Path, manifest_at: Any, kind: str) -> None:
+    export_manifest(manifest_at(tmp_path / "manifest", kind=kind), "nnunet", tmp_path / "raw")
+    folder = tmp_path / "raw/Dataset501_Lesions"
+    told = json.loads((folder / "dataset.json").read_text())
+    assert {"labels", "channel_names", "numTraining", "file_ending"} <= set(told)
+    end, labels = told["file_ending"], sorted(told["labels"].values())
+    cases = sorted(path.name.removesuffix(f"_0000{end}") for path in (folder / "imagesTr").iterdir())
+    assert len(set(cases)) == told["numTraining"] and labels == list(range(len(labels)))
+    for case in cases:
+        image, label = read(folder / f"imagesTr/{case}_0000{end}"), read(folder / f"labelsTr/{case}{end}")
+        assert image.shape == (*label.shape, len(told["channel_names"])) and set(np.unique(label)) <= set(labels)
+
+
 def test_folders_hold_every_pair_once(tmp_path: Path, manifest_at: Any) -> None:
     manifest = manifest_at(tmp_path / "manifest", pairs=30)
     assert export_manifest(manifest, "folders", tmp_path / "out") == 30
