@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -39,6 +40,7 @@ def exit_code(arguments: Sequence[str]) -> int:
     """Runs one command; what goes wrong becomes one line on standard error and an exit code."""
     from flows.stopping import stop_on_signals
 
+    _show_any_name()
     try:
         set_up_process()
         check_packages()
@@ -54,6 +56,12 @@ def exit_code(arguments: Sequence[str]) -> int:
         return 1
     except Exception as error:
         return _from_library(error)
+
+
+def _show_any_name() -> None:
+    """Lets the terminal show names of files that are not UTF-8, escaped, as standard error does already."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _from_library(error: Exception) -> int:

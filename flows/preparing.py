@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,44 @@ def steps(job: Job) -> list[Step]:
     """What the real manifest would be made from now."""
     known = flat(job.settings.prepare)
     settings = {f"prepare.{name}": value for name, value in known.items() if name != "workers"}
-    return [Step("prepare", VERSION, settings, {"data": listing_digest(job.data)})]
+    return [Step("prepare", VERSION, settings, {"data": _data_digest(job), **_kept_digest(job)})]
+
+
+def _kept_digest(job: Job) -> dict[str, str]:
+    """The manifest whose splits stay; BadInput if it is the one that this step writes."""
+    from manifests.reading import read_header
+
+    kept = job.settings.prepare.keep_splits_of
+    if kept is None:
+        return {}
+    if "://" not in kept and Path(kept).expanduser().resolve() == job.folder.real:
+        raise BadInput(f"{kept}: prepare writes this manifest itself; give --out another run folder to keep its splits")
+    return {"kept splits": read_header(kept).digest}
+
+
+def _data_digest(job: Job) -> str:
+    """What tells whether the source changed; a table alone does not tell of the pictures that it names."""
+    from manifests.sources.table import named_files
+
+    settings = job.settings.prepare
+    if job.data.is_file():
+        return listing_digest(job.data, named_files(job.data, settings))
+    return listing_digest(job.data, _linked_files(job.data) if settings.follow_links else ())
+
+
+def _linked_files(folder: Path) -> list[str]:
+    """Every file below a folder, those in folders that links lead to as well, each such folder once."""
+    seen: set[str] = set()
+    found: list[str] = []
+    for place, inside, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            inside.clear()
+            continue
+        seen.add(real)
+        inside.sort()  # which of two ways to a folder is gone first must not change
+        found += [f"{place}/{name}" for name in names]
+    return sorted(found)
 
 
 def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[Result], None]:

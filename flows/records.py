@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -128,18 +129,28 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def listing_digest(path: Path) -> str:
-    """sha256 over the names, sizes and times of a file or of all files in a folder.
+def listing_digest(path: Path, named: Sequence[str] = ()) -> str:
+    """sha256 over the names, sizes and times of a file or of all files in a folder, and of those `named` elsewhere.
 
     Reading a dataset only to see whether it changed would cost as much as preparing it.
     """
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     sums = hashlib.sha256()
     for file in files:
-        status = file.stat()
         name = file.relative_to(path).as_posix() if file != path else file.name
-        sums.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        # A name need not be text: what is not UTF-8 counts by its bytes.
+        sums.update(os.fsencode(name) + _size_and_time(file))
+    for place in named:
+        sums.update(os.fsencode(place) + _size_and_time(Path(place)))
     return sums.hexdigest()
+
+
+def _size_and_time(path: Path) -> bytes:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):  # a table may name what can be no path
+        return b"\0missing\n"
+    return f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode()
 
 
 def _changes(before: Values, after: Values, limit: int = 3) -> Sequence[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from flows.settings import Settings, settings_from
 from manifests.errors import BadInput
+from manifests.storage import on_disk
 
 SCHEMA_VERSION = 1
 
@@ -97,6 +98,8 @@ def new_job(data: Path, out: Path, preset: str, settings: Settings) -> Job:
 
     Raises BadInput if `data` is missing or empty, or `out` holds something else than a run on it.
     """
+    for path in (data, out):
+        on_disk(path)
     data, out = data.expanduser().resolve(), out.expanduser().resolve()
     if not data.exists():
         raise BadInput(f"{data}: no such dataset; check the path given to --data")
@@ -104,6 +107,7 @@ def new_job(data: Path, out: Path, preset: str, settings: Settings) -> Job:
         raise BadInput(f"{data}: the folder is empty; give --data a folder with images, masks and classes")
     if out == data or out in data.parents or data in out.parents:
         raise BadInput(f"{out}: lies in or around the data folder {data}; choose another --out")
+    _refuse_unsendable(data, out, settings)
     folder = RunFolder(out)
     if out.exists() and not out.is_dir():
         raise BadInput(f"{out}: is a file; choose another --out")
@@ -114,6 +118,13 @@ def new_job(data: Path, out: Path, preset: str, settings: Settings) -> Job:
     elif out.exists() and {entry.name for entry in out.iterdir()} - {folder.records.name}:
         raise BadInput(f"{out}: is not empty and holds no run; choose another --out")
     return Job(folder, data, preset, settings)
+
+
+def _refuse_unsendable(data: Path, out: Path, settings: Settings) -> None:
+    """BadInput for a path that is not UTF-8 where Prefect, which sends it as JSON, shall run the steps."""
+    for path in (data, out) if settings.engine.name != "plain" else ():
+        if not str(path).isascii() and any("\ud800" <= letter <= "\udfff" for letter in str(path)):
+            raise BadInput(f"{path}: this path is not UTF-8; rename it, or run with --set engine.name=plain")
 
 
 def save_job(job: Job) -> None:
@@ -147,7 +158,11 @@ def open_job(out: Path, overrides: Sequence[str] = ()) -> Job:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Writes `document` to `path` in one move, so that readers see the old file or the new one."""
+    """Writes `document` to `path` in one move, so that readers see the old file or the new one.
+
+    Bytes of a path that are not UTF-8 become JSON escapes, from which the same path is read again.
+    """
     part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    part.write_text(text, encoding="utf-8", errors="backslashreplace")
     part.replace(path)

@@ -17,7 +17,7 @@ def append_event(path: Path, event: str, **fields: Any) -> None:
     try:
         # A line cut short by a kill must not swallow this one.
         start = "" if _ends_a_line(path) else "\n"
-        os.write(descriptor, f"{start}{line}\n".encode())
+        os.write(descriptor, f"{start}{line}\n".encode("utf-8", "backslashreplace"))
     finally:
         os.close(descriptor)
 

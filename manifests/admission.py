@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from manifests.errors import BadInput
@@ -35,10 +36,15 @@ def admit_rows(source_name: str, listing: SourceListing, settings: PrepareSettin
     wants_mask, wants_class = task != CLASSIFICATION, task != SEGMENTATION
     rejected: list[Rejection] = []
     kept: dict[str, SourceRow] = {}
+    labels = _contradictions(listing.rows)
     # The most protected split first: of two rows with one id, that one stays.
     for row in sorted(listing.rows, key=lambda r: -PROTECTION.get(r.split or "train", 0)):
         pair_id = f"{source_name}:{row.image_id}"
-        if wants_mask and row.mask is None:
+        if row.image_id in labels:
+            told = " and ".join(labels[row.image_id])
+            reason = f"{row.image_id} stands for images labelled {told}; keep one label, or tell the ids apart"
+            rejected.append(Rejection(pair_id, "label conflict", reason, row.image))
+        elif wants_mask and row.mask is None:
             reason = f"{row.image_id} has no mask; add {listing.mask_place}, or prepare with task=classification"
             rejected.append(Rejection(pair_id, "missing mask", reason, row.image))
         elif wants_class and row.dx is None:
@@ -52,6 +58,16 @@ def admit_rows(source_name: str, listing: SourceListing, settings: PrepareSettin
             kept[pair_id] = row
     pair_ids = sorted(kept)
     return Admitted(task, pair_ids, [kept[pair_id] for pair_id in pair_ids], rejected)
+
+
+def _contradictions(rows: Sequence[SourceRow]) -> dict[str, list[str]]:
+    """The classes of each image id that is told more than one."""
+    first: dict[str, str] = {}
+    told: dict[str, set[str]] = {}
+    for row in rows:
+        if row.dx is not None and first.setdefault(row.image_id, row.dx) != row.dx:
+            told.setdefault(row.image_id, {first[row.image_id]}).add(row.dx)
+    return {image_id: sorted(classes) for image_id, classes in told.items()}
 
 
 def chosen_task(listing: SourceListing, settings: PrepareSettings) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from manifests.clusters import connected, same_group_links
 from manifests.duplicates import DuplicatePair, find_duplicates
+from manifests.kept_splits import KeptSplits, with_kept_splits
 from manifests.progress import Progress
 from manifests.row_pipeline import CheckedRows, RowSpools
 from manifests.schema import UNLABELLED
@@ -50,8 +52,17 @@ class Assignment:
     split_note: str
 
 
-def assign_rows(checked: CheckedRows, spools: RowSpools, settings: PrepareSettings, progress: Progress) -> Assignment:
-    """Group rows by lesion, patient and near-duplicate, split them, and set aside copies and leaks."""
+def assign_rows(
+    checked: CheckedRows,
+    spools: RowSpools,
+    settings: PrepareSettings,
+    progress: Progress,
+    kept: KeptSplits | None = None,
+) -> Assignment:
+    """Group rows by lesion, patient and near-duplicate, split them, and set aside copies and leaks.
+
+    `kept` are splits of an earlier manifest, which stay.
+    """
     rows = len(checked.rows)
 
     def while_comparing(done: int, total: int, **figures: float | str) -> None:
@@ -60,7 +71,11 @@ def assign_rows(checked: CheckedRows, spools: RowSpools, settings: PrepareSettin
     pairs = find_duplicates(spools.fingerprints, while_comparing, settings.workers) if settings.duplicates else []
     groups = _groups(checked, pairs)
     splits, note = _splits(checked, groups, settings)
-    rejected, dropped = _copies(checked, splits)
+    if kept is not None:
+        official = [row.split if settings.split == "official" else None for row in checked.rows]
+        splits = with_kept_splits(checked.pair_ids, groups, splits, official, kept.splits)
+        note += f"; {kept.note}"
+    rejected, dropped = _copies(checked, splits, kept.splits if kept else {})
     exact = len(dropped)
     rejected += _leaking(checked, groups, splits, dropped)
     assigned = [
@@ -129,8 +144,11 @@ def _told(groups: list[str], splits: list[str | None]) -> tuple[list[str], list[
     return [group for group, _ in pairs], [split for _, split in pairs]
 
 
-def _copies(checked: CheckedRows, splits: list[str | None]) -> tuple[list[Rejection], set[int]]:
-    """Rows whose pixels equal another's: all of them if their classes differ, else all but the best protected."""
+def _copies(
+    checked: CheckedRows, splits: list[str | None], earlier: Collection[str]
+) -> tuple[list[Rejection], set[int]]:
+    """Rows whose pixels equal another's: all of them if their classes differ, else all but the best protected, of
+    several those whose id is among the `earlier` ones."""
     same: dict[bytes, list[int]] = defaultdict(list)
     for i, digest in enumerate(checked.pixels):
         same[digest].append(i)
@@ -139,7 +157,9 @@ def _copies(checked: CheckedRows, splits: list[str | None]) -> tuple[list[Reject
         if len(members) == 1:
             continue
         classes = {checked.rows[i].dx for i in members}
-        kept = min(members, key=lambda i: (-PROTECTION.get(splits[i] or "train", 0), i))
+        kept = min(
+            members, key=lambda i: (-PROTECTION.get(splits[i] or "train", 0), checked.pair_ids[i] not in earlier, i)
+        )
         for i in members:
             if len(classes) > 1:
                 own = checked.rows[i].dx or "nothing"

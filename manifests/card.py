@@ -69,10 +69,22 @@ For research, not for diagnosis. The classes, skin tones and sites are those of 
 representative of any population."""
 
 
+def card_figures(header: Mapping[str, Any]) -> list[str]:
+    """The lines of a card that count pairs."""
+    tables = (_counts_table(header), _tally("source", header["sources"]), _tally("licence", header["licences"]))
+    return [line for table in tables for line in table.split("\n")]
+
+
 def _introduction(header: Mapping[str, Any], synthetic: bool) -> str:
     accepted = sum(sum(by_dx.values()) for by_dx in header["counts"].values())
     made = "generated" if synthetic else "real"
     text = f"{accepted:,} {made} pairs of a dermoscopic image and its lesion mask"
+    if not header["masks"]:
+        text = f"{accepted:,} {made} dermoscopic images with their class and without masks"
+    elif header["masks"] < header["rows"]:
+        text += f", which {header['rows'] - header['masks']:,} of all rows do not have"
+    if not header["classes"]:
+        text += ", without classes"
     rejected = header["rows"] - accepted
     return text + (f", and {rejected:,} more that were not accepted." if rejected else ".")
 
@@ -110,12 +122,18 @@ def _hub_header(header: Mapping[str, Any], title: str) -> dict[str, Any]:
     return {
         "pretty_name": title,
         "license": licence or "other",
-        "task_categories": ["image-classification", "image-segmentation"],
+        "task_categories": _tasks(header),
         "tags": ["dermoscopy", "medical", "skin-lesion", origin, "evenderm"],
         "size_categories": [next((name for limit, name in _SIZES if header["rows"] < limit), "n>1M")],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/*/*.parquet"}]}],
         "dataset_info": {"features": hub_features(header["kind"], header["classes"])},
     }
+
+
+def _tasks(header: Mapping[str, Any]) -> list[str]:
+    """What the pairs can be learned for."""
+    serves = {"image-classification": header["classes"], "image-segmentation": header["masks"]}
+    return [task for task, what in serves.items() if what]
 
 
 def _yaml(values: Mapping[str, Any]) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 
 from manifests.errors import BadInput
 from manifests.fingerprints import fingerprint
-from manifests.images import decode_image, decode_mask, encode_mask, encode_png, image_size
+from manifests.images import decode_image, decode_mask, encode_mask, encode_png, exif_orientation, image_size
+from manifests.mask_values import MaskValues
 from manifests.schema import pair_id_fault
 from manifests.settings import PrepareSettings
 from manifests.shards import DISCLAIMER
@@ -66,7 +67,7 @@ def _checked(row: SourceRow, with_mask: bool, settings: PrepareSettings) -> Chec
     if min(height, width) < SMALLEST_SIDE:
         reason = f"{row.image} has {width} x {height} pixels; the shorter side must have {SMALLEST_SIDE} or more"
         raise Unfit("too small", reason)
-    mask = _checked_mask(row, (height, width), settings) if with_mask and row.mask else None
+    mask = _checked_mask(row, content, (height, width), settings) if with_mask and row.mask else None
     square = resized_image(centre_square(image), settings.size)
     square_mask = resized_mask(centre_square(mask), settings.size) if mask is not None else None
     if square_mask is not None:
@@ -108,14 +109,17 @@ def _file_bytes(path: str) -> bytes:
         raise Unfit("unreadable image", f"{path} cannot be read ({error.strerror}); check the file") from None
 
 
-def _checked_mask(row: SourceRow, size: tuple[int, int], settings: PrepareSettings) -> np.ndarray:
+def _checked_mask(row: SourceRow, image_content: bytes, size: tuple[int, int], settings: PrepareSettings) -> np.ndarray:
     """The mask as bool (H, W), of the image's size, with a lesion and skin around it."""
     path = str(row.mask)
     content = _file_bytes(path)
     try:
         mask = decode_mask(content, settings.max_pixels, path)
+    except MaskValues as error:
+        raise Unfit("mask values", str(error)) from None
     except BadInput as error:
         raise Unfit("unreadable mask", str(error)) from None
+    _refuse_other_turn(row, (image_content, content), mask.shape, size, settings.max_pixels)
     if mask.shape != size:
         height, width = mask.shape
         reason = f"{path} has {width} x {height} pixels but its image {size[1]} x {size[0]}; make them equal"
@@ -124,6 +128,25 @@ def _checked_mask(row: SourceRow, size: tuple[int, int], settings: PrepareSettin
     if looks_inverted(mask):
         raise Unfit("inverted mask", f"{path} marks the skin and leaves the lesion out; invert it")
     return mask
+
+
+def _refuse_other_turn(
+    row: SourceRow, contents: tuple[bytes, bytes], mask_size: tuple[int, ...], size: tuple[int, int], max_pixels: int
+) -> None:
+    """An image that EXIF turns and a mask that it does not, or the other way round, where nothing tells how they lie.
+
+    A mask drawn on the upright image fits it; only a turn that exchanges unequal sides shows that it was.
+    """
+    of_image, of_mask = (exif_orientation(content, row.image, max_pixels) for content in contents)
+    if of_image == of_mask or (mask_size != size and mask_size != size[::-1]):
+        return
+    sides_tell = (of_image > 4) != (of_mask > 4) and size[0] != size[1]
+    if not (sides_tell and mask_size == size):
+        reason = (
+            f"{row.image} is turned by its EXIF data (orientation {of_image}) otherwise than its mask ({of_mask}), so "
+            "that they may lie differently; save both upright"
+        )
+        raise Unfit("mask orientation", reason)
 
 
 def _refuse_uniform(mask: np.ndarray, name: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import re
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +20,7 @@ from manifests.storage import explained
 
 CHUNK = 1 << 18
 AGENT = "evenderm"
+UNCHECKED = "nothing: the publisher states no checksum"
 
 
 class FetchFailed(EvendermError):
@@ -26,7 +29,10 @@ class FetchFailed(EvendermError):
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to download. size in bytes and checksum ("md5:..." or "sha256:...") where the publisher states them."""
+    """A file to download. size in bytes and checksum ("md5:..." or "sha256:...") where the publisher states them.
+
+    Where none is stated, the MD5 that S3 gives as a file's ETag is taken.
+    """
 
     name: str
     url: str
@@ -95,7 +101,7 @@ def recorded(name: str, folder: Path) -> dict[str, Any]:
 
 def _transfer(remote: RemoteFile, part: Path, progress: Progress, timeout: float) -> None:
     """Ask for what is missing and append it; returns when the server says that all has come."""
-    start, marker = _size(part), _read_marker(part)
+    start, marker = _size(part), _read_marker(part)[0]
     if start and not marker:
         start = 0  # without the version that the bytes belong to they cannot be continued
     try:
@@ -114,7 +120,7 @@ def _transfer(remote: RemoteFile, part: Path, progress: Progress, timeout: float
     with answer:
         start, total = _agreed_range(answer, start, remote)
         with explained(str(part), "write"):
-            _write_marker(part, answer)
+            _write_marker(part, answer.headers)
             with part.open("r+b" if start else "wb") as file:
                 file.seek(start)
                 file.truncate()
@@ -186,8 +192,9 @@ def _accept(remote: RemoteFile, part: Path, target: Path) -> None:
     if remote.size is not None and size != remote.size:
         part.unlink(missing_ok=True)
         raise FetchFailed(f"{remote.url} gave {size} bytes where {remote.size} are stated; removed, try again later")
-    if remote.checksum:
-        kind, _, expected = remote.checksum.partition(":")
+    checksum = remote.checksum or _read_marker(part)[1]
+    if checksum:
+        kind, _, expected = checksum.partition(":")
         if found.get(kind) != expected.lower():
             part.unlink(missing_ok=True)
             raise FetchFailed(
@@ -197,7 +204,7 @@ def _accept(remote: RemoteFile, part: Path, target: Path) -> None:
         "url": remote.url,
         "size": size,
         "sha256": found["sha256"],
-        "checked_against": remote.checksum or "nothing: the publisher states no checksum",
+        "checked_against": checksum or UNCHECKED,
     }
     with explained(str(target), "write"):
         write_json(target.with_name(f"{target.name}.json"), record)
@@ -215,18 +222,28 @@ def _marker_path(part: Path) -> Path:
     return part.with_name(f"{part.name}.version")
 
 
-def _read_marker(part: Path) -> str:
+def _read_marker(part: Path) -> tuple[str, str]:
+    """The version that the bytes belong to, and the checksum that the server gave with it; empty where unknown."""
     try:
-        return _marker_path(part).read_text(encoding="latin-1")
+        version, _, checksum = _marker_path(part).read_text(encoding="latin-1").partition("\n")
     except OSError:
-        return ""
+        return "", ""
+    return version, checksum
 
 
-def _write_marker(part: Path, answer: Any) -> None:
+def _write_marker(part: Path, headers: Mapping[str, str]) -> None:
     """Remember which version of the file the bytes belong to (a strong ETag or the date), for If-Range."""
-    etag = answer.headers.get("ETag") or ""
-    marker = etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified") or ""
-    _marker_path(part).write_text(marker, encoding="latin-1")
+    etag = headers.get("ETag") or ""
+    version = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified") or ""
+    _marker_path(part).write_text(f"{version}\n{_s3_checksum(headers)}", encoding="latin-1")
+
+
+def _s3_checksum(headers: Mapping[str, str]) -> str:
+    """The MD5 in the ETag of an S3 object that was uploaded in one part and is not encrypted with a key of its own."""
+    etag = re.fullmatch(r'"([0-9a-f]{32})"', headers.get("ETag") or "")
+    own_key = "kms" in (headers.get("x-amz-server-side-encryption") or "")
+    own_key = own_key or bool(headers.get("x-amz-server-side-encryption-customer-algorithm"))
+    return f"md5:{etag[1]}" if etag and headers.get("x-amz-request-id") and not own_key else ""
 
 
 def _size(path: Path) -> int:

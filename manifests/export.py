@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from manifests.errors import BadInput
-from manifests.images import decode_stored_mask, encode_png
+from manifests.images import decode_stored_mask, encode_png, png_text
 from manifests.progress import Progress, no_progress
 from manifests.reading import Manifest
 from manifests.schema import ATTRIBUTES, file_stem
@@ -72,7 +72,7 @@ def _to_nnunet(manifest: Manifest, folder: Path, progress: Progress) -> int:
         case, part = file_stem(row["pair_id"]), "Ts" if row["split"] == "test" else "Tr"
         label = decode_stored_mask(row["mask"]["bytes"], f"{where}, mask").astype("uint8")
         _write_new(folder / f"images{part}" / f"{case}_0000.png", row["image"]["bytes"])
-        _write_new(folder / f"labels{part}" / f"{case}.png", encode_png(label))
+        _write_new(folder / f"labels{part}" / f"{case}.png", encode_png(label, png_text(row["mask"]["bytes"])))
         cases[row["split"]].append(case)
     training = len(cases["train"]) + len(cases["validation"])
     _write_json(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from manifests.download import FetchFailed, Patience, RemoteFile, download, recorded, write_json
+from manifests.download import UNCHECKED, FetchFailed, Patience, RemoteFile, download, recorded, write_json
 from manifests.errors import BadInput
 from manifests.progress import Progress, no_progress
 from manifests.storage import explained
-from manifests.unpacking import unpack
+from manifests.unpacking import MOST_BYTES, ArchiveTooLarge, unpack
 
 ISIC_ADDRESS = "https://isic-challenge-data.s3.amazonaws.com"
 DATAVERSE_ADDRESS = "https://dataverse.harvard.edu"
@@ -24,7 +24,8 @@ LARGEST_LISTING = 32 * 1024**2
 class Dataset:
     """A public dataset: where its files are, about how much that is, and on which terms.
 
-    files: paths below `address`; listing: a Dataverse dataset whose own list gives addresses, sizes and md5.
+    files: paths below `address`; listing: a Dataverse dataset whose own list gives addresses, sizes and md5; pinned:
+    size in bytes and sha256 of files whose publisher states neither, by name.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Dataset:
     address: str
     files: tuple[str, ...]
     listing: str | None = None
+    pinned: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
 
 def _isic2017() -> tuple[str, ...]:
@@ -91,14 +93,31 @@ DATASETS: dict[str, Dataset] = {
 
 
 @dataclass(frozen=True)
+class FetchedFile:
+    """A file as it was downloaded; an archive is unpacked since. checked_against: "" where nothing was stated."""
+
+    name: str
+    size: int
+    sha256: str
+    checked_against: str
+
+
+@dataclass(frozen=True)
 class FetchSummary:
-    """What lies in `folder` now. unchecked: files for which the publisher states no checksum; their sha256 is in the
-    .json file beside each."""
+    """What lies in `folder` now, with a record of each file in the .json file beside it."""
 
     dataset: str
     folder: Path
-    files: tuple[str, ...]
-    unchecked: tuple[str, ...]
+    downloaded: tuple[FetchedFile, ...]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return tuple(file.name for file in self.downloaded)
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """Files that nobody states a checksum for."""
+        return tuple(file.name for file in self.downloaded if not file.checked_against)
 
 
 def fetch(
@@ -108,10 +127,12 @@ def fetch(
     progress: Progress = no_progress,
     patience: Patience | None = None,
     address: str | None = None,
+    most_unpacked: int = MOST_BYTES,
 ) -> FetchSummary:
     """Download and unpack a dataset into `to`; run again, it goes on where it stopped.
 
-    accept_licence: the licence's own name, as proof that it was read; address: another server with the same paths.
+    accept_licence: the licence's own name, as proof that it was read; address: another server with the same paths;
+    most_unpacked: bytes that one archive may unpack to.
     Raises BadInput for an unknown dataset, a licence not accepted or an unsafe archive, FetchFailed for the network.
     """
     if name not in DATASETS:
@@ -125,9 +146,15 @@ def fetch(
     remotes = _remote_files(dataset, address or dataset.address, to, patience)
     for number, remote in enumerate(remotes, 1):
         label = f"{remote.name} ({number} of {len(remotes)})"
-        _fetch_one(remote, to, _labelled(progress, label), patience)
-    unchecked = tuple(r.name for r in remotes if not r.checksum)
-    return FetchSummary(name, to, tuple(r.name for r in remotes), unchecked)
+        _fetch_one(remote, to, _labelled(progress, label), patience, most_unpacked)
+    return FetchSummary(name, to, tuple(_fetched(remote.name, to) for remote in remotes))
+
+
+def _fetched(name: str, folder: Path) -> FetchedFile:
+    record = recorded(name, folder)
+    checked = str(record.get("checked_against") or UNCHECKED)
+    size, sha256 = int(record.get("size") or 0), str(record.get("sha256") or "")
+    return FetchedFile(name, size, sha256, "" if checked == UNCHECKED else checked)
 
 
 def _labelled(progress: Progress, label: str) -> Progress:
@@ -146,27 +173,31 @@ def _check_licence(dataset: Dataset, accepted: str | None) -> None:
         )
 
 
-def _fetch_one(remote: RemoteFile, to: Path, progress: Progress, patience: Patience | None) -> None:
+def _fetch_one(remote: RemoteFile, to: Path, progress: Progress, patience: Patience | None, most_unpacked: int) -> None:
     """Download one file and, if it is an archive, unpack it and let the archive go."""
-    unpacked = to / remote.name.removesuffix(".zip")
+    archive, unpacked = to / remote.name, to / remote.name.removesuffix(".zip")
     if not remote.name.endswith(".zip"):
         download(remote, to, progress, patience)
-    elif not (unpacked.is_dir() and recorded(remote.name, to)):
-        archive = download(remote, to, progress, patience)
+        return
+    if not (unpacked.is_dir() and recorded(remote.name, to)):
+        download(remote, to, progress, patience)
         try:
-            unpack(archive, unpacked, progress)
+            unpack(archive, unpacked, progress, most_unpacked)
+        except ArchiveTooLarge:
+            raise  # nothing is wrong with the archive: another limit unpacks it
         except BadInput:
             # A server can cut an archive short and say so nowhere; the next run shall ask for it again.
             archive.with_name(f"{archive.name}.json").unlink(missing_ok=True)
             archive.unlink()
             raise
-        with explained(str(archive), "remove"):
-            archive.unlink()
+    # Also where an earlier run was ended between the unpacking and this.
+    with explained(str(archive), "remove"):
+        archive.unlink(missing_ok=True)
 
 
 def _remote_files(dataset: Dataset, address: str, to: Path, patience: Patience | None) -> list[RemoteFile]:
     if dataset.listing is None:
-        return [RemoteFile(path.rsplit("/", 1)[-1], f"{address}/{path}") for path in dataset.files]
+        return [_plain_file(path, address, dataset.pinned) for path in dataset.files]
     url = f"{address}/api/datasets/:persistentId/?persistentId={dataset.listing}"
     listing = RemoteFile(f".{dataset.name}-listing", url)
     with explained(str(to), "write"):
@@ -176,6 +207,12 @@ def _remote_files(dataset: Dataset, address: str, to: Path, patience: Patience |
         for used in (path, to / f"{listing.name}.json"):
             used.unlink(missing_ok=True)
     return _from_listing(content, dataset.files, address, url)
+
+
+def _plain_file(path: str, address: str, pinned: Mapping[str, tuple[int, str]]) -> RemoteFile:
+    name = path.rsplit("/", 1)[-1]
+    size, sha256 = pinned.get(name, (None, None))
+    return RemoteFile(name, f"{address}/{path}", size, sha256 and f"sha256:{sha256}")
 
 
 def _from_listing(content: bytes, wanted: Sequence[str], address: str, url: str) -> list[RemoteFile]:

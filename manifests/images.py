@@ -6,11 +6,12 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from manifests.errors import BadInput
+from manifests.mask_values import lesion_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +23,10 @@ MAX_PIXELS = 50_000_000
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _AFTER_HEADER = 33  # signature 8, IHDR chunk 25
 _FILTER_UP = 2
+_TURN_MARKS = {
+    _SIGNATURE: (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp"),
+    b"\xff\xd8": (b"Exif", b"http://ns.adobe.com/xap"),
+}
 
 
 def encode_png(array: np.ndarray, text: Mapping[str, str] | None = None, level: int = 1) -> bytes:
@@ -68,18 +73,15 @@ def decode_image(
     """
     import numpy as np
 
-    return np.asarray(_load(content, max_pixels, name, side, "RGB"))
+    return _load(content, max_pixels, name, side, lambda picture: np.asarray(_to_mode(picture, "RGB")))
 
 
 def decode_mask(content: bytes, max_pixels: int = MAX_PIXELS, name: str = "mask") -> np.ndarray:
-    """bool (H, W) of any picture: brighter than half is lesion, where 1 is the brightest value any non-zero.
+    """bool (H, W) of any picture, by its values (see `lesion_of`).
 
-    Raises BadInput as `decode_image` does.
+    Raises BadInput as `decode_image` does, MaskValues where the values do not tell lesion from skin.
     """
-    import numpy as np
-
-    grey = np.asarray(_load(content, max_pixels, name, None, "L"))
-    return grey > 0 if grey.max(initial=0) <= 1 else grey > 127
+    return lesion_of(_load(content, max_pixels, name, None, _mask_values), name)
 
 
 def decode_stored(content: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -122,17 +124,30 @@ def decode_stored_mask(content: bytes, name: str = "mask", max_pixels: int = MAX
 def image_size(content: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """(height, width) as `decode_image` would give them, read from the header alone."""
     with _opened(content, max_pixels, name) as picture:
-        try:
-            turned = _may_be_turned(picture, content) and picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-        except Exception as error:  # as in _opened
-            raise _unreadable(name, error) from None
+        turned = _may_be_turned(content) and _orientation(picture, name) > 4
         return (picture.width, picture.height) if turned else (picture.height, picture.width)
 
 
-def _may_be_turned(picture: Image.Image, content: bytes) -> bool:
+def exif_orientation(content: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> int:
+    """How a picture is stored, 1 (upright) to 8; above 4 its sides are exchanged."""
+    if not _may_be_turned(content):
+        return 1
+    with _opened(content, max_pixels, name) as picture:
+        return _orientation(picture, name)
+
+
+def _orientation(picture: Image.Image, name: str) -> int:
+    try:
+        stored = picture.getexif().get(0x0112, 1)
+    except Exception as error:  # as in _opened
+        raise _unreadable(name, error) from None
+    return stored if stored in range(1, 9) else 1
+
+
+def _may_be_turned(content: bytes) -> bool:
     """Whether a picture can have an EXIF turn; asking Pillow itself makes it decode the whole of a PNG."""
-    marks = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
-    return picture.format != "PNG" or any(mark in content for mark in marks)
+    marks = next((marks for start, marks in _TURN_MARKS.items() if content.startswith(start)), (b"",))
+    return any(mark in content for mark in marks)
 
 
 def png_header(content: bytes, name: str = "image") -> tuple[int, int, int, int]:
@@ -238,7 +253,9 @@ def _opened(content: bytes, max_pixels: int, name: str) -> Image.Image:
     return picture
 
 
-def _load(content: bytes, max_pixels: int, name: str, side: int | None, mode: str) -> Image.Image:
+def _load(
+    content: bytes, max_pixels: int, name: str, side: int | None, convert: Callable[[Image.Image], np.ndarray]
+) -> np.ndarray:
     from PIL import ImageOps
 
     picture = _opened(content, max_pixels, name)
@@ -246,9 +263,19 @@ def _load(content: bytes, max_pixels: int, name: str, side: int | None, mode: st
         if side is not None:
             picture.draft("RGB", (side, side))
         picture.load()
-        return _to_mode(ImageOps.exif_transpose(picture), mode)
+        return convert(ImageOps.exif_transpose(picture))
     except Exception as error:  # as in _opened
         raise _unreadable(name, error) from None
+
+
+def _mask_values(picture: Image.Image) -> np.ndarray:
+    """(H, W): deep greys as they are; what has colours by how bright they are, or by number if they are all one."""
+    import numpy as np
+
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        return np.nan_to_num(np.asarray(picture))
+    grey = np.asarray(_to_mode(picture, "L"))
+    return np.asarray(picture) if picture.mode == "P" and grey.min() == grey.max() else grey
 
 
 def _to_mode(picture: Image.Image, mode: str) -> Image.Image:

@@ -7,17 +7,17 @@ import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from manifests.admission import admit_rows
 from manifests.assignment import AssignedRow, Assignment, DuplicateFigures, assign_rows
 from manifests.errors import BadInput
+from manifests.kept_splits import read_kept_splits
 from manifests.prepare_summary import summary_markdown
 from manifests.progress import Progress, no_progress
-from manifests.reading import Manifest
 from manifests.row_pipeline import RowSpools, check_rows
-from manifests.schema import UNLABELLED, PairRow, check_classes
+from manifests.schema import SPLITS, UNLABELLED, PairRow, check_classes
 from manifests.settings import PrepareSettings
 from manifests.sources import find_source
 from manifests.sources.rejected import Rejection, rejected_csv
@@ -64,9 +64,9 @@ def prepare(
 ) -> PrepareSummary:
     """Read the dataset at `source`, check every row, and commit a real manifest at `out`.
 
-    Beside the manifest stand rejected.csv and summary.md. Nothing at `out` changes before all rows are checked.
-    Raises BadInput when the source cannot be read, nothing usable remains or, with `strict`, anything at all
-    was set aside; StorageFailed when the disk is full.
+    Beside the manifest stand rejected.csv and summary.md, in place before it is. Nothing at `out` changes before all
+    rows are checked. Raises BadInput when the source cannot be read, nothing usable remains or, with `strict`,
+    anything at all was set aside; StorageFailed when the disk is full.
     """
     storage = storage_at(out)
     with _work_folder(storage) as work, contextlib.closing(RowSpools(work)) as spools:
@@ -74,36 +74,36 @@ def prepare(
         _refuse_if_strict(judged.rejected, judged.assignment, settings)
         if not judged.assignment.rows:
             raise BadInput(_nothing_left(judged.folder, judged.rejected))
-        manifest = _written(storage, judged, spools, settings, progress)
-    summary = _summary(manifest, judged, settings)
-    storage.write(REJECTED_NAME, rejected_csv(judged.rejected))
-    page = summary_markdown(summary, judged.assignment, judged.enlarged, settings)
-    storage.write(SUMMARY_NAME, page.encode("utf-8", "backslashreplace"))
-    return summary
+        return _written(storage, judged, spools, settings, progress)
 
 
 @dataclass(frozen=True)
 class _Judged:
-    """Every row of a source with its fate. enlarged: how many images were smaller than they are stored."""
+    """Every row of a source with its fate.
+
+    enlarged: how many images were smaller than they are stored; kept_from: digest of the manifest whose splits stay.
+    """
 
     folder: Path
     origin: Origin
     assignment: Assignment
     rejected: tuple[Rejection, ...]
     enlarged: int
+    kept_from: str | None
 
 
 def _judged(source: Path, spools: RowSpools, settings: PrepareSettings, progress: Progress) -> _Judged:
     """Reads, checks and assigns; what the source said of each row is let go of before anything is written."""
+    kept = read_kept_splits(settings.keep_splits_of) if settings.keep_splits_of else None
     found, folder = find_source(source, settings.source)
     with explained(str(folder), "read"):
         listing = found.read(folder, settings)
     admitted = admit_rows(found.name, listing, settings)
     checked = check_rows(admitted, spools, settings, progress)
-    assignment = assign_rows(checked, spools, settings, progress)
+    assignment = assign_rows(checked, spools, settings, progress, kept)
     rejected = (*listing.rejected, *admitted.rejected, *checked.rejected, *assignment.rejected)
     origin = Origin(found.name, settings.licence or listing.licence, admitted.task)
-    return _Judged(folder, origin, assignment, rejected, len(checked.enlarged))
+    return _Judged(folder, origin, assignment, rejected, len(checked.enlarged), kept.digest if kept else None)
 
 
 @contextlib.contextmanager
@@ -155,39 +155,53 @@ def _refuse_if_strict(rejected: Sequence[Rejection], assignment: Assignment, set
 
 def _written(
     storage: Storage, judged: _Judged, spools: RowSpools, settings: PrepareSettings, progress: Progress
-) -> Manifest:
+) -> PrepareSummary:
     origin, assignment = judged.origin, judged.assignment
     present = {row.dx for row in assignment.rows} - {UNLABELLED}
+    classes = check_classes(settings.classes or sorted(present), storage.location)
     writer = ManifestWriter(
         storage,
-        classes=check_classes(settings.classes or sorted(present), storage.location),
+        classes=classes,
         kind="real",
         provenance={
             "source": origin.source,
             "task": origin.task,
-            "settings": settings.model_dump(mode="json", exclude={"workers", "source"}),
+            "settings": settings.model_dump(mode="json", exclude={"workers", "source", "keep_splits_of"}),
             "splits": assignment.split_note,
             "content": _content_digest(assignment),
             "set_aside": _by_check(judged.rejected),
+            **({"splits_of": judged.kept_from} if judged.kept_from else {}),
         },
     )
-    return writer.commit(_write_shards(writer, origin, assignment, spools, progress))
+    summary = _summary(classes, judged, settings)
+    page = summary_markdown(summary, assignment, judged.enlarged, settings)
+    beside = {REJECTED_NAME: rejected_csv(judged.rejected), SUMMARY_NAME: page.encode("utf-8", "backslashreplace")}
+    manifest = writer.commit(_write_shards(writer, origin, assignment, spools, progress), beside)
+    return replace(summary, manifest_digest=manifest.digest)
 
 
-def _summary(manifest: Manifest, judged: _Judged, settings: PrepareSettings) -> PrepareSummary:
-    counts = manifest.counts()
-    trained = {dx: counts["train"].get(dx, 0) for dx in manifest.classes}
+def _summary(classes: tuple[str, ...], judged: _Judged, settings: PrepareSettings) -> PrepareSummary:
+    """What will have been done; the digest is not known before the commit."""
+    counts = _counts(classes, judged.assignment)
+    trained = {dx: counts["train"].get(dx, 0) for dx in classes}
     return PrepareSummary(
         judged.origin.source,
         judged.origin.task,
-        manifest.classes,
+        classes,
         counts,
         judged.rejected,
         judged.assignment.duplicates,
         len({row.group for row in judged.assignment.rows}),
         {dx: count for dx, count in trained.items() if count < settings.min_pairs},
-        manifest.digest,
+        manifest_digest="",
     )
+
+
+def _counts(classes: tuple[str, ...], assignment: Assignment) -> dict[str, dict[str, int]]:
+    """Pairs by split and class, as the manifest counts them."""
+    found = Counter((row.split, row.dx) for row in assignment.rows)
+    named = [*classes, UNLABELLED] if any(dx == UNLABELLED for _, dx in found) else classes
+    return {split: {dx: found[split, dx] for dx in named} for split in SPLITS}
 
 
 def _by_check(rejected: Sequence[Rejection]) -> dict[str, int]:

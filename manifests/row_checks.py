@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -31,6 +32,8 @@ def row_faults(row: Mapping[str, Any], kind: str, classes: Sequence[str], dx: st
     yield from _picture_faults(row)
     if kind == "synthetic":
         yield from _synthetic_faults(row, manifest_id)
+    else:
+        yield from _generated_faults(row)
 
 
 def _picture_faults(row: Mapping[str, Any]) -> Iterator[str]:
@@ -74,13 +77,24 @@ def _synthetic_faults(row: Mapping[str, Any], manifest_id: str) -> Iterator[str]
     for name in ("seed", "base_digest"):
         if row[name] is None:
             yield f"it does not say its {name}, so nobody can make it again"
+    for name, text in _picture_texts(row):
+        if text.get("Disclaimer") != DISCLAIMER:
+            yield f"its {name} does not say that it is synthetic"
+        elif manifest_id not in text.get("Source", ""):
+            yield f"its {name} names another manifest as its source"
+
+
+def _generated_faults(row: Mapping[str, Any]) -> Iterator[str]:
+    """What was generated is no real pair, on whichever side of the split it stands."""
+    for name, text in _picture_texts(row):
+        if text.get("Disclaimer") == DISCLAIMER:
+            yield f"its {name} says that it was generated, in a manifest of real pairs"
+
+
+def _picture_texts(row: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The text chunks of image and mask, those of a file that is no PNG left out: that is a fault of its own."""
     for name in ("image", "mask"):
         content = (row[name] or {}).get("bytes")
-        try:
-            text = {} if content is None else png_text(content)
-        except BadInput:
-            continue  # said already
-        if content is not None and text.get("Disclaimer") != DISCLAIMER:
-            yield f"its {name} does not say that it is synthetic"
-        elif content is not None and manifest_id not in text.get("Source", ""):
-            yield f"its {name} names another manifest as its source"
+        if content is not None:
+            with contextlib.suppress(BadInput):
+                yield name, png_text(content)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FORMAT = "evenderm-manifest"
 FORMAT_VERSION = 1
+SOFTWARE = "evenderm"
 HEADER_NAME = "manifest.json"
 CARD_NAME = "README.md"
 SPLITS = ("train", "validation", "test")
@@ -91,18 +92,27 @@ def column_types(kind: Kind) -> dict[str, pa.DataType]:
     return columns
 
 
-def arrow_schema(kind: Kind, classes: Sequence[str], manifest_id: str, shard: str) -> pa.Schema:
+def arrow_schema(
+    kind: Kind, classes: Sequence[str], manifest_id: str, shard: str, provenance: Mapping[str, Any]
+) -> pa.Schema:
     """Schema of one shard; its metadata lets `datasets` decode the pictures and names the manifest."""
     import pyarrow as pa
 
     columns = column_types(kind)
-    ours = {"format": FORMAT, "format_version": FORMAT_VERSION, "kind": kind, "shard": shard}
-    ours |= {"manifest_id": manifest_id, "synthetic": kind == "synthetic"}
     metadata = {
         "huggingface": canonical_json({"info": {"features": _features(columns, classes)}}),
-        "evenderm": canonical_json(ours),
+        "evenderm": canonical_json(own_metadata(kind, manifest_id, shard, provenance)),
     }
     return pa.schema(list(columns.items()), metadata=metadata)
+
+
+def own_metadata(kind: Kind, manifest_id: str, shard: str, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """What a shard says about itself; a synthetic one also by what it was made: the program and its inputs' digests."""
+    ours: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION, "kind": kind, "shard": shard}
+    ours |= {"manifest_id": manifest_id, "synthetic": kind == "synthetic"}
+    if kind == "synthetic":
+        ours |= {"software": SOFTWARE, "generator": provenance.get("inputs", {})}
+    return ours
 
 
 def _features(columns: Mapping[str, pa.DataType], classes: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -42,6 +42,9 @@ class PrepareSettings(Frozen):
     split: Literal["official", "grouped", "folds"] = Field(
         "official", description="grouped and folds ignore official splits; official needs them, else it is grouped"
     )
+    keep_splits_of: str | None = Field(
+        None, description="an earlier manifest of these data: its pairs stay in their splits, as new ones come in"
+    )
     folds: int = Field(5, ge=3, le=50, description="for split=folds: how many")
     fold: int = Field(0, ge=0, description="for split=folds: which one is the test split; the next is validation")
     validation_fraction: float = Field(0.1, gt=0, lt=1)

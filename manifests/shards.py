@@ -16,6 +16,7 @@ from manifests.schema import (
     ATTRIBUTES,
     BULKY,
     SCORES,
+    SOFTWARE,
     SPLITS,
     UNLABELLED,
     Kind,
@@ -70,14 +71,21 @@ def synthetic_text(manifest_id: str, row: PairRow) -> dict[str, str]:
     """Text chunks that a generated PNG carries wherever it is copied: what it is, by what, from where."""
     return {
         "Disclaimer": DISCLAIMER,
-        "Software": "evenderm",
+        "Software": SOFTWARE,
         "Source": f"manifest {manifest_id}, pair {row.pair_id}",
         "Comment": f"base {row.base_digest}, adapter {row.adapter_digest}, seed {row.seed}",
     }
 
 
 def encode_shard(
-    rows: Sequence[PairRow], *, name: str, dx: str, kind: Kind, classes: Sequence[str], manifest_id: str
+    rows: Sequence[PairRow],
+    *,
+    name: str,
+    dx: str,
+    kind: Kind,
+    classes: Sequence[str],
+    manifest_id: str,
+    provenance: Mapping[str, Any],
 ) -> tuple[bytes, ShardInfo]:
     """Parquet bytes of the rows, sorted by pair_id; BadInput names the first row that breaks the contract."""
     import pyarrow as pa
@@ -86,7 +94,7 @@ def encode_shard(
     _check_rows(ordered, name, dx, kind)
     table = pa.Table.from_pydict(
         _columns(ordered, kind, classes, manifest_id),
-        schema=arrow_schema(kind, classes, manifest_id, name),
+        schema=arrow_schema(kind, classes, manifest_id, name, provenance),
     )
     content = _parquet_bytes(table)
     return content, shard_info(table.drop_columns(list(BULKY)), name, dx, content)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -88,6 +89,16 @@ def storage_at(location: str | Path | Storage, options: Mapping[str, Any] | None
     from manifests.object_storage import ObjectStorage
 
     return ObjectStorage(text, options or {})
+
+
+def on_disk(path: Path | None) -> Path | None:
+    """The path as it is; BadInput for a URL, of which a path would make a folder called `s3:`."""
+    if path is not None and (url := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/+", str(path))):
+        raise BadInput(
+            f"{url[1]}://{str(path)[url.end() :]}: only a path on disk will do here; a finished manifest goes to a URL "
+            "and back with evenderm export MANIFEST --to manifest --out URL"
+        )
+    return path
 
 
 def is_leftover(name: str) -> bool:

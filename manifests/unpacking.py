@@ -17,6 +17,10 @@ MOST_FILES = 200_000
 _IGNORED = ("__MACOSX", ".DS_Store", "Thumbs.db")
 
 
+class ArchiveTooLarge(BadInput):
+    """A sound archive that holds more than may be unpacked."""
+
+
 def unpack(archive: Path, target: Path, progress: Progress = no_progress, most_bytes: int = MOST_BYTES) -> int:
     """Unpack a zip into the new folder `target`, which appears when it is complete; returns how many files.
 
@@ -57,7 +61,10 @@ def _safe_members(
         raise BadInput(f"{archive} holds {len(infos)} files, more than the limit of {MOST_FILES}; it is not unpacked")
     total = sum(info.file_size for info in infos)
     if total > most_bytes:
-        raise BadInput(f"{archive} would unpack to {total} bytes, more than the limit of {most_bytes}; not unpacked")
+        raise ArchiveTooLarge(
+            f"{archive} would unpack to {total} bytes, more than the limit of {most_bytes}; if that is right for this "
+            "dataset, raise the limit with --max-unpacked"
+        )
     members: dict[str, tuple[zipfile.ZipInfo, Path]] = {}
     for info in infos:
         path = _safe_path(info, archive)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,9 @@ from manifests.errors import BadInput, EvendermError
 from manifests.header import ShardEntry
 from manifests.progress import Progress, no_progress
 from manifests.reading import Manifest, read_group, read_header
+from manifests.recount import Recount, card_faults, count_faults
 from manifests.row_checks import row_faults
-from manifests.schema import HEADER_NAME, SPLITS, UNLABELLED, arrow_schema, manifest_identity
+from manifests.schema import CARD_NAME, HEADER_NAME, arrow_schema, manifest_identity
 from manifests.storage import Storage, shortened
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ class BadRow:
     problem: str
 
     def __str__(self) -> str:
-        place = self.shard if self.row is None else f"{self.shard} row {self.row} ({self.pair_id})"
-        return f"{place}: {self.problem}"
+        row = "" if self.row is None else f" row {self.row}"
+        return f"{self.shard}{row}{f' ({self.pair_id})' if self.pair_id else ''}: {self.problem}"
 
 
 @dataclass(frozen=True)
@@ -49,26 +49,16 @@ class VerificationReport:
         return not self.bad
 
 
-@dataclass
-class _Seen:
-    """What has to be remembered from row to row; hashes stand for texts to keep memory small."""
-
-    ids: set[bytes] = field(default_factory=set)
-    group_split: dict[bytes, str] = field(default_factory=dict)
-    counts: dict[str, Counter[str]] = field(default_factory=lambda: {split: Counter() for split in SPLITS})
-    rejected: Counter[str] = field(default_factory=Counter)
-    rows: int = 0
-
-
 def verify_manifest(location: str | Path | Storage, progress: Progress = no_progress) -> VerificationReport:
     """Hash every file and picture again, decode every mask and check every row against the contract.
 
     Checked are the schema, hashes, masks (0 and 255, the image's size), labels, that no group stands on two
-    sides of the split, that no synthetic pair is in validation or test, text chunks of synthetic pictures,
-    counts and provenance. Raises BadInput where there is no committed manifest at all.
+    sides of the split, that no synthetic pair is in validation or test or passes for a real one, text chunks of
+    synthetic pictures, all counts of header and card, and provenance. Raises BadInput where there is no committed
+    manifest at all.
     """
     manifest = read_header(location)
-    seen = _Seen()
+    seen = Recount()
     bad = [BadRow(HEADER_NAME, None, None, problem) for problem in _header_faults(manifest.header)]
     done, total = 0, sum(entry.rows for entry in manifest.shards)
     for entry in manifest.shards:
@@ -76,8 +66,9 @@ def verify_manifest(location: str | Path | Storage, progress: Progress = no_prog
             bad += found
             done += rows
             progress(done, total, bad=len(bad))
-    if not any(row.row is None for row in bad):
-        bad += [BadRow(HEADER_NAME, None, None, problem) for problem in _count_faults(manifest.header, seen)]
+    if seen.complete:
+        bad += [BadRow(HEADER_NAME, None, None, problem) for problem in count_faults(manifest.header, seen)]
+    bad += [BadRow(CARD_NAME, None, None, problem) for problem in card_faults(manifest.storage, manifest.header)]
     return VerificationReport(bad, seen.rows, len(manifest.shards))
 
 
@@ -92,38 +83,52 @@ def _header_faults(header: Mapping[str, Any]) -> Iterator[str]:
         yield "it names a shard twice"
 
 
-def _count_faults(header: Mapping[str, Any], seen: _Seen) -> Iterator[str]:
-    for split in SPLITS:
-        for dx in {*header["counts"][split], *seen.counts[split]}:
-            said, found = header["counts"][split].get(dx, 0), seen.counts[split][dx]
-            if said != found:
-                yield f"it counts {said} pairs of class {dx} in {split} and there are {found}"
-    if header["rows"] != seen.rows:
-        yield f"it counts {header['rows']} rows and there are {seen.rows}"
-    for dx in {*header["rejected"], *seen.rejected}:
-        if header["rejected"].get(dx, 0) != seen.rejected[dx]:
-            yield f"it counts {header['rejected'].get(dx, 0)} rejected pairs of {dx}, not {seen.rejected[dx]}"
-
-
-def _shard_faults(manifest: Manifest, entry: ShardEntry, seen: _Seen) -> Iterator[tuple[int, list[BadRow]]]:
+def _shard_faults(manifest: Manifest, entry: ShardEntry, seen: Recount) -> Iterator[tuple[int, list[BadRow]]]:
     """(rows done, faults found) after the file as a whole and after each of its row groups."""
     whole = [BadRow(entry.name, None, None, problem) for problem in _file_faults(manifest, entry)]
     yield 0, whole
-    if any("missing" in row.problem for row in whole):
-        return
     try:
         with _opened(manifest, entry) as file:
             if problem := _schema_fault(manifest, entry, file):
+                raise BadInput(problem)
+            if file.metadata.num_rows != entry.rows:
+                problem = f"it has {file.metadata.num_rows} rows and {HEADER_NAME} counts {entry.rows}"
                 yield 0, [BadRow(entry.name, None, None, problem)]
-                return
             before, last_id = 0, ""
             for group in range(file.num_row_groups):
-                table = read_group(manifest.storage, entry.name, file, group, manifest.columns())
-                faults, last_id = _group_faults(manifest, entry, table, before, last_id, seen)
-                before += len(table)
-                yield len(table), faults
+                try:
+                    table = read_group(manifest.storage, entry.name, file, group, manifest.columns())
+                except EvendermError:
+                    seen.complete = False
+                    faults = _unreadable_rows(manifest, entry, file, group, before)
+                else:
+                    faults, last_id = _group_faults(manifest, entry, table, before, last_id, seen)
+                rows = file.metadata.row_group(group).num_rows
+                before += rows
+                yield rows, faults
+    except FileNotFoundError:
+        seen.complete = False  # said already
     except EvendermError as error:
+        seen.complete = False
         yield 0, [BadRow(entry.name, None, None, str(error))]
+
+
+def _unreadable_rows(
+    manifest: Manifest, entry: ShardEntry, file: pq.ParquetFile, group: int, before: int
+) -> list[BadRow]:
+    """Every row of a row group that cannot be read as a whole, with the columns that cannot be read at all."""
+    ids: list[str | None] = [None] * file.metadata.row_group(group).num_rows
+    damaged = []
+    for name in manifest.columns():
+        try:
+            table = read_group(manifest.storage, entry.name, file, group, [name])
+        except EvendermError:
+            damaged.append(name)
+        else:
+            if name == "pair_id":
+                ids = [str(row["pair_id"]) if row else None for row in _rows_read(table)]
+    problem = f"its {', '.join(damaged) or 'row group'} cannot be read: the file is damaged there"
+    return [BadRow(entry.name, before + number, pair_id, problem) for number, pair_id in enumerate(ids)]
 
 
 def _opened(manifest: Manifest, entry: ShardEntry) -> pq.ParquetFile:
@@ -133,6 +138,8 @@ def _opened(manifest: Manifest, entry: ShardEntry) -> pq.ParquetFile:
 
     try:
         return pq.ParquetFile(manifest.storage.open(entry.name))
+    except FileNotFoundError:
+        raise
     except (pa.ArrowException, OSError) as error:
         raise BadInput(f"it is not a readable Parquet file ({shortened(error)})") from None
 
@@ -154,7 +161,8 @@ def _file_faults(manifest: Manifest, entry: ShardEntry) -> Iterator[str]:
 
 
 def _schema_fault(manifest: Manifest, entry: ShardEntry, file: pq.ParquetFile) -> str | None:
-    expected = arrow_schema(manifest.kind, manifest.classes, manifest.header["manifest_id"], entry.name)
+    header = manifest.header
+    expected = arrow_schema(manifest.kind, manifest.classes, header["manifest_id"], entry.name, header["provenance"])
     found = file.schema_arrow
     if not found.equals(expected):
         different = sorted({f.name for f in set(found) ^ set(expected)})
@@ -165,12 +173,13 @@ def _schema_fault(manifest: Manifest, entry: ShardEntry, file: pq.ParquetFile) -
 
 
 def _group_faults(
-    manifest: Manifest, entry: ShardEntry, table: pa.Table, before: int, last_id: str, seen: _Seen
+    manifest: Manifest, entry: ShardEntry, table: pa.Table, before: int, last_id: str, seen: Recount
 ) -> tuple[list[BadRow], str]:
     """Faults of a row group's rows, and its last pair id; `before` rows of the shard precede it."""
     bad = []
     for number, row in enumerate(_rows_read(table)):
         if row is None:
+            seen.complete = False
             bad.append(BadRow(entry.name, before + number, None, "it holds text that is not UTF-8"))
             continue
         problems = list(row_faults(row, manifest.kind, manifest.classes, entry.dx, manifest.header["manifest_id"]))
@@ -178,7 +187,7 @@ def _group_faults(
         if pair_id < last_id:
             problems.append("the rows are not sorted by pair id")
         last_id = pair_id
-        problems += _remember(row, seen, entry.dx)
+        problems += seen.add(row, entry.dx)
         bad += [BadRow(entry.name, before + number, pair_id, problem) for problem in problems]
     return bad, last_id
 
@@ -192,24 +201,3 @@ def _rows_read(table: pa.Table) -> list[dict[str, Any] | None]:
             return [None]
         return [row for number in range(len(table)) for row in _rows_read(table.slice(number, 1))]
     return rows
-
-
-def _remember(row: Mapping[str, Any], seen: _Seen, dx: str) -> Iterator[str]:
-    """Faults that show only beside other rows."""
-    seen.rows += 1
-    identity = _hash(row["pair_id"])
-    if identity in seen.ids:
-        yield "its pair id stands twice in the manifest"
-    seen.ids.add(identity)
-    split = str(row["split"])
-    if row.get("accepted", True):
-        seen.counts.setdefault(split, Counter())[dx or UNLABELLED] += 1
-    else:
-        seen.rejected[dx] += 1
-    side = seen.group_split.setdefault(_hash(row["group_id"]), split)
-    if side != split:
-        yield f"its group {row['group_id']!r} is in {side} as well as in {split}"
-
-
-def _hash(text: Any) -> bytes:
-    return hashlib.blake2b(str(text).encode("utf-8", "surrogatepass"), digest_size=12).digest()

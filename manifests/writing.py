@@ -11,7 +11,7 @@ from typing import Any
 from manifests.card import dataset_card
 from manifests.claim import Claim, ManifestBusy
 from manifests.errors import BadInput
-from manifests.header import header_checksum
+from manifests.header import ShardEntry, header_checksum
 from manifests.reading import Manifest, open_manifest
 from manifests.schema import (
     CARD_NAME,
@@ -26,6 +26,7 @@ from manifests.schema import (
     canonical_json,
     check_classes,
     manifest_identity,
+    own_metadata,
     shard_name,
 )
 from manifests.shards import ShardInfo, encode_shard, read_shard_info, shard_metadata
@@ -82,19 +83,35 @@ class ManifestWriter:
             raise BadInput(f"{self.location}: class {dx!r} is none of {', '.join(self.classes)}; mend the source.")
         name = shard_name(dx, index)
         content, info = encode_shard(
-            rows, name=name, dx=dx, kind=self.kind, classes=self.classes, manifest_id=self.manifest_id
+            rows,
+            name=name,
+            dx=dx,
+            kind=self.kind,
+            classes=self.classes,
+            manifest_id=self.manifest_id,
+            provenance=self.provenance,
         )
-        self._claim.renew()
-        if self._committed_sha256().get(name) != info.sha256:
-            self.storage.write(f"{STAGING}/{name}" if self._committed else name, content)
-        self._written[name] = info
+        self._put(content, info)
         return info
 
-    def commit(self, shards: Iterable[tuple[str, int]] | None = None) -> Manifest:
+    def copy_shard(self, entry: ShardEntry, content: bytes) -> None:
+        """Write a shard of the same manifest that was written elsewhere."""
+        self._put(content, read_shard_info(content, entry.name, entry.dx))
+
+    def _put(self, content: bytes, info: ShardInfo) -> None:
+        self._claim.renew()
+        if self._committed_sha256().get(info.name) != info.sha256:
+            self.storage.write(f"{STAGING}/{info.name}" if self._committed else info.name, content)
+        self._written[info.name] = info
+
+    def commit(
+        self, shards: Iterable[tuple[str, int]] | None = None, beside: Mapping[str, bytes] | None = None
+    ) -> Manifest:
         """Make the manifest exist: of the given shards (dx, index), or of all that bear its identity.
 
-        Committing the same content twice changes nothing. Raises ManifestBusy if somebody else committed here
-        since this writer started, BadInput if there is nothing to commit or an id stands in two shards.
+        `beside` are further files, which are in place before the manifest is. Committing the same content twice
+        changes nothing. Raises ManifestBusy if somebody else committed here since this writer started, BadInput if
+        there is nothing to commit or an id stands in two shards.
         """
         self._claim.renew()
         self._check_not_overtaken()
@@ -107,7 +124,7 @@ class ManifestWriter:
         self._claim.renew()
         if self._committed_header() != content:
             self._check_not_overtaken()
-            self._swap(places, dataset_card(header), content)
+            self._swap(places, {CARD_NAME: dataset_card(header).encode(), **(beside or {})}, content)
         self._clear(set(places))
         self._claim.release()
         return open_manifest(self.storage)
@@ -125,14 +142,19 @@ class ManifestWriter:
                 "choose another folder, or run this command again to replace it."
             )
 
-    def _swap(self, places: Mapping[str, str], card: str, content: bytes) -> None:
-        """Readers see the old manifest, then for a moment none, then the new one, and never a mixture."""
+    def _swap(self, places: Mapping[str, str], beside: Mapping[str, bytes], content: bytes) -> None:
+        """Readers see the old manifest, then for a moment none, then the new one, and never a mixture.
+
+        Shards keep their names, so the old header goes before the first of its shards does. Whoever is killed in
+        that moment has every shard of the new manifest in place or staged, and the same command finishes the commit.
+        """
         if self._committed is not None:
             self.storage.delete(HEADER_NAME)
         for name, place in places.items():
             if place != name:
                 self.storage.move(place, name)
-        self.storage.write(CARD_NAME, card.encode())
+        for name, file_content in beside.items():
+            self.storage.write(name, file_content)
         if not self.storage.create(HEADER_NAME, content):
             raise ManifestBusy(
                 f"{self.location}: another writer committed a manifest at the same moment, and it stands; "
@@ -186,7 +208,7 @@ class ManifestWriter:
                 found = shard_metadata(pq.read_schema(file))
         except (OSError, pa.ArrowException):  # not there, or not whole
             return False
-        return found.get("manifest_id") == self.manifest_id and found.get("shard") == name
+        return found == own_metadata(self.kind, self.manifest_id, name, self.provenance)
 
     def _info(self, name: str, place: str, size: int) -> ShardInfo:
         info = self._written.get(name)

@@ -8,11 +8,14 @@ from typing import Annotated
 import typer
 
 from flows.commands.options import Data, Overrides, Preset, SettingsFile
+from manifests.storage import on_disk
 
 
 def command(
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="Folder for ablation.md, results.json and what is kept.")],
+    out: Annotated[
+        Path, typer.Option("--out", callback=on_disk, help="Folder for ablation.md, results.json and what is kept.")
+    ],
     what: Annotated[str, typer.Option("--what", help="terms, codec or sampling; several with commas.")] = "terms,codec",
     preset: Preset = "embedded",
     settings: SettingsFile = None,

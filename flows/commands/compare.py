@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from manifests.storage import on_disk
+
 REGRESSION = 3
 
 
@@ -21,7 +23,9 @@ def command(
         bool,
         typer.Option("--allow-missing", help="Only note arms and metrics that NEW.json lacks; else regressions."),
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the Markdown here as well.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", callback=on_disk, help="Write the Markdown here as well.")
+    ] = None,
 ) -> int:
     """Tell regressions between two results files; exit code 3 if there is one."""
     from evaluate.compare import compare_results

@@ -8,14 +8,19 @@ from typing import Annotated
 import typer
 
 from flows.commands.options import Overrides
+from manifests.storage import on_disk
 
 
 def command(
     images: Annotated[
         list[str] | None, typer.Argument(help="Image files, folders of images, or manifests.", show_default=False)
     ] = None,
-    run: Annotated[Path, typer.Option("--run", help="Run folder whose data and adapters explain.")] = Path("runs/run"),
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for explain.html; else RUN/explain.")] = None,
+    run: Annotated[
+        Path, typer.Option("--run", callback=on_disk, help="Run folder whose data and adapters explain.")
+    ] = Path("runs/run"),
+    out: Annotated[
+        Path | None, typer.Option("--out", callback=on_disk, help="Folder for explain.html; else RUN/explain.")
+    ] = None,
     mask: Annotated[Path | None, typer.Option("--mask", help="Your own mask of a single image.")] = None,
     wanted: Annotated[
         list[str] | None, typer.Option("--as", metavar="CLASS", help="Show this class, not the most probable ones.")

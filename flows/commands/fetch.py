@@ -7,13 +7,20 @@ from typing import Annotated
 
 import typer
 
+from manifests.storage import on_disk
+
 
 def command(
     name: Annotated[str, typer.Argument(metavar="DATASET", help="isic2017, isic2018 or ham10000.")],
-    to: Annotated[Path, typer.Option("--to", help="Folder to download and unpack into; a cut download goes on.")],
+    to: Annotated[
+        Path, typer.Option("--to", callback=on_disk, help="Folder to download and unpack into; a cut download goes on.")
+    ],
     accept_licence: Annotated[
         str | None, typer.Option("--accept-licence", help="The licence's own name, once you have read it.")
     ] = None,
+    max_unpacked: Annotated[
+        float, typer.Option("--max-unpacked", min=0.001, metavar="GIB", help="Most that one archive may unpack to.")
+    ] = 64,
 ) -> int:
     """Download an official dataset; ask without --accept-licence to be told its licence."""
     from rich.console import Console
@@ -23,6 +30,9 @@ def command(
 
     watch = Watch(None, Console())
     with watch.bars(), watch.task(f"fetch {name}", "bytes") as progress:
-        summary = fetch(name, to, accept_licence, progress)
-    print(f"{summary}")
+        summary = fetch(name, to, accept_licence, progress, most_unpacked=int(max_unpacked * 2**30))
+    for file in summary.downloaded:
+        checked = f"checked against {file.checked_against}" if file.checked_against else "unchecked"
+        print(f"{file.name}: {file.size:,} bytes, sha256 {file.sha256}, {checked}")
+    print(f"{summary.dataset} lies in {summary.folder}")
     return 0

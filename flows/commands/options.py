@@ -7,8 +7,12 @@ from typing import Annotated
 
 import typer
 
-Data = Annotated[Path, typer.Option("--data", help="Dataset as downloaded: a folder, or a CSV or Parquet file.")]
-Out = Annotated[Path, typer.Option("--out", help="Run folder; an unfinished run in it goes on.")]
+from manifests.storage import on_disk
+
+Data = Annotated[
+    Path, typer.Option("--data", callback=on_disk, help="Dataset as downloaded: a folder, or a CSV or Parquet file.")
+]
+Out = Annotated[Path, typer.Option("--out", callback=on_disk, help="Run folder; an unfinished run in it goes on.")]
 Preset = Annotated[str, typer.Option("--preset", help="embedded, tiny or sd2.")]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="TOML file that overrides the preset.")]
 Overrides = Annotated[

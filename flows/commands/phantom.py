@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from manifests.storage import on_disk
+
 
 def command(
-    out: Annotated[Path, typer.Option("--out", help="Folder to write; must be new or empty.")],
+    out: Annotated[Path, typer.Option("--out", callback=on_disk, help="Folder to write; must be new or empty.")],
     pairs: Annotated[int, typer.Option("--pairs", min=12, help="Image-mask pairs in all.")] = 400,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     size: Annotated[int, typer.Option("--size", min=64, max=1024, help="Side of the images in pixels.")] = 256,

@@ -8,12 +8,15 @@ from typing import Annotated
 import typer
 
 from flows.commands.options import Data, Overrides, Preset, SettingsFile
+from manifests.storage import on_disk
 
 
 def command(
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="Base folder to write.")],
-    work: Annotated[Path, typer.Option("--work", help="Checkpoints and caches; training resumes from here.")],
+    out: Annotated[Path, typer.Option("--out", callback=on_disk, help="Base folder to write.")],
+    work: Annotated[
+        Path, typer.Option("--work", callback=on_disk, help="Checkpoints and caches; training resumes from here.")
+    ],
     preset: Preset = "embedded",
     settings: SettingsFile = None,
     overrides: Overrides = None,

@@ -8,11 +8,14 @@ from typing import Annotated
 import typer
 
 from flows.commands.options import Data, Overrides, Preset, SettingsFile
+from manifests.storage import on_disk
 
 
 def command(
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="Folder for quality.md, quality.json and what is kept.")],
+    out: Annotated[
+        Path, typer.Option("--out", callback=on_disk, help="Folder for quality.md, quality.json and what is kept.")
+    ],
     base: Annotated[str, typer.Option("--base", help="Base folder, or 'shipped'.")] = "shipped",
     preset: Preset = "embedded",
     settings: SettingsFile = None,

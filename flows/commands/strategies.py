@@ -8,11 +8,16 @@ from typing import Annotated
 import typer
 
 from flows.commands.options import Overrides
+from manifests.storage import on_disk
 
 
 def command(
-    run: Annotated[Path, typer.Option("--run", help="Run folder whose data and adapters are compared.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for the tables; else RUN/strategies.")] = None,
+    run: Annotated[
+        Path, typer.Option("--run", callback=on_disk, help="Run folder whose data and adapters are compared.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", callback=on_disk, help="Folder for the tables; else RUN/strategies.")
+    ] = None,
     overrides: Overrides = None,
 ) -> int:
     """Compare ways to draw demonstrations (text, image, inside the mask), and check that they are faithful."""

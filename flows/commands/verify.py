@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-SHOWN = 50
-
 
 def command(
     manifest: Annotated[str, typer.Argument(metavar="MANIFEST", help="Manifest folder or URL (s3://...).")],
@@ -22,10 +20,8 @@ def command(
     watch = Watch(None, Console())
     with watch.bars(), watch.task("verify", "pairs") as progress:
         report = verify_manifest(manifest, progress)
-    for bad in report.bad[:SHOWN]:
+    for bad in report.bad:
         print(bad)
-    if len(report.bad) > SHOWN:
-        print(f"and {len(report.bad) - SHOWN} more")
     if not report.ok:
         faults = "1 fault" if len(report.bad) == 1 else f"{len(report.bad)} faults"
         raise BadInput(f"{manifest}: {faults}; restore it from its original or make it again")

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from manifests.settings import PrepareSettings
-from manifests.sources.labels import join_rows
+from manifests.sources.labels import join_rows, mask_alone
 from manifests.sources.layout import (
     IMAGE_ENDINGS,
+    OTHER_ENDINGS,
     FolderGuard,
     FoundImages,
     Source,
@@ -69,7 +70,7 @@ def _flat_images(folder: Path) -> Path | None:
 
 def _has_pictures(folder: Path) -> bool:
     with os.scandir(folder) as entries:
-        return any(e.name.lower().endswith(IMAGE_ENDINGS) for e in entries)
+        return any(e.name.lower().endswith((*IMAGE_ENDINGS, *OTHER_ENDINGS)) for e in entries)
 
 
 def read(folder: Path, settings: PrepareSettings) -> SourceListing:
@@ -78,12 +79,15 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
     rows: list[SourceRow] = []
     rejected: list[Rejection] = []
     for split, part in (_split_folders(folder) or {None: folder}).items():
+        first = len(rows)
         flat = None if _class_folders(part) else _flat_images(part)
         for class_folder in [flat] if flat else _class_folders(part):
             dx = None if flat else class_folder.name
             joined = _read_class(class_folder, part, dx, split, guard)
             rows += joined[0]
             rejected += joined[1]
+        rejected += _masks_alone(part, guard, {row.mask for row in rows[first:]})
+    rejected = list(dict.fromkeys(rejected))  # what all classes share is found with each of them
     listing_is_not_empty(rows, rejected, folder)
     return SourceListing(rows, rejected, mask_place="the file of the same name in masks/", class_place="its folder")
 
@@ -111,6 +115,19 @@ def _masks(part: Path, dx: str | None, guard: FolderGuard) -> FoundImages:
     top = locate_folder(part, MASKS)
     inner = locate_folder(top, dx) if top and dx else None
     return find_images([inner or top], guard, NAME) if top else FoundImages({}, [])
+
+
+def _masks_alone(part: Path, guard: FolderGuard, used: set[str | None]) -> list[Rejection]:
+    """The masks that belong to no image of this part, in `masks/` and in the folders of classes there."""
+    top = locate_folder(part, MASKS)
+    if top is None:
+        return []
+    alone = []
+    for place in (top, *_visible_folders(top)):
+        prefix = f"{NAME}:" if place == top else f"{NAME}:{place.name}/"
+        files = find_images([place], guard, NAME).files.values()
+        alone += [mask_alone(f"{prefix}{Path(path).stem}", path) for path in files if path not in used]
+    return alone
 
 
 SOURCE = Source(

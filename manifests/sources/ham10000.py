@@ -40,7 +40,8 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
     """All images of both parts; the lesion is the group, and there is no official split."""
     path = _metadata(folder)
     assert path is not None  # recognise() has seen it
-    table = read_csv(path)
+    guard = FolderGuard(folder, settings.follow_links)
+    table = read_csv(guard.table(path))
     image_id, lesion, dx = (table.column(name) for name in ("image_id", "lesion_id", "dx"))
     book = LabelBook(NAME, str(path))
     lesions, people = {}, {}
@@ -49,7 +50,6 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
         if cells[lesion]:
             lesions[cells[image_id].lower()] = cells[lesion]
         people[cells[image_id].lower()] = _person(table, cells)
-    guard = FolderGuard(folder, settings.follow_links)
     folders = [found for name in IMAGE_FOLDERS if (found := locate_folder(folder, name))]
     mask_folder = locate_folder(folder, MASK_FOLDER)
     masks = find_images([mask_folder], guard, NAME) if mask_folder else None

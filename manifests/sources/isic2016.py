@@ -48,7 +48,7 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
         mask_folder = locate_folder(folder, f"ISBI2016_ISIC_Part1_{section}_GroundTruth")
         masks = find_images([mask_folder], guard, NAME) if mask_folder else None
         images = find_images(folders, guard, NAME)
-        joined = join_rows(NAME, images, masks, _labels(folder, section), split=split)
+        joined = join_rows(NAME, images, masks, _labels(folder, section, guard), split=split)
         rows += joined[0]
         rejected += joined[1]
     listing_is_not_empty(rows, rejected, folder)
@@ -61,11 +61,11 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
     )
 
 
-def _labels(folder: Path, section: str) -> LabelBook | None:
+def _labels(folder: Path, section: str, guard: FolderGuard) -> LabelBook | None:
     path = locate(folder, f"ISBI2016_ISIC_Part3_{section}_GroundTruth.csv")
     if path is None:
         return None
-    table = read_csv(path, columns=("image_id", "label"))
+    table = read_csv(guard.table(path), columns=("image_id", "label"))
     book = LabelBook(NAME, str(path))
     for image_id, label in table:
         if image_id.casefold() not in ("image_id", "image"):  # some copies have a header line

@@ -45,12 +45,12 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
         mask_folder = locate_folder(folder, f"{stem}_Part1_GroundTruth")
         masks = find_images([mask_folder], guard, NAME) if mask_folder else None
         images = find_images([data], guard, NAME, keep=lambda key: not key.endswith("_superpixels"))
-        people = _people(data, f"{stem}_Data_metadata.csv")
+        people = _people(data, f"{stem}_Data_metadata.csv", guard)
         joined = join_rows(
             NAME,
             images,
             masks,
-            _labels(folder, stem),
+            _labels(folder, stem, guard),
             split=split,
             attributes=lambda key, people=people: people.get(key, ()),  # type: ignore[misc]
         )
@@ -66,21 +66,21 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
     )
 
 
-def _labels(folder: Path, stem: str) -> LabelBook | None:
+def _labels(folder: Path, stem: str, guard: FolderGuard) -> LabelBook | None:
     path = locate(folder, f"{stem}_Part3_GroundTruth.csv")
     if path is None:
         return None
-    table = read_csv(path)
+    table = read_csv(guard.table(path))
     columns = {"mel": table.column("melanoma"), "bkl": table.column("seborrheic_keratosis")}
     return one_hot_labels(table, NAME, table.column("image_id"), columns, none="nv")
 
 
-def _people(data: Path, name: str) -> dict[str, tuple[tuple[str, str], ...]]:
+def _people(data: Path, name: str, guard: FolderGuard) -> dict[str, tuple[tuple[str, str], ...]]:
     """Attributes by lower-case image id, from the metadata file that the official archives hold."""
     path = locate(data, name) or locate(data.parent, name)
     if path is None:
         return {}
-    table = read_csv(path)
+    table = read_csv(guard.table(path))
     image_id, age, sex = table.column("image_id"), table.find("age_approximate"), table.find("sex")
     return {
         cells[image_id].lower(): told(

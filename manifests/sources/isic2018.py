@@ -45,12 +45,12 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
             continue
         mask_folder = locate_folder(folder, f"ISIC2018_Task1_{section}_GroundTruth")
         masks = find_images([mask_folder], guard, NAME) if mask_folder else None
-        lesions = _lesions(folder, section)
+        lesions = _lesions(folder, section, guard)
         joined = join_rows(
             NAME,
             _images(folders, guard),
             masks,
-            _labels(folder, section),
+            _labels(folder, section, guard),
             split=split,
             group=lesions.get,
         )
@@ -82,22 +82,22 @@ def _table(folder: Path, name: str) -> Path | None:
     return locate(inner, f"{name}.csv") if inner else locate(folder, f"{name}.csv")
 
 
-def _labels(folder: Path, section: str) -> LabelBook | None:
+def _labels(folder: Path, section: str, guard: FolderGuard) -> LabelBook | None:
     path = _table(folder, f"ISIC2018_Task3_{section}_GroundTruth")
     if path is None:
         return None
-    table = read_csv(path)
+    table = read_csv(guard.table(path))
     columns = {dx: table.column(dx.upper()) for dx in CLASS_CODES}
     return one_hot_labels(table, NAME, table.column("image"), columns, none="")
 
 
-def _lesions(folder: Path, section: str) -> dict[str, str]:
+def _lesions(folder: Path, section: str, guard: FolderGuard) -> dict[str, str]:
     """Lesion by lower-case image id, where the challenge published it."""
     name = f"ISIC2018_Task3_{section}_LesionGroupings"
     path = _table(folder, name) or _table(folder, f"ISIC2018_Task3_{section}_GroundTruth_LesionGroupings")
     if path is None:
         return {}
-    table = read_csv(path)
+    table = read_csv(guard.table(path))
     image, lesion = table.column("image"), table.column("lesion_id")
     return {cells[image].lower(): cells[lesion] for cells in table if cells[lesion]}
 

@@ -90,7 +90,7 @@ def join_rows(
     group: Callable[[str], str | None] = lambda image_id: None,
     attributes: Callable[[str], tuple[tuple[str, str], ...]] = lambda image_id: (),
 ) -> tuple[list[SourceRow], list[Rejection]]:
-    """A row per image that nothing speaks against, and what is listed without an image.
+    """A row per image that nothing speaks against, and what is listed or masked without an image.
 
     group and attributes are asked with the lower-case image id.
     """
@@ -113,4 +113,14 @@ def join_rows(
         for key in missing:
             reason = f"{book.spelling[key]} is listed in {book.place} but has no image file; add it or remove the line"
             rejected.append(Rejection(f"{source}:{book.spelling[key]}", "missing image", reason))
+    known = {*images.files, *refused, *(book.classes if book else ())}
+    for key, path in masks.files.items() if masks else ():
+        image_id = key.removesuffix(mask_suffix)
+        if image_id not in known and f"{source}:{image_id}" not in unusable:
+            rejected.append(mask_alone(f"{source}:{Path(path).stem[: len(image_id)]}", path))
     return rows, rejected
+
+
+def mask_alone(pair_id: str, path: str) -> Rejection:
+    """The reason for a mask that belongs to no row."""
+    return Rejection(pair_id, "mask alone", f"{path} is the mask of no image; add its image or remove it", path)

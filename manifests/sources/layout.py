@@ -12,6 +12,11 @@ from manifests.settings import PrepareSettings
 from manifests.sources.rejected import Rejection
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+OTHER_ENDINGS = (
+    ".avif", ".cr2", ".dcm", ".dng", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".nef", ".pgm", ".ppm", ".psd",
+    ".raw", ".svg", ".tga",
+)  # fmt: skip
+"""Endings of pictures that are not read from a folder."""
 CLASS_CODES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 
 
@@ -58,26 +63,38 @@ class Source:
 
 
 class FolderGuard:
-    """Refuses files that lie outside the dataset's folder, be it by `..`, by an absolute path or by a link."""
+    """Refuses files that lie outside the dataset's folder, be it by `..`, by an absolute path or by a link.
+
+    `follow_links` lets links lead outside, and nothing else.
+    """
 
     def __init__(self, root: Path, follow_links: bool = False) -> None:
         self.root = os.path.realpath(root)
+        self.written = os.path.normpath(Path(root).absolute())
         self.follow_links = follow_links
         self._inside: dict[str, bool] = {}
 
     def allows(self, path: str, is_link: bool | None = None) -> bool:
         """Whether `path` is inside the folder once links are resolved."""
         if self.follow_links:
-            return True
+            plain = os.path.normpath(Path(path).absolute())
+            return _within(plain, self.written) or _within(plain, self.root)
         if Path(path).is_symlink() if is_link is None else is_link:
-            return self._within(os.path.realpath(path))
+            return _within(os.path.realpath(path), self.root)
         parent, _, name = path.rpartition(os.sep)
         if parent not in self._inside:
-            self._inside[parent] = self._within(os.path.realpath(parent))
+            self._inside[parent] = _within(os.path.realpath(parent), self.root)
         return self._inside[parent] and name != ".."
 
-    def _within(self, real: str) -> bool:
-        return real == self.root or real.startswith(self.root.rstrip(os.sep) + os.sep)
+    def table(self, path: Path) -> Path:
+        """The path of a table that belongs to the dataset; BadInput if it lies outside, so that none of it is shown."""
+        if not self.allows(str(path)):
+            raise BadInput(outside_reason(str(path)))
+        return path
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 @dataclass(frozen=True)
@@ -109,10 +126,13 @@ def find_images(
             found = sorted((e.name, e.path, e.is_symlink()) for e in entries)
         for name, path, is_link in found:
             stem, dot, ending = name.rpartition(".")
-            key = stem.lower()
-            if dot + ending.lower() not in IMAGE_ENDINGS or name.startswith(".") or not keep(key):
+            key, ending = stem.lower(), dot + ending.lower()
+            if ending not in (*IMAGE_ENDINGS, *OTHER_ENDINGS) or name.startswith(".") or not keep(key):
                 continue
-            if not guard.allows(path, is_link):
+            if ending in OTHER_ENDINGS:
+                reason = f"{path}: files with the ending {ending} are not read; save it as PNG or JPEG"
+                rejected.append(Rejection(f"{source}:{stem}", "unsupported ending", reason, path))
+            elif not guard.allows(path, is_link):
                 rejected.append(Rejection(f"{source}:{stem}", "outside", outside_reason(path), path))
             elif key in files:
                 twice.add(key)

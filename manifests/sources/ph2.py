@@ -40,7 +40,7 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
     cases = sorted(case for case in tree.iterdir() if case.is_dir())
     images = _pictures(cases, "Dermoscopic_Image", guard)
     masks = _pictures(cases, "lesion", guard)
-    rows, rejected = join_rows(NAME, images, masks, _labels(folder), mask_suffix="_lesion")
+    rows, rejected = join_rows(NAME, images, masks, _labels(folder, guard), mask_suffix="_lesion")
     listing_is_not_empty(rows, rejected, folder)
     return SourceListing(
         rows,
@@ -56,12 +56,13 @@ def _pictures(cases: list[Path], kind: str, guard: FolderGuard) -> FoundImages:
     return find_images(folders, guard, NAME)
 
 
-def _labels(folder: Path) -> LabelBook | None:
+def _labels(folder: Path, guard: FolderGuard) -> LabelBook | None:
     """The text table, whose cells stand between double bars."""
     path = locate(folder, "PH2_dataset.txt")
     if path is None:
         return None
-    lines = [[cell.strip() for cell in line.strip().strip("|").split("||")] for line in read_text(path).splitlines()]
+    text = read_text(guard.table(path))
+    lines = [[cell.strip() for cell in line.strip().strip("|").split("||")] for line in text.splitlines()]
     header = next((cells for cells in lines if cells[0].casefold() == "name"), None)
     if header is None:
         raise BadInput(f"{path} has no header line with a column 'Name'; download the original PH2_dataset.txt")

@@ -58,7 +58,7 @@ def columns_hint(location: Path) -> str:
     """What to do about the table in a folder that was not recognised, or about there being none."""
     wanted = "the columns image, mask and class"
     path = _table_path(location)
-    if path is None or path.suffix.lower() == ".parquet":
+    if path is None or path.is_symlink() or path.suffix.lower() == ".parquet":
         return f"describe it in a CSV with {wanted}"
     try:
         columns = ", ".join(repr(name[:40]) for name in read_csv(path).columns[:12])
@@ -78,9 +78,11 @@ def read(location: Path, settings: PrepareSettings) -> SourceListing:
     """Paths in the table are relative to it and must stay inside its folder."""
     path = _table_path(location)
     assert path is not None  # recognise() has seen it
-    table = _read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path)
-    columns = _columns(table, settings)
     guard = FolderGuard(path.parent, settings.follow_links)
+    if path != location:  # a table that the user names is the one that is meant, wherever a link leads
+        guard.table(path)
+    table = _read_table(path)
+    columns = _columns(table, settings)
     rows: list[SourceRow] = []
     rejected: list[Rejection] = []
     for number, cells in enumerate(table, 2):
@@ -94,6 +96,21 @@ def read(location: Path, settings: PrepareSettings) -> SourceListing:
         mask_place=f"its cell in a mask column of {path.name}",
         class_place=f"its cell in a class column of {path.name}",
     )
+
+
+def named_files(path: Path, settings: PrepareSettings) -> list[str]:
+    """The image and mask files that the table at `path` names, sorted; none if it cannot be read as such a table."""
+    try:
+        table = _read_table(path)
+        columns = _columns(table, settings)
+    except BadInput:
+        return []
+    named = {cells[columns[role]] for cells in table for role in ("image", "mask") if role in columns}
+    return sorted(file for cell in named if cell and (file := _inside(path.parent, cell)))
+
+
+def _read_table(path: Path) -> Table:
+    return _read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path)
 
 
 def _columns(table: Table, settings: PrepareSettings) -> dict[str, int]:

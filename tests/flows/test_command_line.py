@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from flows import command_line
@@ -77,6 +78,10 @@ WRONG = {
     "wrong value": ("run --data DATA --set adapt.steps=x", "adapt.steps=x"),
     "missing settings file": ("run --data DATA --settings NONE", "no such settings file"),
     "no run folder": ("status NONE", "no such run folder"),
+    "run on a URL": ("run --data DATA --out s3://bucket/run", "s3://bucket/run: only a path on disk will do here"),
+    "phantom at a URL": ("phantom --out s3://bucket/x", "--to manifest --out URL"),
+    "fetch to a URL": ("fetch isic2017 --to gs://bucket/x", "gs://bucket/x: only a path on disk will do here"),
+    "folders at a URL": ("export NONE --to folders --out s3://bucket/x", "s3://bucket/x: only a path on disk"),
     "folder without a run": ("adapt --out DATA", "holds no run"),
 }
 
@@ -240,3 +245,64 @@ def test_compare_refuses_results_of_another_schema_in_one_line(
     shown = capsys.readouterr()
     assert "new.json" in shown.err and "schema version 2" in shown.err and shown.err.count("\n") == 1
     assert shown.out == "" and not (tmp_path / "compared.md").exists()
+
+
+def test_sources_lists_every_layout_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.exit_code(["sources"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("isic2016", "isic2017", "isic2018", "ham10000", "ph2", "folders", "table"):
+        assert f"\n{name}: " in f"\n{shown}"
+    assert "    PH2 Dataset images/IMD002/IMD002_lesion/IMD002_lesion.bmp" in shown
+
+
+def test_verify_passes_a_good_manifest_and_names_every_bad_row_of_a_spoilt_one(
+    tmp_path: Path, real_manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line.exit_code(["verify", str(real_manifest)]) == 0
+    assert "60 pairs in 3 shards, all as they should be" in capsys.readouterr().out
+    shutil.copytree(real_manifest, tmp_path / "m")
+    shards = sorted((tmp_path / "m" / "data").rglob("*.parquet"))
+    for shard in shards:
+        pictures = pq.read_table(shard, columns=["image"], partitioning=None)["image"].to_pylist()
+        content = bytearray(shard.read_bytes())
+        for picture in pictures:
+            content[content.index(picture["bytes"]) + len(picture["bytes"]) // 2] ^= 1
+        shard.write_bytes(content)
+    assert command_line.exit_code(["verify", str(tmp_path / "m")]) == 2
+    shown = capsys.readouterr()
+    assert len({line.partition(": ")[0] for line in shown.out.splitlines() if " row " in line}) == 60
+    assert shown.err.startswith(f"evenderm: {tmp_path / 'm'}: ") and shown.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("to", ["nnunet", "folders", "manifest"])
+def test_export_writes_what_was_asked_for_and_nothing_over_it(
+    to: str, tmp_path: Path, real_manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", str(real_manifest), "--to", to, "--out", str(tmp_path / "out")]
+    assert command_line.exit_code(words) == 0
+    assert f"wrote 60 pairs to {tmp_path / 'out'}" in capsys.readouterr().out
+    expected = {"nnunet": "Dataset501_Lesions/dataset.json", "folders": "metadata.csv", "manifest": "manifest.json"}
+    assert (tmp_path / "out" / expected[to]).is_file()
+    if to == "manifest":
+        made = {p.relative_to(tmp_path / "out"): p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+        assert made == {p.relative_to(real_manifest): p.read_bytes() for p in real_manifest.rglob("*") if p.is_file()}
+    assert command_line.exit_code(words) == (0 if to == "manifest" else 2)
+    assert command_line.exit_code(["export", str(tmp_path), *words[2:]]) == 2
+    assert "holds no committed manifest" in capsys.readouterr().err
+
+
+def test_names_that_are_not_utf8_are_prepared_and_shown(tmp_path: Path, phantom_folder: Path) -> None:
+    odd = os.fsdecode(b"\xff\xe9")
+    data = tmp_path / "data" / odd
+    shutil.copytree(phantom_folder, data)
+    picture = next(data.rglob("*.jpg"))
+    picture.rename(picture.with_name(f"{odd}{picture.name}"))
+    words = ["prepare", "--data", data, "--out", tmp_path / odd, "--preset", "tiny"]
+    strict = {"PYTHONIOENCODING": "utf-8:strict"}
+    for _ in range(2):
+        done = _evenderm(*words, "--set", "engine.name=plain", **strict)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert "everything is finished" in done.stdout
+    assert "missing mask" in (tmp_path / odd / "real" / "rejected.csv").read_text(encoding="utf-8")
+    refused = _evenderm(*words[:4], tmp_path / "new", *words[5:], **strict)
+    assert refused.returncode == 2 and "engine.name=plain" in refused.stderr and refused.stderr.count("\n") == 1

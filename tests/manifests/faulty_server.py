@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +27,12 @@ class Server:
     faults: list[str] = field(default_factory=list)
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     version: str = '"v1"'
+    s3: bool = False
+    """Whether it answers as S3 does, with the MD5 of a file as its ETag."""
+
+    def tag(self, content: bytes) -> str:
+        """The ETag of a file."""
+        return f'"{hashlib.md5(content).hexdigest()}"' if self.s3 else self.version
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -48,7 +55,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         start = 0
         asked = self.headers.get("Range")
-        same = self.headers.get("If-Range") == told.version
+        same = self.headers.get("If-Range") == told.tag(content)
         if asked and same and fault != "ignore range":
             start = int(asked.removeprefix("bytes=").rstrip("-"))
         if start >= len(content):
@@ -57,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        self._answer(content, start, fault, told.version)
+        self._answer(content, start, fault, told.tag(content))
 
     def _answer(self, content: bytes, start: int, fault: str, version: str) -> None:
         body = content[start:]
@@ -70,6 +77,8 @@ class _Handler(BaseHTTPRequestHandler):
             first = start + 7 if fault == "other range" else start
             self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
         self.send_header("ETag", version)
+        if self.server.told.s3:
+            self.send_header("x-amz-request-id", "0123456789ABCDEF")
         self.send_header("Content-Length", str(length))
         self.end_headers()
         self.close_connection = True

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from manifests.schema import UNLABELLED
 from manifests.writing import ManifestWriter
 
 
@@ -49,6 +50,31 @@ def test_a_synthetic_card_says_so_and_counts_what_was_rejected(tmp_path: Path, m
     assert "10 more that were not accepted" in body
     assert "None shows a patient" in body
     assert "| mel | 6 | 0 | 0 | 6 | 2 |" in body
+
+
+def test_a_card_without_masks_or_classes_promises_neither(tmp_path: Path, row: Any) -> None:
+    said = {}
+    for name, rows, classes in (
+        ("classes", [row(1, mask_png=None), row(2, mask_png=None)], ("nv",)),
+        ("masks", [row(1, UNLABELLED), row(2, UNLABELLED)], ()),
+        ("some", [row(1), row(2, mask_png=None)], ("nv",)),
+    ):
+        writer = ManifestWriter(tmp_path / name, classes=classes, provenance={"note": "x"})
+        writer.write_shard(rows[0].dx, 0, rows)
+        writer.commit()
+        header, body = card_of(tmp_path / name)
+        said[name] = (header["task_categories"], next(line for line in body.splitlines() if line[:2] == "2 "))
+    assert said == {
+        "classes": (["image-classification"], "2 real dermoscopic images with their class and without masks."),
+        "masks": (
+            ["image-segmentation"],
+            "2 real pairs of a dermoscopic image and its lesion mask, without classes.",
+        ),
+        "some": (
+            ["image-classification", "image-segmentation"],
+            "2 real pairs of a dermoscopic image and its lesion mask, which 1 of all rows do not have.",
+        ),
+    }
 
 
 def test_text_from_a_source_cannot_become_markup(tmp_path: Path, row: Any) -> None:

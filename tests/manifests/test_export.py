@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from manifests.copying import copy_manifest
 from manifests.errors import BadInput
 from manifests.export import export_manifest
+from manifests.images import png_text
 from manifests.progress import StopRequested
 from manifests.writing import ManifestWriter
 
@@ -44,6 +46,20 @@ def test_nnunet_gets_its_raw_layout(tmp_path: Path, manifest_at: Any) -> None:
     assert len(split["train"] + split["val"]) == described["numTraining"]
 
 
+@pytest.mark.parametrize("kind", ["real", "synthetic"])
+def test_what_nnunet_checks_before_it_plans_holds(tmp_path: Path, manifest_at: Any, kind: str) -> None:
+    export_manifest(manifest_at(tmp_path / "manifest", kind=kind), "nnunet", tmp_path / "raw")
+    folder = tmp_path / "raw/Dataset501_Lesions"
+    told = json.loads((folder / "dataset.json").read_text())
+    assert {"labels", "channel_names", "numTraining", "file_ending"} <= set(told)
+    end, labels = told["file_ending"], sorted(told["labels"].values())
+    cases = sorted(path.name.removesuffix(f"_0000{end}") for path in (folder / "imagesTr").iterdir())
+    assert len(set(cases)) == told["numTraining"] and labels == list(range(len(labels)))
+    for case in cases:
+        image, label = read(folder / f"imagesTr/{case}_0000{end}"), read(folder / f"labelsTr/{case}{end}")
+        assert image.shape == (*label.shape, len(told["channel_names"])) and set(np.unique(label)) <= set(labels)
+
+
 def test_folders_hold_every_pair_once(tmp_path: Path, manifest_at: Any) -> None:
     manifest = manifest_at(tmp_path / "manifest", pairs=30)
     assert export_manifest(manifest, "folders", tmp_path / "out") == 30
@@ -62,6 +78,28 @@ def test_rejected_pairs_are_not_exported(tmp_path: Path, manifest_at: Any) -> No
     manifest = manifest_at(tmp_path / "manifest", pairs=30, kind="synthetic")
     assert export_manifest(manifest, "folders", tmp_path / "out") == 20
     assert len(list((tmp_path / "out/images/train").rglob("*.png"))) == 20
+
+
+def test_generated_pictures_say_so_wherever_they_are_exported(tmp_path: Path, manifest_at: Any) -> None:
+    manifest = manifest_at(tmp_path / "manifest", pairs=30, kind="synthetic")
+    for to in ("nnunet", "folders"):
+        export_manifest(manifest, to, tmp_path / to)
+        pictures = list((tmp_path / to).rglob("*.png"))
+        assert len(pictures) == 40
+        for picture in pictures:
+            text = png_text(picture.read_bytes())
+            assert "Synthetic" in text["Disclaimer"] and manifest.header["manifest_id"] in text["Source"]
+
+
+def test_a_copy_overwrites_nothing_but_a_manifest(tmp_path: Path, manifest_at: Any) -> None:
+    manifest = manifest_at(tmp_path / "manifest")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("mine")
+    with pytest.raises(BadInput, match=r"holds a README\.md and no manifest"):
+        copy_manifest(manifest, tmp_path / "mine")
+    assert (tmp_path / "mine" / "README.md").read_text() == "mine"
+    for _ in range(2):
+        assert copy_manifest(manifest, tmp_path / "copy").digest == manifest.digest
 
 
 HOSTILE = ("../../../outside", "/etc/passwd", "C:\\windows\\x", "=cmd|' /C calc'!A0", "a:b:c", "-1+1", ".hidden", "con")

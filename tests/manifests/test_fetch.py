@@ -8,16 +8,19 @@ import json
 import stat
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.command_line import exit_code
 from manifests import fetch as fetching
-from manifests.download import FetchFailed
+from manifests.download import FetchFailed, _s3_checksum
 from manifests.errors import BadInput
 from manifests.fetch import DATASETS, fetch
 from manifests.phantom import write_phantom
+from manifests.phantom_layouts import write_layout
 from manifests.settings import PrepareSettings
 from manifests.sources import find_source
 from manifests.unpacking import unpack
@@ -69,6 +72,105 @@ def test_an_archive_cut_short_without_a_word_is_asked_for_again(isic2017: Server
         fetch("isic2017", tmp_path / "d", "CC0-1.0", patience=QUICK, address=isic2017.address)
     fetch("isic2017", tmp_path / "d", "CC0-1.0", patience=QUICK, address=isic2017.address)
     assert find_source(tmp_path / "d")[0].name == "isic2017"
+
+
+CSV = "/2017/ISIC-2017_Training_Part3_GroundTruth.csv"
+
+
+@pytest.fixture()
+def s3(isic2017: Server) -> Server:
+    """The same files as S3 serves them."""
+    isic2017.s3 = True
+    return isic2017
+
+
+@pytest.mark.parametrize("fault", ["says less", "wrong bytes"])
+def test_a_table_that_is_not_what_s3_has_is_refused_and_fetched_again(s3: Server, tmp_path: Path, fault: str) -> None:
+    order = [f"/{path}" for path in DATASETS["isic2017"].files]
+    s3.faults = [""] * order.index(CSV) + [fault]
+    with pytest.raises(FetchFailed, match=r"Part3_GroundTruth\.csv has the md5 [0-9a-f]{32} where [0-9a-f]{32}"):
+        fetch("isic2017", tmp_path / "d", "CC0-1.0", patience=QUICK, address=s3.address)
+    assert not (tmp_path / "d" / CSV.rsplit("/", 1)[-1]).exists()
+    summary = fetch("isic2017", tmp_path / "d", "CC0-1.0", patience=QUICK, address=s3.address)
+    assert summary.unchecked == ()
+    (table,) = [file for file in summary.downloaded if CSV.endswith(file.name)]
+    assert table.checked_against == f"md5:{hashlib.md5(s3.files[CSV]).hexdigest()}"
+    assert (table.size, table.sha256) == (len(s3.files[CSV]), hashlib.sha256(s3.files[CSV]).hexdigest())
+
+
+def test_a_cut_download_from_s3_is_checked_when_it_goes_on(s3: Server, tmp_path: Path) -> None:
+    s3.faults = ["cut", "cut", "", "stall"]
+    assert fetch("isic2017", tmp_path / "d", "CC0-1.0", patience=QUICK, address=s3.address).unchecked == ()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"ETag": f'"{"a" * 32}"'},
+        {"ETag": f'"{"a" * 32}-12"', "x-amz-request-id": "1"},
+        {"ETag": f'W/"{"a" * 32}"', "x-amz-request-id": "1"},
+        {"ETag": f'"{"a" * 32}"', "x-amz-request-id": "1", "x-amz-server-side-encryption": "aws:kms"},
+        {"x-amz-request-id": "1"},
+    ],
+)
+def test_what_is_no_md5_is_not_taken_for_one(headers: dict[str, str]) -> None:
+    assert _s3_checksum(headers) == ""
+
+
+def test_pinned_sizes_and_checksums_are_held_against_what_comes(
+    isic2017: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, content = CSV.rsplit("/", 1)[-1], isic2017.files[CSV]
+    pin = (len(content), hashlib.sha256(content).hexdigest())
+    monkeypatch.setitem(DATASETS, "isic2017", replace(DATASETS["isic2017"], pinned={name: pin}))
+    summary = fetch("isic2017", tmp_path / "d", "CC0-1.0", patience=QUICK, address=isic2017.address)
+    assert name not in summary.unchecked and len(summary.unchecked) == 8
+    isic2017.files[CSV] = content.replace(b"0.0", b"1.0", 1)
+    with pytest.raises(FetchFailed, match="has the sha256"):
+        fetch("isic2017", tmp_path / "e", "CC0-1.0", patience=QUICK, address=isic2017.address)
+
+
+def test_an_archive_left_by_a_run_that_was_ended_after_unpacking_goes(isic2017: Server, tmp_path: Path) -> None:
+    fetch("isic2017", tmp_path / "d", "CC0-1.0", patience=QUICK, address=isic2017.address)
+    left = tmp_path / "d" / "ISIC-2017_Training_Data.zip"
+    left.write_bytes(b"left")
+    fetch("isic2017", tmp_path / "d", "CC0-1.0", patience=QUICK, address=isic2017.address)
+    assert not left.exists()
+
+
+def test_an_archive_over_the_limit_stays_for_another_limit(isic2017: Server, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="raise the limit with --max-unpacked"):
+        fetch("isic2017", tmp_path / "d", "CC0-1.0", patience=QUICK, address=isic2017.address, most_unpacked=100)
+    asked = len(isic2017.asked)
+    fetch("isic2017", tmp_path / "d", "CC0-1.0", patience=QUICK, address=isic2017.address)
+    assert len(isic2017.asked) == asked + 8
+
+
+def test_isic_2018_is_fetched_and_read_at_once(server: Server, tmp_path: Path) -> None:
+    write_layout(tmp_path / "official", "isic2018", 24, 0, 48)
+    for path in DATASETS["isic2018"].files:
+        source = tmp_path / "official" / path.rsplit("/", 1)[-1].removesuffix(".zip")
+        server.files[f"/{path}"] = _zip_of(source, source.name) if source.is_dir() else source.read_bytes()
+    summary = fetch("isic2018", tmp_path / "d", "CC-BY-NC-4.0", patience=QUICK, address=server.address)
+    assert len(summary.files) == 13
+    source, folder = find_source(tmp_path / "d")
+    listing = source.read(folder, PrepareSettings())
+    assert source.name == "isic2018" and len(listing.rows) == 24 and not listing.rejected
+
+
+def test_the_command_names_each_file_with_size_and_checksum(
+    s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(DATASETS, "isic2017", replace(DATASETS["isic2017"], address=s3.address))
+    words = ["fetch", "isic2017", "--to", str(tmp_path / "d")]
+    assert exit_code(words) == 2
+    assert "--accept-licence CC0-1.0" in capsys.readouterr().err
+    assert exit_code([*words, "--accept-licence", "CC0-1.0", "--max-unpacked", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    content = s3.files[CSV]
+    sha256, md5 = hashlib.sha256(content).hexdigest(), hashlib.md5(content).hexdigest()
+    name = CSV.rsplit("/", 1)[-1]
+    assert f"{name}: {len(content):,} bytes, sha256 {sha256}, checked against md5:{md5}" in lines
 
 
 def test_a_listing_gives_sizes_and_checksums_of_the_files(server: Server, tmp_path: Path) -> None:

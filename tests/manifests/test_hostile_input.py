@@ -20,15 +20,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from manifests.errors import EvendermError
-from manifests.phantom_layouts import write_layout
+from manifests.phantom_layouts import LAYOUTS, write_layout
 from manifests.prepare import prepare
 from manifests.reading import open_manifest
 from manifests.settings import PrepareSettings
 from manifests.verification import verify_manifest
 
-CASES = 220
 SIDE = 40
-LAYOUTS = ("isic2017", "table", "folders")
+CASES_PER_LAYOUT = 30
 Spoil = Callable[[Path, int, bytes], None]
 """Changes one file in place: the file, a number to choose by, and some random bytes."""
 tried: Counter[str] = Counter()
@@ -120,7 +119,9 @@ def _poked(content: bytes, number: int, noise: bytes) -> bytes:
 
 def _renamed(path: Path, number: int, noise: bytes) -> None:
     name = (path.name.upper(), f"=1+1{path.suffix}", f"a\nb{path.suffix}", f"{path.stem}.jpg.png", f".{path.name}")
-    path.rename(path.with_name((*name, "x" * 240 + path.suffix, "\u202e" + path.name, "ä" + path.name)[number % 8]))
+    undecodable = os.fsdecode(b"\xff\xe9") + path.name
+    strange = (*name, "x" * 240 + path.suffix, "\u202e" + path.name, "ä" + path.name, undecodable)
+    path.rename(path.with_name(strange[number % len(strange)]))
 
 
 def _doubled(path: Path, number: int, noise: bytes) -> None:
@@ -169,6 +170,13 @@ def _without_column(text: str, number: int, noise: bytes) -> str:
     return "\n".join(",".join(cell for i, cell in enumerate(row) if i != gone) for row in rows)
 
 
+def _ended(text: str, end: str) -> str:
+    """The lines of a text with this line end, or each with another one."""
+    if end != "mixed":
+        return text.replace("\n", end)
+    return "".join(line + ("\n", "\r\n", "\r")[number % 3] for number, line in enumerate(text.split("\n")))
+
+
 TEXT_SPOILS: dict[str, Callable[[str, int, bytes], str]] = {
     "cell": _cell,
     "no column": _without_column,
@@ -180,6 +188,8 @@ TEXT_SPOILS: dict[str, Callable[[str, int, bytes], str]] = {
     "ragged": lambda t, n, x: t.replace(",", ",,", 1 + n % 9),
     "blank lines": lambda t, n, x: t.replace("\n", "\n\n , \n"),
 }
+MASK_WORDS = ("mask", "GroundTruth", "segmentation", "_lesion")
+TABLE_ENDINGS = (".csv", ".txt", ".parquet")
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "latin-1", "utf-16-le", "utf-32")
 BYTE_SPOILS = ("truncated", "noise", "empty", "poked", "appended", "linked", "folder", "pipe", "missing")
 
@@ -189,40 +199,41 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small clean dataset in each layout, copied before it is spoilt."""
     root = tmp_path_factory.mktemp("clean")
     for layout in LAYOUTS:
-        write_layout(root / layout, layout, 21 if layout == "folders" else 10, 2, size=SIDE)
+        write_layout(root / layout, layout, 10 if layout in ("isic2017", "table", "parquet") else 21, 2, size=SIDE)
     return root
 
 
 def _spoil_file(data: Path, is_mask: bool, how: str, number: int, noise: bytes) -> None:
-    files = sorted(p for p in data.rglob("*") if p.suffix in (".jpg", ".png") and p.is_file())
-    chosen = [p for p in files if ("mask" in str(p) or "GroundTruth" in str(p)) == is_mask]
+    files = sorted(p for p in data.rglob("*") if p.suffix in (".jpg", ".png", ".bmp") and p.is_file())
+    chosen = [p for p in files if any(word in str(p) for word in MASK_WORDS) == is_mask]
     FILE_SPOILS[how](chosen[number % len(chosen)], number, noise)
 
 
 def _spoil_table(data: Path, how: str, end: str, encoding: str, number: int, noise: bytes) -> None:
-    tables = sorted(p for p in data.rglob("*.csv") if p.is_file())
+    tables = sorted(p for p in data.rglob("*") if p.suffix in TABLE_ENDINGS and p.name != "README.txt" and p.is_file())
     if not tables:
         return
     path = tables[number % len(tables)]
-    if how in TEXT_SPOILS:
+    if how in TEXT_SPOILS and path.suffix != ".parquet":
         text = TEXT_SPOILS[how](path.read_text(encoding="utf-8"), number, noise)
-        path.write_bytes(text.replace("\n", end).encode(encoding, "replace"))
+        path.write_bytes(_ended(text, end).encode(encoding, "replace"))
     else:
-        FILE_SPOILS[how](path, number, noise)
+        FILE_SPOILS[how if how in BYTE_SPOILS else "poked"](path, number, noise)
 
 
 FILES = st.tuples(st.just("file"), st.booleans(), st.sampled_from(sorted(FILE_SPOILS)))
 TABLES = st.tuples(
     st.just("table"),
     st.sampled_from([*sorted(TEXT_SPOILS), *BYTE_SPOILS]),
-    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.sampled_from(["\n", "\r\n", "\r", "mixed"]),
     st.sampled_from(ENCODINGS),
 )
 SPOILT = st.tuples(FILES | TABLES, st.integers(0, 10_000), st.binary(min_size=1, max_size=40))
 
 
-@given(layout=st.sampled_from(LAYOUTS), spoilt=st.lists(SPOILT, min_size=1, max_size=4))
-@settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+@given(spoilt=st.lists(SPOILT, min_size=1, max_size=4))
+@settings(max_examples=CASES_PER_LAYOUT, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_spoilt_dataset_ends_cleanly(clean: Path, layout: str, spoilt: list[tuple]) -> None:  # type: ignore[type-arg]
     with tempfile.TemporaryDirectory() as name:
         data, out = Path(name) / "data", Path(name) / "out"

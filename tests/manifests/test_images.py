@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -25,6 +26,7 @@ from manifests.images import (
     png_text,
     with_png_text,
 )
+from manifests.mask_values import MaskValues
 
 RGB = arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20), st.just(3)))
 
@@ -90,6 +92,13 @@ def test_sixteen_bit_greys_keep_their_range() -> None:
     assert np.array_equal(decode_image(content), np.repeat(gradient()[..., 1:2], 3, axis=2))
 
 
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+def test_sixteen_bit_colours_keep_their_range(ending: str) -> None:
+    done, content = cv2.imencode(ending, gradient()[..., ::-1].astype(np.uint16) * 257)
+    assert done
+    assert np.array_equal(decode_image(content.tobytes()), gradient())
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
 def test_every_png_mode_becomes_rgb(mode: str) -> None:
     picture = Image.fromarray(gradient()).convert(mode)
@@ -104,6 +113,37 @@ def test_every_png_mode_becomes_rgb(mode: str) -> None:
 def test_other_formats_and_modes_become_rgb(mode: str, format: str) -> None:
     picture = Image.fromarray(gradient()).convert(mode)
     assert decode_image(saved(picture, format)).shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize("values", [(0, 255), (0, 1), (0, 100), (0, 127), (0, 128), (3, 250), (0, 2)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_of_two_values_in_a_mask_the_greater_is_lesion(values: tuple[int, int], dtype: type) -> None:
+    mask = gradient()[..., 0] > 60
+    content = saved(Image.fromarray(np.where(mask, values[1], values[0]).astype(dtype)))
+    assert np.array_equal(decode_mask(content), mask)
+
+
+@pytest.mark.parametrize("palette", [[0, 0, 0, 128, 0, 0], [0, 0, 0, 0, 0, 0], [0, 0, 0, 255, 255, 255]])
+def test_a_palette_mask_tells_lesion_by_its_colours_or_else_by_its_indices(palette: list[int]) -> None:
+    mask = gradient()[..., 0] > 60
+    picture = Image.fromarray(mask.astype(np.uint8), "P")
+    picture.putpalette(palette)
+    assert np.array_equal(decode_mask(saved(picture)), mask)
+
+
+def test_soft_edges_of_a_mask_are_cut_in_the_middle() -> None:
+    mask = np.hypot(*(np.mgrid[:200, :200] - 100)) < 60
+    drawn = Image.fromarray(mask.view(np.uint8) * np.uint8(255))
+    assert (decode_mask(saved(drawn, "JPEG", quality=60)) == mask).mean() > 0.999
+    halved = decode_mask(saved(drawn.resize((100, 100), Image.Resampling.BICUBIC)))
+    assert (halved == mask[::2, ::2]).mean() > 0.98
+
+
+@pytest.mark.parametrize("values", [(0, 1, 2), (0, 128, 255), (0, 60, 120), (100, 200, 255), tuple(range(0, 250, 5))])
+def test_other_values_in_a_mask_are_refused(values: tuple[int, ...]) -> None:
+    bands = np.array(values, np.uint8)[np.arange(200) * len(values) // 200]
+    with pytest.raises(MaskValues, match="do not tell lesion from skin; save it with 0 and 255"):
+        decode_mask(saved(Image.fromarray(np.tile(bands, (50, 1)))))
 
 
 def test_transparent_parts_become_black() -> None:
@@ -123,12 +163,11 @@ def test_a_palette_with_a_transparent_colour_is_resolved() -> None:
     assert np.array_equal(decoded[~clear], np.asarray(picture.convert("RGB"))[~clear])
 
 
-@pytest.mark.parametrize("top", [1, 2, 128, 255])
+@pytest.mark.parametrize("top", [1, 2, 100, 128, 255])
 def test_masks_of_any_two_levels_are_read(top: int) -> None:
     mask = np.zeros((6, 6), np.uint8)
     mask[2:4, 2:4] = top
-    # A mask of 0 and 2 has no brightness that means lesion: it is read as empty and caught as such.
-    expected = (mask > 0) if top in (1, 128, 255) else np.zeros((6, 6), bool)
+    expected = mask > 0
     assert np.array_equal(decode_mask(saved(Image.fromarray(mask))), expected)
     colour = Image.fromarray(mask).convert("RGBA")
     assert np.array_equal(decode_mask(saved(colour)), expected)

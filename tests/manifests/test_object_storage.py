@@ -10,9 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flows.command_line import exit_code
+from manifests.copying import copy_manifest
 from manifests.dataset import ManifestDataset, loader, shuffled
 from manifests.errors import BadInput, StorageFailed
+from manifests.phantom import write_phantom
+from manifests.prepare import prepare
 from manifests.reading import open_manifest
+from manifests.settings import PrepareSettings
 from manifests.storage import storage_at
 from manifests.verification import verify_manifest
 from manifests.writing import ManifestWriter
@@ -67,6 +72,67 @@ def test_replacing_a_manifest_without_renames_keeps_the_old_one_readable(s3: Any
     writer.commit()
     assert open_manifest(storage).arrays().pair_ids == [row(99).pair_id]
     assert set(storage.sizes("")) == {"manifest.json", "README.md", "data/lesion=nv/part-00000.parquet"}
+
+
+@pytest.fixture
+def environment(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What tells any S3 client where the server is, and keeps its connections to one test."""
+    import s3fs
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_prepare_commits_to_s3_what_it_commits_to_disk(tmp_path: Path, environment: None, s3: Any) -> None:
+    write_phantom(tmp_path / "isic", 12, 0, size=64)
+    settings = PrepareSettings(size=48)
+    here = prepare(tmp_path / "isic", tmp_path / "m", settings)
+    there = prepare(tmp_path / "isic", "s3://lesions/prepared", settings)
+    assert there.manifest_digest == here.manifest_digest
+    storage = s3.storage("prepared")
+    assert {name: storage.read(name) for name in storage.sizes("")} == {
+        path.relative_to(tmp_path / "m").as_posix(): path.read_bytes()
+        for path in (tmp_path / "m").rglob("*")
+        if path.is_file()
+    }
+
+
+def test_the_command_line_copies_verifies_and_exports_by_url(
+    tmp_path: Path, environment: None, s3: Any, manifest_at: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digest = manifest_at(tmp_path / "here").digest
+    url = "s3://lesions/by-command"
+    assert exit_code(["export", str(tmp_path / "here"), "--to", "manifest", "--out", url]) == 0
+    assert exit_code(["verify", url]) == 0
+    assert "30 pairs in 3 shards, all as they should be" in capsys.readouterr().out
+    assert exit_code(["export", url, "--to", "folders", "--out", str(tmp_path / "folders")]) == 0
+    assert len(list((tmp_path / "folders" / "images").rglob("*.png"))) == 30
+    assert exit_code(["export", url, "--to", "manifest", "--out", str(tmp_path / "back")]) == 0
+    assert open_manifest(tmp_path / "back").digest == digest
+    puts = [path.rpartition("/")[2] for method, path in s3.seen if method == "PUT"]
+    assert [name for name in puts if name != ".writer.json"][-1] == "manifest.json"
+
+
+def test_a_copy_that_fails_is_no_manifest_and_is_continued(tmp_path: Path, s3: Any, manifest_at: Any, row: Any) -> None:
+    manifest = manifest_at(tmp_path / "here")
+    s3.fail("unavailable", "PUT", "lesion%3Dnv", times=1000)
+    with pytest.raises(StorageFailed):
+        copy_manifest(manifest, s3.storage("copied"))
+    s3.heal()
+    with pytest.raises(BadInput, match="no committed manifest"):
+        open_manifest(s3.storage("copied"))
+    assert copy_manifest(manifest, s3.storage("copied")).digest == manifest.digest
+    other = ManifestWriter(tmp_path / "other", classes=("nv",), provenance={"source": "other"})
+    other.write_shard("nv", 0, [row(99)])
+    replaced = copy_manifest(other.commit(), s3.storage("copied"))
+    assert len(replaced.arrays()) == 1 and verify_manifest(replaced.storage).ok
+    shard = tmp_path / "here" / manifest.shards[0].name
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    with pytest.raises(BadInput, match=r"part-00000\.parquet was changed"):
+        copy_manifest(manifest, s3.storage("copied"))
+    assert open_manifest(s3.storage("copied")).digest == replaced.digest
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from manifests.errors import BadInput
-from manifests.phantom import draw_pair, write_image, write_mask, write_phantom
+from manifests.phantom import draw_pair, write_csv, write_image, write_mask, write_phantom
 from manifests.phantom_layouts import rephotographed, write_isic2018, write_layout
 from manifests.prepare import PrepareSummary, prepare
 from manifests.progress import StopRequested
@@ -153,6 +154,74 @@ def test_masks_and_classes_of_different_images_ask_which_is_meant(tmp_path: Path
         prepare(tmp_path / "d", tmp_path / "m", SMALL)
     summary = prepare(tmp_path / "d", tmp_path / "m", PrepareSettings(size=48, task="segmentation"))
     assert summary.rejected_counts == {"missing mask": 10}
+
+
+def _splits_of(location: Path) -> dict[str, str]:
+    table = open_manifest(location).table(["pair_id", "split"])
+    return dict(zip(table["pair_id"].to_pylist(), table["split"].to_pylist(), strict=True))
+
+
+def _table(folder: Path, pairs: dict[str, tuple[np.ndarray, np.ndarray]], **splits: str) -> None:
+    rows = []
+    for name, (image, mask) in pairs.items():
+        write_image(folder / f"{name}.png", image)
+        write_mask(folder / "masks" / f"{name}.png", mask)
+        rows.append((f"{name}.png", f"masks/{name}.png", "mel" if int(name[1:]) % 3 == 0 else "nv"))
+        rows[-1] += (splits.get(name, ""),) if splits else ()
+    write_csv(folder / "pairs.csv", ("image", "mask", "class", *(("split",) if splits else ())), rows)
+
+
+def test_pairs_of_an_earlier_manifest_keep_their_splits_when_rows_are_added(tmp_path: Path) -> None:
+    drawn = [draw_pair("nv", 5, number, 128) for number in range(40)]
+    first = {f"b{number}": (pair.image, pair.mask) for number, pair in enumerate(drawn)}
+    _table(tmp_path / "first", first)
+    prepare(tmp_path / "first", tmp_path / "m", PrepareSettings(size=128))
+    before = _splits_of(tmp_path / "m")
+    # New pictures of every earlier lesion, whose ids come first and so name the clusters, and exact copies.
+    again = {f"a{number}": rephotographed(pair, 3) for number, pair in enumerate(drawn)}
+    added = {name: (pair.image, pair.mask) for name, pair in again.items()}
+    copies = {f"A{number}": (pair.image, pair.mask) for number, pair in enumerate(drawn[:4])}
+    new = {f"c{number}": draw_pair("nv", 6, number, 128) for number in range(20)}
+    more = {**first, **added, **copies, **{name: (pair.image, pair.mask) for name, pair in new.items()}}
+    _table(tmp_path / "second", more)
+    keeping = PrepareSettings(size=128, keep_splits_of=str(tmp_path / "m"))
+    summary = prepare(tmp_path / "second", tmp_path / "n", keeping)
+    after = _splits_of(tmp_path / "n")
+    assert {name: after[name] for name in before} == before
+    assert summary.rejected_counts == {"exact duplicate": 4}
+    rows = open_manifest(tmp_path / "n").table(["group_id", "split"]).to_pylist()
+    assert len({row["group_id"] for row in rows}) == len({tuple(row.values()) for row in rows})
+    assert summary.groups < len(after) - 30, "the new pictures were recognised"
+    assert {after[f"table:c{number}"] for number in range(20)} >= {"train", "test"}
+    provenance = open_manifest(tmp_path / "n").header["provenance"]
+    assert provenance["splits_of"] == open_manifest(tmp_path / "m").digest
+    assert "40 pairs keep the split" in provenance["splits"] and str(tmp_path) not in str(provenance)
+    prepare(tmp_path / "second", tmp_path / "free", PrepareSettings(size=128))
+    free = _splits_of(tmp_path / "free")
+    assert any(free.get(name, split) != split for name, split in before.items()), "this takes keeping"
+
+
+def test_a_new_pair_joins_the_side_of_its_lesion_and_an_official_test_pair_stays_one(tmp_path: Path) -> None:
+    drawn = {f"b{number}": draw_pair("nv", 5, number, 128) for number in range(9)}
+    first = {name: (pair.image, pair.mask) for name, pair in drawn.items()}
+    told = {name: ("train", "validation", "test")[int(name[1:]) % 3] for name in first}
+    _table(tmp_path / "first", first, **told)
+    prepare(tmp_path / "first", tmp_path / "m", PrepareSettings(size=128))
+    again = {name: rephotographed(drawn[name], 3) for name in ("b0", "b2", "b3")}
+    added = {f"c{name[1:]}": (pair.image, pair.mask) for name, pair in again.items()}
+    _table(tmp_path / "second", {**first, **added}, **told, c0="test", c2="train", c3="train")
+    settings = PrepareSettings(size=128, keep_splits_of=str(tmp_path / "m"))
+    summary = prepare(tmp_path / "second", tmp_path / "n", settings)
+    after = _splits_of(tmp_path / "n")
+    assert (after["table:c0"], after["table:c2"], after["table:c3"]) == ("test", "test", "train")
+    assert [(row.pair_id, row.check) for row in summary.rejected] == [("table:b0", "split leak")]
+
+
+def test_splits_are_kept_of_a_real_manifest_that_is_there(isic: Path, tmp_path: Path, manifest_at: Any) -> None:
+    manifest_at(tmp_path / "synthetic", kind="synthetic")
+    for place, said in (("synthetic", "give prepare.keep_splits_of a real manifest"), ("none", "no committed")):
+        with pytest.raises(BadInput, match=said):
+            prepare(isic, tmp_path / "m", PrepareSettings(size=48, keep_splits_of=str(tmp_path / place)))
 
 
 def test_a_missing_validation_split_is_taken_from_train_by_group(tmp_path: Path) -> None:

@@ -125,6 +125,71 @@ def test_a_turned_photograph_is_turned_upright(tmp_path: Path) -> None:
     assert upright[:, -8:].mean() > 240 and upright[:, :40].mean() < 15
 
 
+def _turned_pair(folder: Path, height: int, width: int, orientation: int, mask_is_upright: bool) -> None:
+    """A lesion off the middle, its image stored turned, its mask stored upright or as the image is, without EXIF."""
+    mask = np.zeros((height, width), bool)
+    mask[10:30, 12:26] = True
+    image = np.where(mask[..., None], 60, 200).astype(np.uint8).repeat(3, 2)
+    undone = Image.Transpose({3: 3, 6: 2}[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    (folder / "nv").mkdir(parents=True)
+    Image.fromarray(image).transpose(undone).save(folder / "nv" / "a.jpg", exif=exif, quality=95)
+    drawn = mask if mask_is_upright else np.asarray(Image.fromarray(mask).transpose(undone))
+    write_mask(folder / "masks" / "nv" / "a.png", drawn)
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(3, (64, 96)), (3, (64, 64)), (6, (64, 64)), (6, (64, 96))])
+@pytest.mark.parametrize("mask_is_upright", [True, False])
+def test_a_mask_that_exif_does_not_turn_with_its_image_is_set_aside_where_nothing_tells_how_it_lies(
+    orientation: int, size: tuple[int, int], mask_is_upright: bool, tmp_path: Path
+) -> None:
+    _turned_pair(tmp_path / "d", *size, orientation, mask_is_upright)
+    write_image(tmp_path / "d" / "nv" / "b.png", draw_pair("nv", 1, 1, 64).image)
+    write_mask(tmp_path / "d" / "masks" / "nv" / "b.png", draw_pair("nv", 1, 1, 64).mask)
+    summary = prepare(tmp_path / "d", tmp_path / "m", PrepareSettings(size=64))
+    if orientation == 6 and size == (64, 96) and mask_is_upright:
+        assert summary.rejected == ()
+        arrays = open_manifest(tmp_path / "m").arrays()
+        at = arrays.pair_ids.index("folders:nv/a")
+        dark = arrays.images[at].mean(2) < 130
+        assert (dark == arrays.masks[at]).mean() > 0.98
+    else:
+        assert [(row.pair_id, row.check) for row in summary.rejected] == [("folders:nv/a", "mask orientation")]
+        assert f"(orientation {orientation})" in summary.rejected[0].reason
+
+
+def test_masks_without_an_image_and_endings_that_are_not_read_are_listed(isic: Path, tmp_path: Path) -> None:
+    first, second = _train_ids(isic)[:2]
+    write_mask(isic / TRAIN_MASKS / "ISIC_7777777_segmentation.png", np.ones((64, 64), bool))
+    (isic / TRAIN / f"{first}.jpg").rename(isic / TRAIN / f"{first}.GIF")
+    (isic / TRAIN_MASKS / f"{second}_segmentation.png").rename(isic / TRAIN_MASKS / f"{second}_segmentation.dcm")
+    checks = {(r.pair_id.split(":")[1], r.check) for r in prepare(isic, tmp_path / "m", SMALL).rejected}
+    assert checks == {
+        ("ISIC_7777777", "mask alone"),
+        (first, "unsupported ending"),
+        (f"{second}_segmentation", "unsupported ending"),
+    }
+
+
+def test_masks_without_an_image_are_listed_in_class_folders(tmp_path: Path) -> None:
+    for dx in ("nv", "mel"):
+        for number in range(3):
+            pair = draw_pair(dx, 4, number, 48)
+            write_image(tmp_path / "d" / dx / f"{dx}{number}.png", pair.image)
+            write_mask(tmp_path / "d" / "masks" / f"{dx}{number}.png", pair.mask)
+    write_mask(tmp_path / "d" / "masks" / "none.png", np.ones((48, 48), bool))
+    write_mask(tmp_path / "d" / "masks" / "bcc" / "other.png", np.ones((48, 48), bool))
+    write_image(tmp_path / "d" / "masks" / "drawn.bmp", np.ones((48, 48), np.uint8))
+    (tmp_path / "d" / "masks" / "drawn.bmp").rename(tmp_path / "d" / "masks" / "drawn.svg")
+    rejected = prepare(tmp_path / "d", tmp_path / "m", SMALL).rejected
+    assert sorted((row.pair_id, row.check) for row in rejected) == [
+        ("folders:bcc/other", "mask alone"),
+        ("folders:drawn", "unsupported ending"),
+        ("folders:none", "mask alone"),
+    ]
+
+
 def test_large_pictures_are_refused_by_a_limit_that_can_be_set(isic: Path, tmp_path: Path) -> None:
     big = np.full((300, 300, 3), 128, np.uint8)
     cv2.circle(big, (150, 150), 60, (40, 40, 90), -1)
@@ -149,6 +214,23 @@ def test_rejected_rows_cannot_run_in_a_spreadsheet() -> None:
     content = rejected_csv(Rejection(text, text, text, text) for text in formulas)
     for row in list(csv.reader(io.StringIO(content.decode())))[1:]:
         assert not any(cell.lstrip()[:1] in "=+-@|%" for cell in row)
+
+
+def test_contradicting_labels_under_one_id_are_both_set_aside(tmp_path: Path) -> None:
+    rows = []
+    for number, (name, dx) in enumerate((("a", "nv"), ("a", "mel"), ("b", "nv"), ("b", "nv"), ("c", "mel"))):
+        write_image(tmp_path / "d" / f"{number}.png", draw_pair("nv", 3, number, 48).image)
+        rows.append((name, f"{number}.png", dx))
+    write_csv(tmp_path / "d" / "t.csv", ("id", "image", "class"), rows)
+    summary = prepare(tmp_path / "d", tmp_path / "m", SMALL)
+    assert [(row.pair_id, row.check) for row in summary.rejected] == [
+        ("table:a", "label conflict"),
+        ("table:a", "label conflict"),
+        ("table:b", "duplicate id"),
+    ]
+    assert "mel and nv" in summary.rejected[0].reason
+    kept = open_manifest(tmp_path / "m").table(["pair_id"])["pair_id"].to_pylist()
+    assert kept == ["table:b", "table:c"]
 
 
 def test_a_table_with_dangerous_names_is_prepared_without_harm(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from manifests.errors import BadInput
-from manifests.phantom import write_csv, write_phantom
+from manifests.phantom import write_csv, write_image, write_phantom
 from manifests.phantom_layouts import LAYOUTS, write_isic2018, write_layout
 from manifests.settings import PrepareSettings, TableColumns
 from manifests.sources import SOURCES, find_source
@@ -93,6 +95,13 @@ def test_a_folder_that_only_wraps_the_dataset_is_looked_into(tmp_path: Path) -> 
     assert (source.name, folder.name) == ("isic2017", "ISIC2017")
 
 
+def test_a_wrapping_folder_with_nothing_but_a_link_is_not_the_dataset(layouts: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(layouts / "isic2017")
+    with pytest.raises(BadInput, match="none of the known layouts"):
+        find_source(tmp_path)
+    assert find_source(tmp_path / "link")[0].name == "isic2017", "a link that the user names is what is meant"
+
+
 def test_one_task_of_isic_2018_alone_serves_one_purpose(tmp_path: Path) -> None:
     write_isic2018(tmp_path / "masks", 10, 0, 48, tasks=(1,))
     write_isic2018(tmp_path / "classes", 10, 0, 48, tasks=(3,))
@@ -147,6 +156,54 @@ def test_tables_are_read_in_any_encoding_line_end_and_separator(
     finally:
         copy.unlink()
     assert classes == {"nv", "mélanome", "bkl"}
+
+
+def test_a_table_with_mixed_line_ends_is_read(layouts: Path, tmp_path: Path) -> None:
+    lines = (layouts / "table" / "pairs.csv").read_text().splitlines()
+    for kind in ("images", "masks"):
+        shutil.copytree(layouts / "table" / kind, tmp_path / kind)
+    mixed = "".join(line + ("\n", "\r\n", "\r")[number % 3] for number, line in enumerate(lines))
+    (tmp_path / "pairs.csv").write_bytes(mixed.encode())
+    assert len(read(tmp_path).rows) == PAIRS
+
+
+def test_isic_2017_as_published_holds_superpixels_and_metadata_beside_the_images(layouts: Path, tmp_path: Path) -> None:
+    shutil.copytree(layouts / "isic2017", tmp_path / "d")
+    ages = ("25", "unknown", "85")
+    for stem in ("ISIC-2017_Training", "ISIC-2017_Validation", "ISIC-2017_Test_v2"):
+        data = tmp_path / "d" / f"{stem}_Data"
+        names = sorted(path.stem for path in data.iterdir())
+        for name in names:
+            write_image(data / f"{name}_superpixels.png", np.zeros((8, 8), np.uint8))
+        people = [(name, ages[number % 3], "female") for number, name in enumerate(names)]
+        write_csv(data / f"{stem}_Data_metadata.csv", ("image_id", "age_approximate", "sex"), people)
+        for name in ("ATTRIBUTION.txt", "LICENSE.txt"):
+            (data / name).write_text("CC0")
+    listing = read(tmp_path / "d")
+    assert len(listing.rows) == PAIRS and not listing.rejected
+    assert all(("sex", "female") in row.attributes for row in listing.rows)
+    assert {dict(row.attributes).get("age_group") for row in listing.rows} == {"20-29", "80-89", None}
+
+
+def test_ham10000_as_dataverse_serves_it_has_a_tab_separated_table(layouts: Path, tmp_path: Path) -> None:
+    shutil.copytree(layouts / "ham10000", tmp_path / "d")
+    lines = (tmp_path / "d" / "HAM10000_metadata.csv").read_text().splitlines()
+    (tmp_path / "d" / "HAM10000_metadata.csv").unlink()
+    quoted = ["\t".join(f'"{cell}"' if not cell.isdigit() else f"{cell}.0" for cell in x.split(",")) for x in lines]
+    (tmp_path / "d" / "HAM10000_metadata.tab").write_text("\n".join(quoted) + "\n")
+    found, expected = read(tmp_path / "d"), read(layouts / "ham10000")
+    facts = [[(row.image_id, row.dx, row.group, row.attributes) for row in x.rows] for x in (found, expected)]
+    assert facts[0] == facts[1] and not found.rejected
+
+
+def test_ph2_as_published_holds_regions_of_interest_too(layouts: Path, tmp_path: Path) -> None:
+    shutil.copytree(layouts / "ph2", tmp_path / "d")
+    for case in (tmp_path / "d" / "PH2 Dataset images").iterdir():
+        for number in (1, 2):
+            write_image(case / f"{case.name}_roi" / f"{case.name}_R{number}_Label3.bmp", np.zeros((8, 8), np.uint8))
+    (tmp_path / "d" / "PH2_dataset.xlsx").write_bytes(b"PK")
+    listing = read(tmp_path / "d")
+    assert len(listing.rows) == PAIRS and not listing.rejected
 
 
 def _truth(folder: Path, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> Path:
@@ -244,6 +301,46 @@ def test_a_table_cannot_reach_outside_its_folder(path: str, tmp_path: Path) -> N
     (tmp_path / "data" / "images").mkdir(parents=True)
     (tmp_path / "data" / "ok.png").write_bytes(b"x")
     write_csv(tmp_path / "data" / "t.csv", ("image", "class"), [(path, "nv"), ("ok.png", "nv")])
-    listing = read(tmp_path / "data")
-    assert [r.check for r in listing.rejected] == ["outside"]
-    assert len(listing.rows) == 1
+    for follow_links in (False, True):
+        listing = read(tmp_path / "data", PrepareSettings(follow_links=follow_links))
+        assert [r.check for r in listing.rejected] == ["outside"]
+        assert len(listing.rows) == 1
+
+
+TABLES = {
+    "isic2016": "ISBI2016_ISIC_Part3_Training_GroundTruth.csv",
+    "isic2017": "ISIC-2017_Training_Part3_GroundTruth.csv",
+    "isic2018": "ISIC2018_Task3_Training_LesionGroupings.csv",
+    "ham10000": "HAM10000_metadata.csv",
+    "ph2": "PH2_dataset.txt",
+    "table": "pairs.csv",
+    "parquet": "pairs.parquet",
+}
+
+
+@pytest.mark.parametrize("layout", sorted(TABLES))
+def test_a_table_that_links_out_of_the_folder_is_refused_unless_allowed(
+    layout: str, layouts: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(layouts / layout, tmp_path / "data")
+    table = tmp_path / "data" / TABLES[layout]
+    table.rename(tmp_path / f"elsewhere{table.suffix}")
+    table.symlink_to(tmp_path / f"elsewhere{table.suffix}")
+    with pytest.raises(BadInput, match=r"lies outside the dataset's folder; .*follow_links=true"):
+        read(tmp_path / "data")
+    assert len(read(tmp_path / "data", PrepareSettings(follow_links=True)).rows) == PAIRS
+
+
+def test_two_published_datasets_in_one_folder_ask_which_is_meant(layouts: Path, tmp_path: Path) -> None:
+    for layout in ("isic2017", "ham10000"):
+        shutil.copytree(layouts / layout, tmp_path / "both", dirs_exist_ok=True)
+    with pytest.raises(BadInput, match=r"several datasets \(isic2017, ham10000\); .*prepare.source=isic2017"):
+        find_source(tmp_path / "both")
+    assert find_source(tmp_path / "both", "ham10000")[0].name == "ham10000"
+
+
+def test_a_table_beside_class_folders_is_what_tells_of_them(layouts: Path, tmp_path: Path) -> None:
+    shutil.copytree(layouts / "folders", tmp_path / "data")
+    write_csv(tmp_path / "data" / "all.csv", ("image", "class"), [("nv/none.jpg", "nv")])
+    assert find_source(tmp_path / "data")[0].name == "table"
+    assert find_source(tmp_path / "data", "folders")[0].name == "folders"

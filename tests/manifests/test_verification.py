@@ -15,8 +15,9 @@ import pytest
 
 from manifests.errors import BadInput
 from manifests.header import header_checksum
-from manifests.images import encode_mask, encode_png
+from manifests.images import encode_mask, encode_png, with_png_text
 from manifests.progress import StopRequested
+from manifests.shards import DISCLAIMER
 from manifests.verification import VerificationReport, verify_manifest
 
 NV = "data/lesion=nv/part-00000.parquet"
@@ -116,6 +117,69 @@ def test_a_bad_synthetic_row_is_named(tmp_path: Path, manifest_at: Any, change: 
     assert [(bad.shard, bad.row) for bad in named] == [(NV, 4)]
 
 
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+@pytest.mark.parametrize("name", ["image", "mask"])
+def test_a_generated_picture_among_real_ones_is_found(tmp_path: Path, manifest_at: Any, split: str, name: str) -> None:
+    manifest_at(tmp_path)
+
+    def smuggle(rows: list[dict[str, Any]]) -> None:
+        rows[5] |= {"split": split, "group_id": "own"}
+        set_picture(rows[5], name, with_png_text(rows[5][name]["bytes"], {"Disclaimer": DISCLAIMER}))
+
+    forge(tmp_path, smuggle)
+    named = [bad for bad in verify_manifest(tmp_path).bad if "says that it was generated" in bad.problem]
+    assert [(bad.shard, bad.row) for bad in named] == [(NV, 5)]
+
+
+def test_every_row_of_a_damaged_row_group_is_named_and_the_others_are_still_checked(
+    tmp_path: Path, manifest_at: Any
+) -> None:
+    manifest = manifest_at(tmp_path, pairs=400)
+    ids = manifest.table(["pair_id"], dx="nv")["pair_id"].to_pylist()[:64]
+    forge(tmp_path, lambda rows: rows[130].update(group_id=None))
+    with pq.ParquetFile(tmp_path / NV) as file:
+        group = file.metadata.row_group(0)
+        column = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == "group_id")
+        start = column.dictionary_page_offset or column.data_page_offset
+    content = bytearray((tmp_path / NV).read_bytes())
+    content[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
+    (tmp_path / NV).write_bytes(content)
+    report = verify_manifest(tmp_path)
+    named = {bad.row: bad for bad in report.bad if bad.row is not None}
+    assert sorted(named) == [*range(64), 130]
+    assert [named[row].pair_id for row in range(64)] == ids
+    assert "its group_id cannot be read" in named[0].problem and "no group_id" in named[130].problem
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda header: header.update(masks=7), "it counts 7 masks and there are 30"),
+        (lambda header: header.update(rows=31), "it counts 31 rows and there are 30"),
+        (lambda header: header.update(sources={"elsewhere": 30}), "its sources count 0 pairs of 'isic2017'"),
+        (lambda header: header.update(licences={"CC-0": 29}), "its licences count 29 pairs of 'CC-0'"),
+        (lambda header: header["rejected"].update(nv=2), "it counts 2 rejected pairs of nv and there are 0"),
+        (lambda header: header["shards"][1].update(rows=9), "rows and manifest.json counts 9"),
+    ],
+)
+def test_each_count_is_made_again(tmp_path: Path, manifest_at: Any, change: Any, said: str) -> None:
+    manifest_at(tmp_path)
+    forge_header(tmp_path, change)
+    assert any(said in text for text in problems(verify_manifest(tmp_path))), problems(verify_manifest(tmp_path))
+
+
+def test_a_card_that_counts_otherwise_is_found_and_one_with_more_words_is_not(tmp_path: Path, manifest_at: Any) -> None:
+    manifest_at(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    (tmp_path / "README.md").write_text(card + "\nThanks to everybody.\n")
+    assert verify_manifest(tmp_path).ok
+    (tmp_path / "README.md").write_text(card.replace("| isic2017 | 30 |", "| isic2017 | 3,000 |"))
+    (found,) = problems(verify_manifest(tmp_path))
+    assert found.startswith("README.md: it does not count as manifest.json does") and "| isic2017 | 30 |" in found
+    (tmp_path / "README.md").unlink()
+    assert problems(verify_manifest(tmp_path)) == ["README.md: the dataset card is missing"]
+
+
 def test_a_group_on_two_sides_is_found(tmp_path: Path, manifest_at: Any) -> None:
     manifest_at(tmp_path)
 
@@ -162,7 +226,7 @@ def test_every_damaged_file_is_named_in_one_pass(tmp_path: Path, manifest_at: An
     two.write_bytes(b"x" * two.stat().st_size)
     report = verify_manifest(tmp_path)
     assert {bad.shard for bad in report.bad} == {entry.name for entry in manifest.shards}
-    assert any("missing" in bad.problem for bad in report.bad)
+    assert [bad.problem for bad in report.bad if bad.shard == manifest.shards[0].name] == ["the file is missing"]
     assert not report.ok
 
 
@@ -183,6 +247,16 @@ def test_a_column_too_many_is_found(tmp_path: Path, manifest_at: Any) -> None:
     table = pq.read_table(tmp_path / NV, partitioning=None)
     pq.write_table(table.append_column("lesion", pa.array(["nv"] * len(table))), tmp_path / NV)
     assert any("see lesion" in text for text in problems(verify_manifest(tmp_path)))
+
+
+def test_other_words_on_by_what_it_was_made_are_found(tmp_path: Path, manifest_at: Any) -> None:
+    manifest_at(tmp_path, kind="synthetic")
+    table = pq.read_table(tmp_path / NV, partitioning=None)
+    said = json.loads(table.schema.metadata[b"evenderm"]) | {"generator": {"base": "another"}}
+    pq.write_table(
+        table.replace_schema_metadata({**table.schema.metadata, b"evenderm": json.dumps(said)}), tmp_path / NV
+    )
+    assert any("metadata" in text for text in problems(verify_manifest(tmp_path)))
 
 
 def test_where_nothing_is_committed_there_is_nothing_to_verify(tmp_path: Path) -> None:

@@ -186,7 +186,19 @@ def test_generated_pictures_say_what_they_are(tmp_path: Path, manifest_at: Any) 
             assert text["Source"] == f"manifest {manifest.header['manifest_id']}, pair {pair['pair_id']}"
             assert "base bbbbbbbbbbbbbbbb" in text["Comment"]
     metadata = pq.read_schema(tmp_path / manifest.shards[0].name).metadata
-    assert json.loads(metadata[b"evenderm"])["synthetic"] is True
+    said = json.loads(metadata[b"evenderm"])
+    assert said["synthetic"] is True
+    assert said["manifest_id"] == manifest.header["manifest_id"]
+
+
+def test_generated_shards_say_by_what_they_were_made(tmp_path: Path, generated_row: Any) -> None:
+    inputs = {"base": "b" * 64, "adapter nv": "a" * 64}
+    writer = ManifestWriter(tmp_path, classes=CLASSES, kind="synthetic", provenance={"inputs": inputs})
+    writer.write_shard("nv", 0, [generated_row(1)])
+    manifest = writer.commit()
+    metadata = pq.read_schema(tmp_path / manifest.shards[0].name).metadata
+    said = json.loads(metadata[b"evenderm"])
+    assert (said["software"], said["generator"]) == ("evenderm", inputs)
 
 
 def test_rejected_pairs_are_stored_and_not_counted(tmp_path: Path, manifest_at: Any) -> None:
