@@ -232,7 +232,7 @@ class Settlement:
         while self._accepted < job.wanted and self._shards < job.shards and self._next_is_drawn():
             pairs, verdicts = _unpack(job, self._candidates.read(job.name(self._shards)))
             for index, verdict in enumerate(verdicts):
-                if self._accepted >= job.wanted:
+                if self._accepted >= job.wanted or self._looked_at >= job.limit:
                     break
                 reason = verdict.reject_reason
                 if reason is None and self._seen is not None and self._seen.add(pairs.images[index : index + 1])[0]:

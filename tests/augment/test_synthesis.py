@@ -90,6 +90,20 @@ def test_a_class_gives_up_at_its_limit_and_says_which_gate_was_in_the_way(tmp_pa
     assert outcome.given_up == "class mel: 0 of 10 pairs after 64 candidates; copy rejected most (64)"
 
 
+def test_not_one_candidate_more_than_the_limit_is_looked_at_however_shards_divide_it(tmp_path: Path) -> None:
+    # Every second passes, so that 20 accepted pairs would be 39 candidates.
+    job = replace(JOB, wanted=20, limit=29)
+    storage = fill(job, tmp_path / "a", order=lambda shards: list(reversed(shards)))
+    outcome = Settlement(job, storage).outcome()
+    assert (outcome.candidates, outcome.accepted, outcome.missing_shards) == (29, 15, ())
+    assert outcome.given_up == "class mel: 15 of 20 pairs after 29 candidates; mask_agreement rejected most (14)"
+    fill(replace(job, limit=64), tmp_path / "b")
+    for side in "ab":
+        table = committed(job, tmp_path / side, tmp_path / f"out-{side}").table(accepted_only=False)
+        assert len(table) == 29
+    assert content(tmp_path / "out-a") == content(tmp_path / "out-b")
+
+
 def test_repeats_among_the_generated_are_rejected(tmp_path: Path) -> None:
     class EveryThird:
         count = 0
