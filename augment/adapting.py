@@ -57,10 +57,7 @@ def train_adapter(
     try:
         trainer.run(progress)
     except TrainingDiverged as error:
-        raise EvendermError(
-            f"{out_file}: training diverged at step {error.step}; the checkpoint before it is kept, "
-            "lower adapt.learning_rate and run again"
-        ) from error
+        raise _diverged(out_file, error.step) from error
     digest = trainer.write(out_file)
     notes = trainer.state.notes
     return AdapterReport(
@@ -72,6 +69,18 @@ def train_adapter(
         notes["best_loss"],
         time.monotonic() - started,
         tuple(notes["history"]),
+    )
+
+
+def _diverged(out_file: Path, step: int) -> EvendermError:
+    if step == 0:
+        return EvendermError(
+            f"{out_file}: training diverged at step 0, before anything was learned; copy the base from its source "
+            "again, or set adapt.bf16=false"
+        )
+    return EvendermError(
+        f"{out_file}: training diverged at step {step}; the checkpoint before it is kept, "
+        "lower adapt.learning_rate and run again"
     )
 
 

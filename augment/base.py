@@ -124,15 +124,25 @@ def digest_folder(path: Path) -> str:
 
 
 def image_encoder(vae: Any, base: BaseFolder) -> Callable[[np.ndarray], Tensor]:
-    """A function from uint8 images (B, S, S, 3) to scaled latents (B, C, S/8, S/8): the posterior's mean."""
+    """A function from uint8 images (B, S, S, 3) to scaled latents (B, C, S/8, S/8): the posterior's mean.
+
+    It goes on with fewer images at a time where a GPU's memory is full.
+    """
     import torch
 
     from augment.decoder_training import image_tensor
+    from augment.memory_batch import MemoryBatch, joined
+
+    memory = MemoryBatch(f"{base.path / 'vae'}", "take a base for smaller images")
 
     @torch.inference_mode()
     def encode(images: np.ndarray) -> Tensor:
-        pixels = image_tensor(images).to(vae.device, vae.dtype)
-        encoded = vae.encode(pixels)
+        pixels = image_tensor(images)
+        parts = memory.fit(lambda: [encode_part(pixels[part]) for part in memory.parts(len(pixels))])
+        return joined(parts)
+
+    def encode_part(pixels: Tensor) -> Tensor:
+        encoded = vae.encode(pixels.to(vae.device, vae.dtype))
         latents = encoded.latent_dist.mean if hasattr(encoded, "latent_dist") else encoded.latent
         return (latents * base.scaling_factor).float()
 

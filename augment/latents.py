@@ -70,8 +70,9 @@ def build_latent_cache(
 ) -> LatentCache:
     """Encodes `pairs` at `side` px in `views` views each into `folder`, or opens what is already there.
 
-    encode: uint8 images (B, side, side, 3) -> scaled latents (B, C, h, w); key: digest of the encoder. More than
-    eight views are crops too; with fewer, neighbouring pairs have different ones, so that all eight occur.
+    encode: uint8 images (B, side, side, 3) -> scaled latents (B, C, h, w); key: digests of the encoder and of the
+    pairs' manifest, since a corrected mask keeps its pair's id. More than eight views are crops too; with fewer,
+    neighbouring pairs have different ones, so that all eight occur.
     """
     name = hashlib.sha256(json.dumps([key, pairs.pair_ids, codec.config(), side, views]).encode()).hexdigest()[:16]
     path = folder / f"latents-{name}.npy"

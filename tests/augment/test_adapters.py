@@ -17,7 +17,9 @@ from augment.settings import AdaptSettings
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
 
-SHORT = AdaptSettings(steps=6, batch=4, warmup=1, rank=2, alpha=2, learning_rate=5e-3, validate_every=2, bf16=False)
+SHORT = AdaptSettings(
+    steps=6, domain_steps=6, batch=4, warmup=1, rank=2, alpha=2, learning_rate=5e-3, validate_every=2, bf16=False
+)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from augment.base import open_base
+from augment.base import image_encoder, open_base
 from augment.prompts import DESCRIPTIONS, prompt_for
 from augment.sampling import PairSampler, noise_for, rescaled_guidance, tidy_mask
 from augment.settings import BaseSettings, SamplingSettings
@@ -38,6 +38,51 @@ def test_the_same_seeds_draw_the_same_pairs_and_others_draw_others(sampler: Pair
     assert np.array_equal(first.images, again.images) and np.array_equal(first.masks, again.masks)
     assert not np.array_equal(first.images, other.images)
     assert first.images.shape == (2, 128, 128, 3) and first.masks.shape == (2, 128, 128)
+
+
+def test_drawing_goes_on_with_fewer_pairs_from_the_same_seeds_when_gpu_memory_is_full(
+    sampler: PairSampler, pairs_128: PairArrays, monkeypatch, caplog
+) -> None:
+    prompts, seeds = PROMPTS * 2, [1, 2, 3, 4]
+    known = sampler.given_mask(pairs_128.select([0, 1, 1, 0]).masks)
+    free, held = sampler.draw(prompts, seeds), sampler.draw(prompts, seeds, known)
+    tight = PairSampler(sampler.base, None, QUICK)
+    denoise, decode = tight.unet.forward, tight.vae.decode
+
+    def denoise_few(latents, *others):
+        if len(latents) > 4:  # two pairs, each with and without a prompt
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return denoise(latents, *others)
+
+    def decode_one(latents):
+        if len(latents) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(latents)
+
+    monkeypatch.setattr(tight.unet, "forward", denoise_few)
+    monkeypatch.setattr(tight.vae, "decode", decode_one)
+    for whole, parted in ((free, tight.draw(prompts, seeds)), (held, tight.draw(prompts, seeds, known))):
+        assert np.abs(whole.images.astype(int) - parted.images).max() <= 2
+        assert (whole.masks != parted.masks).mean() < 0.001
+    assert [record.message for record in caplog.records if "same samples" in record.message] == [
+        "GPU memory is full: going on with 2 pairs at a time, same samples",
+        "GPU memory is full: going on with 2 pairs at a time, same samples",
+        "GPU memory is full: going on with one pair at a time, same samples",
+    ]
+
+
+def test_encoding_goes_on_with_fewer_images_when_gpu_memory_is_full(pairs_128: PairArrays, monkeypatch) -> None:
+    base = open_base(BaseSettings())
+    vae, images = base.vae(), pairs_128.select([0, 1, 1, 0, 1]).images
+    whole, encode = image_encoder(vae, base)(images), vae.encode
+
+    def encode_two(pixels):
+        if len(pixels) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(pixels)
+
+    monkeypatch.setattr(vae, "encode", encode_two)
+    assert torch.allclose(image_encoder(vae, base)(images), whole, atol=1e-5)
 
 
 def test_a_pairs_noise_depends_on_its_own_seed_alone() -> None:

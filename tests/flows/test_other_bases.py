@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from augment.adapters import read_adapter
 from flows.execution import execute
 from flows.run_folder import Job, new_job
 from flows.settings import load_settings
@@ -24,7 +25,6 @@ def job_on(base: Path, data: Path, out: Path) -> Job:
         f"base.path={base}",
         "base.resolution=64",
         "prepare.size=64",
-        "adapt.domain_steps=4",
         "synthesis.gates=false",
         "engine.name=plain",
     ]
@@ -56,6 +56,8 @@ def test_a_base_without_mask_channels_goes_through_all_steps_and_resumes(
     assert execute(cut, STEPS) == 0
     names = {path.stem for path in (cut.folder.path / "adapters").glob("*.safetensors")}
     assert names == {"domain", "bkl", "mel", "nv"}
+    domain = read_adapter(cut.folder.adapter("domain")).provenance
+    assert domain["settings"]["steps"] == cut.settings.adapt.domain_steps == 6 != cut.settings.adapt.steps
     made = [folder / "synthetic" / "manifest.json" for folder in (whole.folder.path, cut.folder.path)]
     assert made[0].read_bytes() == made[1].read_bytes()
     pairs = open_manifest(cut.folder.path / "synthetic").arrays()
