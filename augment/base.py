@@ -160,13 +160,39 @@ def decode_images(vae: Any, base: BaseFolder, latents: Tensor) -> np.ndarray:
 
 
 def prompt_embeddings(base: BaseFolder, prompts: list[str]) -> Tensor:
-    """Embeddings (B, L, D) of `prompts`; the text encoder is in memory only meanwhile."""
+    """Embeddings (B, L, D) of `prompts`; the text encoder is in memory only meanwhile.
+
+    BadInput if the tokenizer does not fit the text encoder.
+    """
     import torch
 
-    from augment.text_encoder import embeddings_of, tokens_of
+    from augment.text_encoder import embeddings_of
 
+    encoder = base.text_encoder()
     with torch.inference_mode():
-        return embeddings_of(base.text_encoder(), tokens_of(base.tokenizer(), prompts)).float().clone()
+        return embeddings_of(encoder, _fitting_tokens(base, encoder.config, prompts)).float().clone()
+
+
+def _fitting_tokens(base: BaseFolder, config: Any, prompts: list[str]) -> Tensor:
+    from augment.text_encoder import tokens_of
+
+    tokenizer = base.tokenizer()
+    positions, vocabulary = config.max_position_embeddings, config.vocab_size
+    # A tokenizer whose files tell no length claims 1e30.
+    length = int(min(tokenizer.model_max_length, 1_000_000))
+    length = positions if length == 1_000_000 else length
+    if length > positions:
+        raise BadInput(
+            f"{base.path / 'tokenizer'}: prompts of {length} tokens do not fit the text encoder's {positions} "
+            "positions; take both from one checkpoint"
+        )
+    tokens = tokens_of(tokenizer, prompts, length)
+    if int(tokens.max()) >= vocabulary:
+        raise BadInput(
+            f"{base.path / 'tokenizer'}: token {int(tokens.max())} does not fit the text encoder's vocabulary of "
+            f"{vocabulary}; take both from one checkpoint"
+        )
+    return tokens
 
 
 def _config(path: Path, part: str, name: str = "config.json") -> dict[str, Any]:

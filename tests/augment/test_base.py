@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from augment.base import BaseFolder, check_base, open_base
+from augment.base import BaseFolder, check_base, image_encoder, open_base, prompt_embeddings
+from augment.latents import build_latent_cache
+from augment.mask_codec import SignedDistanceCodec
 from augment.settings import BaseSettings
 from manifests.errors import BadInput
+from manifests.pairs import PairArrays
 from tests.benchmarks.stable_diffusion_speed import UNET, VAE
 
 
@@ -46,6 +50,47 @@ def test_parts_of_different_checkpoints_are_refused(copied: Path, part: str, key
     config.write_text(json.dumps(json.loads(config.read_text()) | {key: value}))
     with pytest.raises(BadInput, match=said):
         check_base(copied)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("text_encoder/config.json", {"vocab_size": 40}, r"token \d+ does not fit the text encoder's vocabulary of 40"),
+        ("tokenizer/tokenizer_config.json", {"model_max_length": 77}, "77 tokens do not fit .* 48 positions"),
+    ],
+)
+def test_a_tokenizer_of_another_checkpoint_is_one_sentence(copied: Path, file: str, change: dict, said: str) -> None:
+    config = copied / file
+    config.write_text(json.dumps(json.loads(config.read_text()) | change))
+    if "vocab_size" in change:
+        weights = copied / "text_encoder" / "model.safetensors"
+        tensors = load_file(weights)
+        name = next(name for name in tensors if name.endswith("token_embedding.weight"))
+        save_file(tensors | {name: tensors[name][:40].clone()}, weights, {"format": "pt"})
+    with pytest.raises(BadInput, match=said):
+        prompt_embeddings(check_base(copied), ["melanoma"])
+
+
+def test_a_tokenizer_that_tells_no_length_takes_the_text_encoders(copied: Path, sd2_base: BaseFolder) -> None:
+    config = copied / "tokenizer" / "tokenizer_config.json"
+    told = json.loads(config.read_text())
+    del told["model_max_length"]
+    config.write_text(json.dumps(told))
+    found = prompt_embeddings(check_base(copied), ["melanoma"])
+    assert torch.equal(found, prompt_embeddings(sd2_base, ["melanoma"]))
+
+
+@pytest.mark.parametrize("factor", [1 / 12, 12])
+def test_a_scaling_factor_that_is_not_the_vaes_is_one_sentence(
+    copied: Path, factor: float, drawn_pairs: PairArrays, tmp_path: Path
+) -> None:
+    config = copied / "vae" / "config.json"
+    told = json.loads(config.read_text())
+    config.write_text(json.dumps(told | {"scaling_factor": told["scaling_factor"] * factor}))
+    base = check_base(copied)
+    with pytest.raises(BadInput, match="set the scaling_factor that belongs to this VAE"):
+        encode = image_encoder(base.vae(), base)
+        build_latent_cache(drawn_pairs, encode, SignedDistanceCodec(), tmp_path, base.digest, 64)
 
 
 @pytest.mark.parametrize("name", ["unet", "vae", "text_encoder"])

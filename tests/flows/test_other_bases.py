@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from augment.adapters import read_adapter
+from flows import adapting
 from flows.execution import execute
 from flows.run_folder import Job, new_job
 from flows.settings import load_settings
+from manifests.errors import BadInput
 from manifests.reading import open_manifest
 from tests.augment.tiny_bases import write_narrow_base
 from tests.flows import whole_run
@@ -39,6 +41,14 @@ def kill_when(pattern: str, command: str, out: Path) -> None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
+
+
+def test_a_base_for_other_pictures_than_the_runs_is_one_sentence(tmp_path: Path, phantom_folder: Path) -> None:
+    base = write_narrow_base(tmp_path / "base")
+    settings = load_settings("tiny", None, [f"base.path={base}"])
+    job = new_job(phantom_folder, tmp_path / "run", "tiny", settings)
+    with pytest.raises(BadInput, match=r"draws 64 px where base.resolution is 128; set base.resolution=64"):
+        adapting.base_facts(job)
 
 
 @pytest.mark.parametrize(("layout", "prediction", "linear"), [("2", "v_prediction", True), ("1.5", "epsilon", False)])
