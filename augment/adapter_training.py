@@ -64,7 +64,8 @@ class AdapterTrainer:
         self.codec = base.codec or own
         self.cache = self._cache(pairs, work)
         self.training, self.held_out = split_by_group(pairs.group_ids, settings.holdout)
-        self.prompts = prompt_embeddings(base, [*(prompt_for(dx) for dx in pairs.classes), ""]).to(self.device)
+        told, self.said = prompts_of(pairs, settings.attributes)
+        self.prompts = prompt_embeddings(base, told).to(self.device)
         self.schedule = base.scheduler()
         self.alphas = self.schedule.alphas_cumprod.to(self.device)
         torch.manual_seed(task.seed)  # peft draws the first LoRA factor
@@ -161,8 +162,8 @@ class AdapterTrainer:
         batch = self.settings.batch
         indices = self.training[numbers.choice(len(self.training), batch, p=self.weights)]
         views = numbers.integers(0, self.cache.latents.shape[1], batch)
-        labels = self.cache.labels[indices]
-        said = np.where(numbers.random(batch) < self.settings.prompt_dropout, len(self.cache.classes), labels)
+        silent = len(self.prompts) - 1
+        said = np.where(numbers.random(batch) < self.settings.prompt_dropout, silent, self.said[indices])
         clean = self.cache.batch(indices, views)
         noise = torch.randn(clean.shape, generator=generator)
         levels = self.schedule.config.num_train_timesteps
@@ -234,13 +235,13 @@ class AdapterTrainer:
         for start in range(0, len(pairs), self.settings.batch):
             indices = pairs[start : start + self.settings.batch]
             clean = self.cache.batch(indices, np.zeros(len(indices), dtype=np.int64))
-            labels = self.cache.labels[indices]
+            said = self.said[indices]
             for level in range(_VALIDATION_LEVELS):
                 noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1000 * start + level))
                 timestep = int((level + 0.5) / _VALIDATION_LEVELS * levels)
                 for part in self.memory.parts(len(indices)):
                     timesteps = torch.full((len(clean[part]),), timestep)
-                    loss, _ = self._loss(clean[part], noise[part], timesteps, labels[part])
+                    loss, _ = self._loss(clean[part], noise[part], timesteps, said[part])
                     losses.append(float(loss) * len(timesteps))
         return sum(losses) / (len(pairs) * _VALIDATION_LEVELS)
 
@@ -276,6 +277,21 @@ class AdapterTrainer:
             "settings": self.settings.model_dump(mode="json"),
         }
         return save_adapter(out_file, adapter_tensors(self.unet), lora_config(self.settings), self.codec, provenance)
+
+
+def prompts_of(pairs: PairArrays, attributes: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Every prompt that training needs, the empty one last, and the place (N,) of each pair's own among them.
+
+    attributes: names of those that a pair's prompt tells, where it has them. Each class has its plain prompt too.
+    """
+    own = []
+    for index, label in enumerate(pairs.labels):
+        known = {name: value for name, value in pairs.attributes_of(index).items() if name in attributes}
+        own.append(prompt_for(pairs.classes[label], known) if label >= 0 else "")
+    plain = [prompt_for(dx) for dx in pairs.classes]
+    told = [*dict.fromkeys(prompt for prompt in [*plain, *own] if prompt), ""]
+    places = {prompt: place for place, prompt in enumerate(told)}
+    return told, np.array([places[prompt] for prompt in own], dtype=np.int64)
 
 
 def round_frozen_weights(unet: Any) -> None:

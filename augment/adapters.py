@@ -38,6 +38,11 @@ class AdapterFile:
     digest: str
     provenance: dict[str, Any]
 
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """What its prompts tell beside the class."""
+        return tuple(self.provenance.get("settings", {}).get("attributes", ()))
+
 
 def lora_config(settings: AdaptSettings) -> LoraConfig:
     """The peft configuration of an adapter."""

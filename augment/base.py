@@ -21,6 +21,7 @@ SHIPPED = Path(__file__).parent / "shipped_base"
 AUTOENCODERS = ("AutoencoderKL", "AutoencoderDC")
 CODEC_FILE = "mask_codec.json"
 _MODEL_PARTS = ("unet", "vae", "text_encoder")
+_PROMPTS = 64  # encoded at once
 _PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 
@@ -170,7 +171,8 @@ def prompt_embeddings(base: BaseFolder, prompts: list[str]) -> Tensor:
 
     encoder = base.text_encoder()
     with torch.inference_mode():
-        return embeddings_of(encoder, _fitting_tokens(base, encoder.config, prompts)).float().clone()
+        tokens = _fitting_tokens(base, encoder.config, prompts)
+        return torch.cat([embeddings_of(encoder, part).float() for part in tokens.split(_PROMPTS)]).clone()
 
 
 def _fitting_tokens(base: BaseFolder, config: Any, prompts: list[str]) -> Tensor:

@@ -98,6 +98,7 @@ class PairSampler:
     ) -> None:
         self.base, self.settings = base, settings
         codec = adapter.codec if adapter else base.codec
+        self.attributes = adapter.attributes if adapter else ()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = getattr(torch, dtype)
         self.unet = fused_unet(base, adapter).to(self.device, self.dtype, memory_format=torch.channels_last)

@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from augment.adapter_training import DOMAIN, AdapterTrainer, AdaptTask, split_by_group
+from augment.adapter_training import DOMAIN, AdapterTrainer, AdaptTask, prompts_of, split_by_group
 from augment.adapters import read_adapter
 from augment.adapting import train_adapter, write_model_card
 from augment.base import BaseFolder, open_base
+from augment.prompts import prompt_for
 from augment.settings import AdaptSettings, BaseSettings
 from manifests.errors import BadInput, EvendermError
 from manifests.pairs import PairArrays
@@ -235,6 +236,31 @@ def test_a_corrected_mask_of_the_same_pair_is_encoded_anew(
     after = AdapterTrainer(corrected, task, sd2_base, SHORT, tmp_path).cache
     assert np.array_equal(before.latents[:, :, :4], after.latents[:, :, :4])
     assert not np.array_equal(before.latents[:, :, 4:], after.latents[:, :, 4:])
+
+
+def test_prompts_tell_the_attributes_that_are_set_where_a_pair_has_them(melanomas: PairArrays) -> None:
+    people = [{"age_group": "20-29", "sex": "male"}, {"sex": "male"}, {}]
+    pairs = replace(melanomas.select(range(3)), attributes=people)
+    plain = prompt_for("mel")
+    assert prompts_of(pairs, ())[0] == [plain, ""] and prompts_of(pairs, ())[1].tolist() == [0, 0, 0]
+    told, own = prompts_of(pairs, ("age_group", "sex"))
+    assert told == [plain, f"{plain}, age group 20 to 29, sex male", f"{plain}, sex male", ""]
+    assert own.tolist() == [1, 2, 0]
+
+
+def test_an_adapter_learns_attributes_and_says_so(melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path) -> None:
+    people = [{"sex": "female" if index % 2 else "male"} for index in range(len(melanomas))]
+    pairs = replace(melanomas, attributes=people)
+    out, told = tmp_path / "mel.safetensors", SHORT.model_copy(update={"attributes": ("sex",), "steps": 4})
+    digests = []
+    for folder, settings, given in (
+        ("a", told, pairs),
+        ("b", told.model_copy(update={"attributes": ()}), pairs),
+        ("c", told.model_copy(update={"attributes": ()}), melanomas),
+    ):
+        digests.append(train_adapter(given, TASK, sd2_base, settings, out, tmp_path / folder).digest)
+        assert read_adapter(out).attributes == settings.attributes
+    assert digests[0] != digests[1] == digests[2]
 
 
 def test_a_class_with_too_few_pairs_is_one_sentence(

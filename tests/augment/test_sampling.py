@@ -154,4 +154,5 @@ def test_the_shipped_text_encoder_tells_the_classes_apart() -> None:
 def test_every_class_has_a_prompt_of_its_own_and_attributes_are_told() -> None:
     assert len({prompt_for(dx) for dx in DESCRIPTIONS}) == 7
     assert prompt_for("nv", {"sex": "female", "site": None}).endswith(", sex female")
+    assert prompt_for("nv", {"age_group": "20-29"}).endswith(", age group 20 to 29")
     assert "my class" in prompt_for("my_class")
