@@ -17,7 +17,15 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from augment.adapters import AdapterFile, adapter_tensors, add_adapter, joint_unet, lora_config, save_adapter
+from augment.adapters import (
+    AdapterFile,
+    adapter_tensors,
+    add_adapter,
+    check_targets,
+    joint_unet,
+    lora_config,
+    save_adapter,
+)
 from augment.base import BaseFolder, image_encoder, prompt_embeddings
 from augment.denoiser_training import class_weights
 from augment.joint import compute_norms_in_float, outer_parameters
@@ -110,6 +118,7 @@ class AdapterTrainer:
 
     def _unet(self) -> Any:
         unet = joint_unet(self.base, self.codec).requires_grad_(False)
+        check_targets(unet, self.settings.targets, self.base)
         if self.task.start:
             add_adapter(unet, self.task.start)
         else:

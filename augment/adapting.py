@@ -52,6 +52,7 @@ def train_adapter(
             f"class {task.name!r} has {len(pairs)} usable training pairs and an adapter needs {settings.min_pairs}; "
             "add pairs, leave the class out of the source, or lower adapt.min_pairs"
         )
+    _check_masks(pairs, task.name)
     trainer = AdapterTrainer(pairs, task, base, settings, work)
     started = time.monotonic()
     try:
@@ -70,6 +71,17 @@ def train_adapter(
         time.monotonic() - started,
         tuple(notes["history"]),
     )
+
+
+def _check_masks(pairs: PairArrays, name: str) -> None:
+    """BadInput if a mask is empty or full: of such a pair the generator would learn masks that say nothing."""
+    for index, mask in enumerate(pairs.masks):
+        if not mask.any() or mask.all():
+            kind = "full" if mask.any() else "empty"
+            raise BadInput(
+                f"adapter {name!r}: the mask of training pair {pairs.pair_ids[index]} is {kind}; give every pair its "
+                "lesion mask, and prepare with prepare.task=pairs, which sets pairs without one aside"
+            )
 
 
 def _diverged(out_file: Path, step: int) -> EvendermError:

@@ -21,6 +21,27 @@ SHIPPED = Path(__file__).parent / "shipped_base"
 AUTOENCODERS = ("AutoencoderKL", "AutoencoderDC")
 CODEC_FILE = "mask_codec.json"
 _MODEL_PARTS = ("unet", "vae", "text_encoder")
+# Patterns of the files that are loaded; a checkpoint's other variants are neither fetched nor part of its digest.
+_DIFFUSERS = (
+    "config.json",
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+    "diffusion_pytorch_model-?????-of-?????.safetensors",
+)
+_FILES = {
+    "unet": _DIFFUSERS,
+    "vae": _DIFFUSERS,
+    "text_encoder": tuple(name.replace("diffusion_pytorch_model", "model") for name in _DIFFUSERS),
+    "tokenizer": (
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "vocab.json",
+        "merges.txt",
+        "special_tokens_map.json",
+        "added_tokens.json",
+    ),
+    "scheduler": ("scheduler_config.json",),
+}
 _PROMPTS = 64  # encoded at once
 _PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
@@ -113,15 +134,18 @@ def check_base(path: Path) -> BaseFolder:
 
 
 def digest_folder(path: Path) -> str:
-    """sha256 over the configs and weights of a base: what an adapter is tied to."""
+    """sha256 over the configs and weights of a base that are loaded: what an adapter is tied to."""
     digest = hashlib.sha256()
-    for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
-        for file in sorted((path / part).iterdir()):
-            if file.suffix in (".json", ".safetensors", ".txt"):
-                digest.update(f"{part}/{file.name}\0".encode())
-                with file.open("rb") as stream:
-                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+    for part in _FILES:
+        for file in _loaded_files(path / part):
+            digest.update(f"{part}/{file.name}\0".encode())
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
+
+
+def _loaded_files(folder: Path) -> list[Path]:
+    return sorted({file for pattern in _FILES[folder.name] for file in folder.glob(pattern)})
 
 
 def image_encoder(vae: Any, base: BaseFolder) -> Callable[[np.ndarray], Tensor]:
@@ -215,7 +239,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _check_weights(folder: Path) -> None:
-    if any(folder.glob("*.safetensors")):
+    if any(file.suffix == ".safetensors" for file in _loaded_files(folder)):
         return
     pickled = [file.name for file in sorted(folder.iterdir()) if file.suffix in _PICKLED]
     if pickled:
@@ -260,7 +284,8 @@ def _downloaded(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    patterns = ["*.json", "*.txt", "unet/*.safetensors", "vae/*.safetensors", "text_encoder/*.safetensors"]
+    files = [f"{part}/{name}" for part, names in _FILES.items() for name in names]
+    patterns = ["model_index.json", CODEC_FILE, *files]
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:

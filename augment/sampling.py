@@ -17,6 +17,7 @@ from augment.joint import compute_norms_in_float
 from augment.mask_codec import SignedDistanceCodec
 from augment.memory_batch import MemoryBatch, joined
 from augment.settings import SamplingSettings
+from manifests.errors import BadInput
 
 _SPECK = 0.05  # parts below this share of the largest one are decoding noise
 
@@ -212,7 +213,11 @@ class PairSampler:
         return torch.cat([image, mask], dim=1)
 
     def given_mask(self, masks: np.ndarray) -> Known:
-        """Holds the caller's masks (B, S, S) while the images follow them."""
+        """Holds the caller's masks (B, S, S) while the images follow them. BadInput if one is empty or full."""
+        for number, mask in enumerate(masks):
+            if not mask.any() or mask.all():
+                kind = "full" if mask.any() else "empty"
+                raise BadInput(f"mask {number + 1} of {len(masks)} is {kind}; give one with a lesion and skin")
         values = torch.from_numpy(self.codec.encode(masks, self.latent_side))
         images = torch.zeros(len(values), self.base.latent_channels, *values.shape[2:])
         return Known(torch.cat([images, values], dim=1), self._region(len(values), image=0.0, mask=1.0))

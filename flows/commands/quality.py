@@ -12,7 +12,9 @@ from flows.commands.options import Data, Overrides, Preset, SettingsFile
 
 def command(
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="Folder for quality.md, quality.json and what is kept.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for quality.md, quality.json and what is kept.")] = Path(
+        "runs/quality"
+    ),
     base: Annotated[str, typer.Option("--base", help="Base folder, or 'shipped'.")] = "shipped",
     preset: Preset = "embedded",
     settings: SettingsFile = None,

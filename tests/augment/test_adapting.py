@@ -270,6 +270,17 @@ def test_a_class_with_too_few_pairs_is_one_sentence(
         train_adapter(melanomas.select(range(3)), TASK, sd2_base, SHORT, tmp_path / "m.safetensors", tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["empty", "full"])
+def test_training_pairs_without_a_lesion_or_without_skin_are_one_sentence(
+    kind: str, melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path
+) -> None:
+    masks = melanomas.masks.copy()
+    masks[3] = kind == "full"
+    told = f"mask of training pair {melanomas.pair_ids[3]} is {kind}"
+    with pytest.raises(BadInput, match=told):
+        train_adapter(replace(melanomas, masks=masks), TASK, sd2_base, SHORT, tmp_path / "m.safetensors", tmp_path)
+
+
 def test_dora_and_rslora_are_settings(melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path) -> None:
     fancy = SHORT.model_copy(update={"dora": True, "rslora": True, "steps": 2})
     train_adapter(melanomas, TASK, sd2_base, fancy, tmp_path / "mel.safetensors", tmp_path / "work")

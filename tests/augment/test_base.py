@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
 from augment.base import BaseFolder, check_base, image_encoder, open_base, prompt_embeddings
 from augment.latents import build_latent_cache
 from augment.mask_codec import SignedDistanceCodec
 from augment.settings import BaseSettings
+from flows.settings import load_settings
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
 from tests.benchmarks.stable_diffusion_speed import UNET, VAE
@@ -127,3 +129,48 @@ def test_the_speed_benchmark_builds_stable_diffusion_2_at_its_full_size() -> Non
         unet, vae = UNet2DConditionModel(**UNET), AutoencoderKL(**VAE)
     sizes = [round(sum(value.numel() for value in part.parameters()) / 1e6) for part in (unet, vae)]
     assert sizes == [866, 84]
+
+
+SHIPPED_DIGEST = "e68fdfeef3b0c8d38d22498273c4ca95928a85b61ff956a9f522bd4e1eaae9de"
+
+
+def test_the_digest_of_the_shipped_base_stays_and_files_that_are_not_loaded_do_not_count(
+    copied: Path, sd2_base: BaseFolder
+) -> None:
+    assert open_base(BaseSettings()).digest == SHIPPED_DIGEST
+    (copied / "unet" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(b"another variant")
+    (copied / "tokenizer" / "notes.txt").write_text("of no one's concern")
+    assert check_base(copied).digest == sd2_base.digest
+
+
+def test_a_base_from_the_hub_is_the_pinned_revision_and_nothing_but_what_is_loaded(
+    sd2_base: BaseFolder, monkeypatch
+) -> None:
+    asked: list[tuple] = []
+
+    def download(name, *, revision, allow_patterns):
+        asked.append((name, revision, allow_patterns))
+        return str(sd2_base.path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    chosen = load_settings("sd2").base
+    assert open_base(chosen).digest == sd2_base.digest
+    ((name, revision, patterns),) = asked
+    assert (name, revision) == (chosen.path, chosen.revision) and len(revision or "") == 40
+    fetched = {
+        file.relative_to(sd2_base.path).as_posix()
+        for file in sd2_base.path.rglob("*")
+        if any(file.match(pattern) for pattern in patterns) and file.is_file()
+    }
+    assert {"model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"} <= fetched
+    assert not any(PurePath("unet/diffusion_pytorch_model.fp16.safetensors").match(pattern) for pattern in patterns)
+
+
+@pytest.mark.parametrize("error", [LocalEntryNotFoundError("no connection"), OSError("no route"), ValueError("name")])
+def test_a_hub_that_does_not_answer_is_one_sentence(error: Exception, monkeypatch) -> None:
+    def download(name, **told):
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(BadInput, match=r"some/base: cannot be had from the hub .* download it once and give base.path"):
+        open_base(BaseSettings(path="some/base"))

@@ -11,6 +11,7 @@ from augment.prompts import DESCRIPTIONS, prompt_for
 from augment.sampling import PairSampler, noise_for, rescaled_guidance, tidy_mask
 from augment.settings import BaseSettings, SamplingSettings
 from augment.text_encoder import embeddings_of, tokens_of
+from manifests.errors import BadInput
 from manifests.pairs import PairArrays
 
 QUICK = SamplingSettings(steps=6)
@@ -101,6 +102,41 @@ def test_every_sampler_draws_images_that_are_neither_flat_nor_noise(name: str) -
 def test_the_callers_mask_is_kept_through_sampling(sampler: PairSampler, pairs_128: PairArrays) -> None:
     drawn = sampler.draw(PROMPTS, [1, 2], sampler.given_mask(pairs_128.masks))
     assert dice(drawn.masks, pairs_128.masks) > 0.95
+
+
+@pytest.fixture(scope="module")
+def two_places() -> np.ndarray:
+    """A round lesion on the left and one on the right, which share no pixel: bool (2, 128, 128)."""
+    rows, columns = np.mgrid[:128, :128]
+    return np.stack([(rows - 64) ** 2 + (columns - place) ** 2 < 22**2 for place in (34, 94)])
+
+
+def test_the_image_follows_the_callers_mask(sampler: PairSampler, two_places: np.ndarray) -> None:
+    # One seed, two places: the dark lesion lies where the mask says.
+    drawn = sampler.draw([prompt_for("nv")] * 2, [1, 1], sampler.given_mask(two_places))
+    left, right = drawn.images.mean(axis=-1)
+    for image, mask in zip((left, right), two_places, strict=True):
+        assert image[mask].mean() < image[~mask].mean() - 8
+    assert left[two_places[0]].mean() < right[two_places[0]].mean() - 8
+
+
+def test_the_mask_found_for_an_image_lies_on_its_lesion(sampler: PairSampler, two_places: np.ndarray) -> None:
+    patient = PairSampler(sampler.base, None, SamplingSettings(steps=20))
+    masks, prompts = np.concatenate([two_places, two_places]), [prompt_for("nv")] * 4
+    images = patient.draw(prompts, [1, 1, 2, 2], patient.given_mask(masks)).images
+    found = patient.draw(prompts, [5, 6, 7, 8], patient.given_image(images)).masks
+    own = [dice(found[n], masks[n]) for n in range(4)]
+    other_place = [dice(found[n], masks[n ^ 1]) for n in range(4)]
+    assert np.mean(own) > 0.5 and np.mean(other_place) < 0.15, (own, other_place)
+
+
+@pytest.mark.parametrize("kind", ["empty", "full"])
+def test_a_mask_without_lesion_or_without_skin_is_one_sentence(sampler: PairSampler, kind: str) -> None:
+    masks = np.zeros((2, 128, 128), bool)
+    masks[0, 20:90, 20:90] = True
+    masks[1] = kind == "full"
+    with pytest.raises(BadInput, match=f"mask 2 of 2 is {kind}"):
+        sampler.given_mask(masks)
 
 
 def test_the_callers_image_is_kept_and_a_mask_is_found(sampler: PairSampler, pairs_128: PairArrays) -> None:
