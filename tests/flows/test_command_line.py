@@ -184,3 +184,15 @@ def test_a_first_start_that_failed_does_not_claim_its_folder(tmp_path: Path, pha
     assert command_line.exit_code(["prepare", "--data", str(tmp_path / "wrong"), *words]) == 2
     assert command_line.exit_code(["prepare", "--data", str(phantom_folder), *words]) == 0
     assert command_line.exit_code(["prepare", "--data", str(tmp_path / "wrong"), *words]) == 2
+
+
+def test_quality_needs_no_more_than_a_base_and_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[object] = []
+
+    def measure(*told: object) -> int:
+        asked.extend(told[:3])
+        return 0
+
+    monkeypatch.setattr("flows.measuring.measure", measure)
+    assert command_line.exit_code(["quality", "--base", "DIR", "--data", str(tmp_path)]) == 0
+    assert asked == [tmp_path, "DIR", Path("runs/quality")]
