@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,24 +17,31 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from augment.adapters import AdapterFile, adapter_tensors, add_adapter, joint_unet, lora_config, save_adapter
+from augment.adapters import (
+    AdapterFile,
+    adapter_tensors,
+    add_adapter,
+    check_targets,
+    joint_unet,
+    lora_config,
+    save_adapter,
+)
 from augment.base import BaseFolder, image_encoder, prompt_embeddings
 from augment.denoiser_training import class_weights
 from augment.joint import compute_norms_in_float, outer_parameters
 from augment.latents import DIHEDRAL, LatentCache, build_latent_cache
 from augment.mask_codec import codec_from
-from augment.objectives import alpha_sigma, joint_loss
+from augment.memory_batch import MemoryBatch
+from augment.objectives import alpha_sigma, joint_loss, quiet_pairs
 from augment.prompts import prompt_for
 from augment.settings import AdaptSettings
-from augment.training_state import TrainingState, step_generators, warmed_up_cosine
-from manifests.errors import EvendermError
+from augment.training_state import TrainingDiverged, TrainingState, step_generators, warmed_up_cosine
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, StopRequested
 
 DOMAIN = "domain"
 _VALIDATION_LEVELS = 8  # noise levels at which each held-out pair is judged
 _VALIDATION_PAIRS = 32
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,13 +64,16 @@ class AdapterTrainer:
     def __init__(
         self, pairs: PairArrays, task: AdaptTask, base: BaseFolder, settings: AdaptSettings, work: Path
     ) -> None:
+        if task.name == DOMAIN and base.codec is None:
+            settings = settings.model_copy(update={"steps": settings.domain_steps})
         self.task, self.base, self.settings = task, base, settings
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         own = task.start.codec if task.start else codec_from({"name": settings.codec.name, "clip": settings.codec.clip})
         self.codec = base.codec or own
         self.cache = self._cache(pairs, work)
         self.training, self.held_out = split_by_group(pairs.group_ids, settings.holdout)
-        self.prompts = prompt_embeddings(base, [*(prompt_for(dx) for dx in pairs.classes), ""]).to(self.device)
+        told, self.said = prompts_of(pairs, settings.attributes)
+        self.prompts = prompt_embeddings(base, told).to(self.device)
         self.schedule = base.scheduler()
         self.alphas = self.schedule.alphas_cumprod.to(self.device)
         torch.manual_seed(task.seed)  # peft draws the first LoRA factor
@@ -73,7 +82,8 @@ class AdapterTrainer:
         self.state = TrainingState(
             trained, settings.learning_rate, settings.ema_decay, gradient_clip=settings.gradient_clip
         )
-        self.micro_batch = settings.batch
+        remedy = "set adapt.gradient_checkpointing=true or take a smaller base"
+        self.memory = MemoryBatch(f"adapter {task.name!r}", remedy, settings.batch)
         self.weights = class_weights(self.cache.labels[self.training], len(pairs.classes))
         self.checkpoint = work / f"{task.name}.checkpoint.safetensors"
         self.header = {"key": self._key(pairs)}
@@ -103,10 +113,12 @@ class AdapterTrainer:
         # No more views than the training can draw: a large class takes half as long to encode as to train on.
         draws = self.settings.steps * self.settings.batch
         views = min(DIHEDRAL, math.ceil(draws / len(pairs)))
-        return build_latent_cache(pairs, encode, self.codec, work / "latents", self.base.digest, side, views)
+        key = f"{self.base.digest} {self.task.data_digest}"
+        return build_latent_cache(pairs, encode, self.codec, work / "latents", key, side, views)
 
     def _unet(self) -> Any:
         unet = joint_unet(self.base, self.codec).requires_grad_(False)
+        check_targets(unet, self.settings.targets, self.base)
         if self.task.start:
             add_adapter(unet, self.task.start)
         else:
@@ -141,44 +153,38 @@ class AdapterTrainer:
         state.save(self.checkpoint, self.header)
 
     def _train_step(self) -> dict[str, float]:
-        """One optimiser step; halves the micro batch and repeats the same samples if the GPU's memory is full."""
+        """One optimiser step; goes on with fewer pairs at a time, the same samples, if the GPU's memory is full."""
         factor = warmed_up_cosine(self.state.step, self.settings.steps, self.settings.warmup)
-        while True:
-            try:
-                # On the CPU the plain attention has the faster way back: 10 % of a step.
-                with sdpa_kernel(SDPBackend.MATH) if self.device.type == "cpu" else nullcontext():
-                    loss, terms = self._loss_of_step()
-                    self.state.update(loss, factor)
-                return {"loss": float(loss.detach()), **terms}
-            except torch.OutOfMemoryError:
-                if self.micro_batch == 1:
-                    raise EvendermError(
-                        f"adapter {self.task.name!r}: one pair does not fit the GPU's memory; set "
-                        "adapt.gradient_checkpointing=true or take a smaller base"
-                    ) from None
-                self.micro_batch //= 2
-                self.state.optimizer.zero_grad(set_to_none=True)
-                torch.cuda.empty_cache()
-                _LOG.warning("GPU memory is full: going on with %d pairs at a time, same samples", self.micro_batch)
+
+        def step() -> dict[str, float]:
+            self.state.optimizer.zero_grad(set_to_none=True)  # of an attempt that did not fit
+            # On the CPU the plain attention has the faster way back: 10 % of a step.
+            with sdpa_kernel(SDPBackend.MATH) if self.device.type == "cpu" else nullcontext():
+                loss, terms = self._loss_of_step()
+                self.state.update(loss, factor)
+            return {"loss": float(loss.detach()), **terms}
+
+        return self.memory.fit(step)
 
     def _loss_of_step(self) -> tuple[Tensor, dict[str, float]]:
         numbers, generator = step_generators(self.task.seed, self.state.step)
         batch = self.settings.batch
         indices = self.training[numbers.choice(len(self.training), batch, p=self.weights)]
         views = numbers.integers(0, self.cache.latents.shape[1], batch)
-        labels = self.cache.labels[indices]
-        said = np.where(numbers.random(batch) < self.settings.prompt_dropout, len(self.cache.classes), labels)
+        silent = len(self.prompts) - 1
+        said = np.where(numbers.random(batch) < self.settings.prompt_dropout, silent, self.said[indices])
         clean = self.cache.batch(indices, views)
         noise = torch.randn(clean.shape, generator=generator)
         levels = self.schedule.config.num_train_timesteps
         # Stratified noise levels: one step covers the range evenly (Kingma et al. 2021, I.1).
         offsets = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
         timesteps = (offsets * levels).long().clamp(max=levels - 1)
+        quiet = quiet_pairs(self.alphas, timesteps.to(self.device), self.settings.objective).clamp(min=1)
         total, sums = torch.zeros((), device=self.device), dict[str, float]()
-        parts = [slice(start, start + self.micro_batch) for start in range(0, batch, self.micro_batch)]
+        parts = self.memory.parts(batch)
         for number, part in enumerate(parts):
             share = len(clean[part]) / batch
-            loss, terms = self._loss(clean[part], noise[part], timesteps[part], said[part])
+            loss, terms = self._loss(clean[part], noise[part], timesteps[part], said[part], quiet * share)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + share * float(value)
             if number < len(parts) - 1:
@@ -188,7 +194,7 @@ class AdapterTrainer:
         return total, sums
 
     def _loss(
-        self, clean: Tensor, noise: Tensor, timesteps: Tensor, said: np.ndarray
+        self, clean: Tensor, noise: Tensor, timesteps: Tensor, said: np.ndarray, quiet_count: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         clean, noise, timesteps = clean.to(self.device), noise.to(self.device), timesteps.to(self.device)
         alpha, sigma = alpha_sigma(self.alphas, timesteps)
@@ -206,6 +212,7 @@ class AdapterTrainer:
             self.schedule.config.prediction_type,
             self.codec,
             self.settings.objective,
+            quiet_count,
         )
 
     @torch.no_grad()
@@ -213,6 +220,8 @@ class AdapterTrainer:
         """Loss of the averaged weights on held-out pairs with fixed noise; keeps them if they are the best so far."""
         notes, state = self.state.notes, self.state
         loss = self._held_out_loss()
+        if not math.isfinite(loss):
+            raise TrainingDiverged(state.step)
         entry = {"step": float(state.step), "validation": loss, **(terms or {})}
         notes["history"] = [*notes.get("history", []), entry]
         notes.setdefault("first_loss", loss)
@@ -222,26 +231,41 @@ class AdapterTrainer:
         else:
             notes["bad"] += 1
 
+    @torch.no_grad()
     def _held_out_loss(self) -> float:
-        parameters = self.state.parameters
-        trained = {name: value.detach().clone() for name, value in parameters.items()}
-        for name, value in parameters.items():
-            value.copy_(self.state.ema[name])
+        with self._averaged():
+            return self.memory.fit(self._loss_of_held_out)
+
+    def _loss_of_held_out(self) -> float:
+        """Mean loss over held-out pairs and noise levels; the noise follows from the place of a pair alone."""
         pairs = self.held_out[:_VALIDATION_PAIRS]
         levels = self.schedule.config.num_train_timesteps
         losses = []
         for start in range(0, len(pairs), self.settings.batch):
             indices = pairs[start : start + self.settings.batch]
             clean = self.cache.batch(indices, np.zeros(len(indices), dtype=np.int64))
+            said = self.said[indices]
             for level in range(_VALIDATION_LEVELS):
                 noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1000 * start + level))
                 timestep = int((level + 0.5) / _VALIDATION_LEVELS * levels)
-                timesteps = torch.full((len(indices),), timestep)
-                loss, _ = self._loss(clean, noise, timesteps, self.cache.labels[indices])
-                losses.append(float(loss) * len(indices))
-        for name, value in parameters.items():
-            value.copy_(trained[name])
+                for part in self.memory.parts(len(indices)):
+                    timesteps = torch.full((len(clean[part]),), timestep)
+                    loss, _ = self._loss(clean[part], noise[part], timesteps, said[part])
+                    losses.append(float(loss) * len(timesteps))
         return sum(losses) / (len(pairs) * _VALIDATION_LEVELS)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Meanwhile the parameters are their averages."""
+        parameters = self.state.parameters
+        trained = {name: value.detach().clone() for name, value in parameters.items()}
+        for name, value in parameters.items():
+            value.copy_(self.state.ema[name])
+        try:
+            yield
+        finally:
+            for name, value in parameters.items():
+                value.copy_(trained[name])
 
     def write(self, out_file: Path) -> str:
         """Writes the best averaged weights as an adapter file and returns its digest."""
@@ -262,6 +286,21 @@ class AdapterTrainer:
             "settings": self.settings.model_dump(mode="json"),
         }
         return save_adapter(out_file, adapter_tensors(self.unet), lora_config(self.settings), self.codec, provenance)
+
+
+def prompts_of(pairs: PairArrays, attributes: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Every prompt that training needs, the empty one last, and the place (N,) of each pair's own among them.
+
+    attributes: names of those that a pair's prompt tells, where it has them. Each class has its plain prompt too.
+    """
+    own = []
+    for index, label in enumerate(pairs.labels):
+        known = {name: value for name, value in pairs.attributes_of(index).items() if name in attributes}
+        own.append(prompt_for(pairs.classes[label], known) if label >= 0 else "")
+    plain = [prompt_for(dx) for dx in pairs.classes]
+    told = [*dict.fromkeys(prompt for prompt in [*plain, *own] if prompt), ""]
+    places = {prompt: place for place, prompt in enumerate(told)}
+    return told, np.array([places[prompt] for prompt in own], dtype=np.int64)
 
 
 def round_frozen_weights(unet: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from augment.training_state import all_finite
 from manifests.errors import BadInput
 
 FORMAT = "evenderm-adapter/1"
+_PROVENANCE = ("name", "classes", "base_digest", "data_digest", "pairs", "best_step", "validation_loss", "settings")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class AdapterFile:
     digest: str
     provenance: dict[str, Any]
 
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """What its prompts tell beside the class."""
+        return tuple(self.provenance.get("settings", {}).get("attributes", ()))
+
 
 def lora_config(settings: AdaptSettings) -> LoraConfig:
     """The peft configuration of an adapter."""
@@ -49,6 +55,23 @@ def lora_config(settings: AdaptSettings) -> LoraConfig:
         use_dora=settings.dora,
         init_lora_weights=True,
     )
+
+
+def check_targets(unet: Any, targets: Sequence[str], base: BaseFolder) -> None:
+    """BadInput if a target names no module of `unet`: peft itself passes over those beside others that fit."""
+    ends = {name.removeprefix(prefix) for name, _ in unet.named_modules() for prefix in _leading(name)}
+    for target in targets:
+        if target not in ends:
+            raise BadInput(
+                f"adapt.targets names {target!r}, which the UNet of {base.path} has no module of; "
+                "name modules such as to_q, to_k, to_v and to_out.0"
+            )
+
+
+def _leading(name: str) -> list[str]:
+    """Every prefix of a dotted name that ends before one of its parts."""
+    parts = name.split(".")
+    return ["".join(f"{part}." for part in parts[:end]) for end in range(len(parts))]
 
 
 def joint_unet(base: BaseFolder, codec: SignedDistanceCodec) -> Any:
@@ -104,17 +127,29 @@ def read_adapter(path: Path, base: BaseFolder | None = None) -> AdapterFile:
         raise BadInput(f"{path}: no Evenderm adapter (format {header.get('format')!r}); train it with evenderm adapt")
     if not all_finite(tensors.values()):
         raise BadInput(f"{path}: holds NaN or infinite weights; train the adapter again")
-    if tensor_digest(tensors) != header["tensor_digest"]:
+    lora, described, provenance = (_told(path, header, name) for name in ("lora_config", "mask_codec", "provenance"))
+    if tensor_digest(tensors) != header.get("tensor_digest"):
         raise BadInput(f"{path}: the tensors differ from the digest in the header; train the adapter again")
-    provenance = json.loads(header["provenance"])
+    absent = [name for name in _PROVENANCE if name not in provenance]
+    if absent or "r" not in lora:
+        raise BadInput(f"{path}: the header does not tell {(*absent, 'the rank')[0]}; train the adapter again")
     if base is not None and provenance["base_digest"] != base.digest:
         raise BadInput(
             f"{path}: made for another base ({provenance['base_digest'][:12]}, this one is {base.digest[:12]}); "
             "train the adapter again or give the base it was made for"
         )
-    lora = json.loads(header["lora_config"])
-    codec = codec_from(json.loads(header["mask_codec"]))
-    return AdapterFile(path, tensors, lora, codec, header["tensor_digest"], provenance)
+    return AdapterFile(path, tensors, lora, codec_from(described), header["tensor_digest"], provenance)
+
+
+def _told(path: Path, header: Mapping[str, str], name: str) -> dict[str, Any]:
+    """What the header of an adapter file says under `name`."""
+    try:
+        found = json.loads(header[name])
+    except (KeyError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise BadInput(f"{path}: the header holds no readable {name}; train the adapter again")
+    return found
 
 
 def add_adapter(unet: Any, adapter: AdapterFile) -> Any:

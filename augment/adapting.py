@@ -52,15 +52,13 @@ def train_adapter(
             f"class {task.name!r} has {len(pairs)} usable training pairs and an adapter needs {settings.min_pairs}; "
             "add pairs, leave the class out of the source, or lower adapt.min_pairs"
         )
+    _check_masks(pairs, task.name)
     trainer = AdapterTrainer(pairs, task, base, settings, work)
     started = time.monotonic()
     try:
         trainer.run(progress)
     except TrainingDiverged as error:
-        raise EvendermError(
-            f"{out_file}: training diverged at step {error.step}; the checkpoint before it is kept, "
-            "lower adapt.learning_rate and run again"
-        ) from error
+        raise _diverged(out_file, error.step) from error
     digest = trainer.write(out_file)
     notes = trainer.state.notes
     return AdapterReport(
@@ -72,6 +70,29 @@ def train_adapter(
         notes["best_loss"],
         time.monotonic() - started,
         tuple(notes["history"]),
+    )
+
+
+def _check_masks(pairs: PairArrays, name: str) -> None:
+    """BadInput if a mask is empty or full: of such a pair the generator would learn masks that say nothing."""
+    for index, mask in enumerate(pairs.masks):
+        if not mask.any() or mask.all():
+            kind = "full" if mask.any() else "empty"
+            raise BadInput(
+                f"adapter {name!r}: the mask of training pair {pairs.pair_ids[index]} is {kind}; give every pair its "
+                "lesion mask, and prepare with prepare.task=pairs, which sets pairs without one aside"
+            )
+
+
+def _diverged(out_file: Path, step: int) -> EvendermError:
+    if step == 0:
+        return EvendermError(
+            f"{out_file}: training diverged at step 0, before anything was learned; copy the base from its source "
+            "again, or set adapt.bf16=false"
+        )
+    return EvendermError(
+        f"{out_file}: training diverged at step {step}; the checkpoint before it is kept, "
+        "lower adapt.learning_rate and run again"
     )
 
 

@@ -21,6 +21,28 @@ SHIPPED = Path(__file__).parent / "shipped_base"
 AUTOENCODERS = ("AutoencoderKL", "AutoencoderDC")
 CODEC_FILE = "mask_codec.json"
 _MODEL_PARTS = ("unet", "vae", "text_encoder")
+# Patterns of the files that are loaded; a checkpoint's other variants are neither fetched nor part of its digest.
+_DIFFUSERS = (
+    "config.json",
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+    "diffusion_pytorch_model-?????-of-?????.safetensors",
+)
+_FILES = {
+    "unet": _DIFFUSERS,
+    "vae": _DIFFUSERS,
+    "text_encoder": tuple(name.replace("diffusion_pytorch_model", "model") for name in _DIFFUSERS),
+    "tokenizer": (
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "vocab.json",
+        "merges.txt",
+        "special_tokens_map.json",
+        "added_tokens.json",
+    ),
+    "scheduler": ("scheduler_config.json",),
+}
+_PROMPTS = 64  # encoded at once
 _PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 
@@ -112,27 +134,40 @@ def check_base(path: Path) -> BaseFolder:
 
 
 def digest_folder(path: Path) -> str:
-    """sha256 over the configs and weights of a base: what an adapter is tied to."""
+    """sha256 over the configs and weights of a base that are loaded: what an adapter is tied to."""
     digest = hashlib.sha256()
-    for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
-        for file in sorted((path / part).iterdir()):
-            if file.suffix in (".json", ".safetensors", ".txt"):
-                digest.update(f"{part}/{file.name}\0".encode())
-                with file.open("rb") as stream:
-                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+    for part in _FILES:
+        for file in _loaded_files(path / part):
+            digest.update(f"{part}/{file.name}\0".encode())
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
 
 
+def _loaded_files(folder: Path) -> list[Path]:
+    return sorted({file for pattern in _FILES[folder.name] for file in folder.glob(pattern)})
+
+
 def image_encoder(vae: Any, base: BaseFolder) -> Callable[[np.ndarray], Tensor]:
-    """A function from uint8 images (B, S, S, 3) to scaled latents (B, C, S/8, S/8): the posterior's mean."""
+    """A function from uint8 images (B, S, S, 3) to scaled latents (B, C, S/8, S/8): the posterior's mean.
+
+    It goes on with fewer images at a time where a GPU's memory is full.
+    """
     import torch
 
     from augment.decoder_training import image_tensor
+    from augment.memory_batch import MemoryBatch, joined
+
+    memory = MemoryBatch(f"{base.path / 'vae'}", "take a base for smaller images")
 
     @torch.inference_mode()
     def encode(images: np.ndarray) -> Tensor:
-        pixels = image_tensor(images).to(vae.device, vae.dtype)
-        encoded = vae.encode(pixels)
+        pixels = image_tensor(images)
+        parts = memory.fit(lambda: [encode_part(pixels[part]) for part in memory.parts(len(pixels))])
+        return joined(parts)
+
+    def encode_part(pixels: Tensor) -> Tensor:
+        encoded = vae.encode(pixels.to(vae.device, vae.dtype))
         latents = encoded.latent_dist.mean if hasattr(encoded, "latent_dist") else encoded.latent
         return (latents * base.scaling_factor).float()
 
@@ -150,13 +185,40 @@ def decode_images(vae: Any, base: BaseFolder, latents: Tensor) -> np.ndarray:
 
 
 def prompt_embeddings(base: BaseFolder, prompts: list[str]) -> Tensor:
-    """Embeddings (B, L, D) of `prompts`; the text encoder is in memory only meanwhile."""
+    """Embeddings (B, L, D) of `prompts`; the text encoder is in memory only meanwhile.
+
+    BadInput if the tokenizer does not fit the text encoder.
+    """
     import torch
 
-    from augment.text_encoder import embeddings_of, tokens_of
+    from augment.text_encoder import embeddings_of
 
+    encoder = base.text_encoder()
     with torch.inference_mode():
-        return embeddings_of(base.text_encoder(), tokens_of(base.tokenizer(), prompts)).float().clone()
+        tokens = _fitting_tokens(base, encoder.config, prompts)
+        return torch.cat([embeddings_of(encoder, part).float() for part in tokens.split(_PROMPTS)]).clone()
+
+
+def _fitting_tokens(base: BaseFolder, config: Any, prompts: list[str]) -> Tensor:
+    from augment.text_encoder import tokens_of
+
+    tokenizer = base.tokenizer()
+    positions, vocabulary = config.max_position_embeddings, config.vocab_size
+    # A tokenizer whose files tell no length claims 1e30.
+    length = int(min(tokenizer.model_max_length, 1_000_000))
+    length = positions if length == 1_000_000 else length
+    if length > positions:
+        raise BadInput(
+            f"{base.path / 'tokenizer'}: prompts of {length} tokens do not fit the text encoder's {positions} "
+            "positions; take both from one checkpoint"
+        )
+    tokens = tokens_of(tokenizer, prompts, length)
+    if int(tokens.max()) >= vocabulary:
+        raise BadInput(
+            f"{base.path / 'tokenizer'}: token {int(tokens.max())} does not fit the text encoder's vocabulary of "
+            f"{vocabulary}; take both from one checkpoint"
+        )
+    return tokens
 
 
 def _config(path: Path, part: str, name: str = "config.json") -> dict[str, Any]:
@@ -177,7 +239,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _check_weights(folder: Path) -> None:
-    if any(folder.glob("*.safetensors")):
+    if any(file.suffix == ".safetensors" for file in _loaded_files(folder)):
         return
     pickled = [file.name for file in sorted(folder.iterdir()) if file.suffix in _PICKLED]
     if pickled:
@@ -222,7 +284,8 @@ def _downloaded(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    patterns = ["*.json", "*.txt", "unet/*.safetensors", "vae/*.safetensors", "text_encoder/*.safetensors"]
+    files = [f"{part}/{name}" for part, names in _FILES.items() for name in names]
+    patterns = ["model_index.json", CODEC_FILE, *files]
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:

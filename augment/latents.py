@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 
 from augment.mask_codec import SignedDistanceCodec
+from manifests.errors import BadInput
 from manifests.mapped_arrays import new_mapped_array
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress
 
 DIHEDRAL = 8
 _BATCH = 32
+_SPREAD = (0.2, 5.0)  # standard deviation of image latents that a denoiser for unit variance can work with
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,9 @@ def build_latent_cache(
 ) -> LatentCache:
     """Encodes `pairs` at `side` px in `views` views each into `folder`, or opens what is already there.
 
-    encode: uint8 images (B, side, side, 3) -> scaled latents (B, C, h, w); key: digest of the encoder. More than
-    eight views are crops too; with fewer, neighbouring pairs have different ones, so that all eight occur.
+    encode: uint8 images (B, side, side, 3) -> scaled latents (B, C, h, w); key: digests of the encoder and of the
+    pairs' manifest, since a corrected mask keeps its pair's id. More than eight views are crops too; with fewer,
+    neighbouring pairs have different ones, so that all eight occur. BadInput if the latents' scale is far from one.
     """
     name = hashlib.sha256(json.dumps([key, pairs.pair_ids, codec.config(), side, views]).encode()).hexdigest()[:16]
     path = folder / f"latents-{name}.npy"
@@ -99,6 +102,8 @@ def _write_cache(
         chosen = [(i, (view + i) % DIHEDRAL if views < DIHEDRAL else view) for i, view in chunk]
         seen = [view_of(pairs.images[i], pairs.masks[i], view, side, i) for i, view in chosen]
         images = encode(np.stack([image for image, _ in seen])).float().cpu().numpy()
+        if target is None:
+            _check_scale(images)
         masks = codec.encode(np.stack([mask for _, mask in seen]), images.shape[-1])
         values = np.concatenate([images, masks], axis=1).astype(np.float16)
         if target is None:
@@ -110,3 +115,13 @@ def _write_cache(
     target.flush()
     del target
     unfinished.replace(path)
+
+
+def _check_scale(latents: np.ndarray) -> None:
+    """Latents (B, C, h, w) of the first pictures: a scaling factor that is not this VAE's shows at once."""
+    spread = float(latents.std())
+    if not _SPREAD[0] <= spread <= _SPREAD[1]:
+        raise BadInput(
+            f"vae/config.json of the base: scaled latents have a standard deviation of {spread:.3g} where the denoiser "
+            f"needs about 1 ({_SPREAD[0]:g} to {_SPREAD[1]:g}); set the scaling_factor that belongs to this VAE"
+        )

@@ -68,6 +68,12 @@ def soft_dice_loss(distance: Tensor, wanted: Tensor) -> Tensor:
     return 1 - (2 * overlap + 1) / (first.sum(dim=(1, 2, 3)) + second.sum(dim=(1, 2, 3)) + 1)
 
 
+def quiet_pairs(alphas_cumprod: Tensor, timesteps: Tensor, settings: ObjectiveSettings) -> Tensor:
+    """How many pairs (a float scalar) at `timesteps` (B,) are so little noisy that their Dice counts."""
+    _, sigma = alpha_sigma(alphas_cumprod, timesteps)
+    return (sigma.flatten() <= settings.dice_max_noise).float().sum()
+
+
 def joint_loss(
     output: Tensor,
     clean: Tensor,
@@ -78,10 +84,13 @@ def joint_loss(
     prediction: str,
     codec: SignedDistanceCodec,
     settings: ObjectiveSettings,
+    quiet_count: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum of the terms and each term's batch mean.
 
-    output, clean, noise, noisy: (B, C + M, h, w), the last M channels the mask's; timesteps: (B,).
+    output, clean, noise, noisy: (B, C + M, h, w), the last M channels the mask's; timesteps: (B,); quiet_count: for a
+    part of a batch, the share of the whole batch's `quiet_pairs` that falls to it by its size, so that the parts' Dice
+    adds up to the whole's.
     """
     alpha, sigma = alpha_sigma(alphas_cumprod, timesteps)
     squared = (output - target_of(prediction, clean, noise, alpha, sigma)) ** 2
@@ -99,6 +108,7 @@ def joint_loss(
         estimate = clean_estimate(prediction, output, noisy, alpha, sigma)[:, -codec.channels :]
         quiet = (sigma.flatten() <= settings.dice_max_noise).float()
         loss = soft_dice_loss(codec.distance(estimate), true_distance)
-        terms["dice"] = (quiet * loss).sum() / quiet.sum().clamp(min=1)
+        divisor = quiet.sum().clamp(min=1) if quiet_count is None else quiet_count
+        terms["dice"] = (quiet * loss).sum() / divisor
     total = sum(getattr(settings, name) * term for name, term in terms.items())
     return total, {name: term.detach() for name, term in terms.items()}

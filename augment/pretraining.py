@@ -21,8 +21,8 @@ from augment.linear_code import PATCH, LinearCode, autoencoder_with, fit_linear_
 from augment.mask_codec import codec_from
 from augment.settings import PretrainSettings
 from augment.text_encoder import make_text_encoder, make_tokenizer
-from augment.training_state import TrainingState, write_json
-from manifests.errors import BadInput
+from augment.training_state import TrainingDiverged, TrainingState, write_json
+from manifests.errors import BadInput, EvendermError
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress
 
@@ -52,7 +52,17 @@ class Pretraining:
         return ("decoder", "denoiser") if self.start is None else ("denoiser",)
 
     def train(self, part: Part, progress: Progress = no_progress) -> TrainingState:
-        """Trains one part to its end, from wherever its checkpoint stands."""
+        """Trains one part to its end, from wherever its checkpoint stands; EvendermError if it diverges."""
+        try:
+            return self._trained(part, progress)
+        except TrainingDiverged as error:
+            rate = "pretrain.decoder_learning_rate" if part == "decoder" else "pretrain.learning_rate"
+            raise EvendermError(
+                f"{self.work}: training the {part} diverged at step {error.step}; the checkpoint before it is kept, "
+                f"lower {rate} and run again"
+            ) from error
+
+    def _trained(self, part: Part, progress: Progress) -> TrainingState:
         torch.manual_seed(self.seed)
         if part == "decoder":
             autoencoder = self._autoencoder()
@@ -107,7 +117,8 @@ class Pretraining:
         views = DIHEDRAL * self.settings.zooms
         if self.start is not None:
             assert self.start.codec is not None
-            encode, codec, key = image_encoder(self.start.vae(), self.start), self.start.codec, self.start.digest
+            encode, codec = image_encoder(self.start.vae(), self.start), self.start.codec
+            key = f"{self.start.digest} {self.data_digest}"
             return build_latent_cache(self.pairs, encode, codec, self.work, key, self.side, views)
         code = self.code()
 
@@ -115,7 +126,7 @@ class Pretraining:
             return code.encode(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1)
 
         codec = codec_from(self.settings.codec.model_dump())
-        key = hashlib.sha256(code.basis.tobytes()).hexdigest()
+        key = f"{hashlib.sha256(code.basis.tobytes()).hexdigest()} {self.data_digest}"
         return build_latent_cache(self.pairs, encode_linearly, codec, self.work, key, self.side, views)
 
     def _header(self, part: Part) -> dict[str, str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+
+from manifests.schema import ATTRIBUTES
 
 # Descriptions after the dermoscopic criteria of the HAM10000 classes (Tschandl et al. 2018; Kittler et al. 2016).
 DESCRIPTIONS: dict[str, str] = {
@@ -14,26 +17,28 @@ DESCRIPTIONS: dict[str, str] = {
     "nv": "melanocytic nevus, symmetric, regular border, uniform brown, regular pigment network",
     "vasc": "vascular lesion, red purple lacunae, sharp border",
 }
-ATTRIBUTES = ("age_group", "sex", "site", "skin_tone")
+_DECADE = re.compile(r"(\d+)-(\d+)")  # as manifests write an age group
+_SPELT = r"\1 to \2"
 
 
 def prompt_for(dx: str, attributes: Mapping[str, str | None] | None = None) -> str:
     """The prompt of a class; a class without a table entry is described by its own name.
 
-    attributes: values of `ATTRIBUTES` where the source has them; the others are left out.
+    attributes: values of `manifests.schema.ATTRIBUTES` where the source has them; the others are left out. An age
+    group of 20-29 is told as 20 to 29.
     """
     text = f"dermoscopy of {DESCRIPTIONS.get(dx, dx.replace('_', ' '))}"
     for name in ATTRIBUTES:
         value = (attributes or {}).get(name)
         if value:
-            text += f", {name.replace('_', ' ')} {value}"
+            text += f", {name.replace('_', ' ')} {_DECADE.sub(_SPELT, value) if name == 'age_group' else value}"
     return text
 
 
 def training_corpus() -> list[str]:
     """All prompts that the table yields: what the shipped tokenizer is trained on."""
     values = {
-        "age_group": [f"{low} to {low + 9}" for low in range(0, 100, 10)],
+        "age_group": [f"{low}-{low + 9}" for low in range(0, 100, 10)],
         "sex": ["female", "male"],
         "site": [
             "trunk",

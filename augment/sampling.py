@@ -15,7 +15,9 @@ from augment.adapters import AdapterFile, fused_unet
 from augment.base import BaseFolder, decode_images, image_encoder, prompt_embeddings
 from augment.joint import compute_norms_in_float
 from augment.mask_codec import SignedDistanceCodec
+from augment.memory_batch import MemoryBatch, joined
 from augment.settings import SamplingSettings
+from manifests.errors import BadInput
 
 _SPECK = 0.05  # parts below this share of the largest one are decoding noise
 
@@ -39,6 +41,10 @@ class Known:
     latents: Tensor
     region: Tensor
     strength: float = 1.0
+
+    def part(self, chosen: slice) -> Known:
+        """What is known of the pairs `chosen`."""
+        return replace(self, latents=self.latents[chosen], region=self.region[chosen])
 
 
 def make_sampler(config: Any, name: str) -> Any:
@@ -93,6 +99,7 @@ class PairSampler:
     ) -> None:
         self.base, self.settings = base, settings
         codec = adapter.codec if adapter else base.codec
+        self.attributes = adapter.attributes if adapter else ()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = getattr(torch, dtype)
         self.unet = fused_unet(base, adapter).to(self.device, self.dtype, memory_format=torch.channels_last)
@@ -103,6 +110,8 @@ class PairSampler:
         self.schedule = base.scheduler()
         self.latent_side = int(self.unet.config.sample_size)
         self._embeddings: dict[str, Tensor] = {}
+        remedy = "set base.dtype=bfloat16 or take a smaller base"
+        self._drawing, self._decoding = (MemoryBatch(f"{base.path / part}", remedy) for part in ("unet", "vae"))
 
     @property
     def side(self) -> int:
@@ -112,12 +121,29 @@ class PairSampler:
     def draw(
         self, prompts: Sequence[str], seeds: Sequence[int], known: Known | None = None, tidy: bool = True
     ) -> Drawn:
-        """One pair per prompt and seed; the same seeds, prompts and batch give the same pairs."""
-        latents = self.latents(prompts, seeds, known)
+        """One pair per prompt and seed; the same seeds, prompts and batch give the same pairs.
+
+        Where a GPU's memory is full it goes on with fewer at a time, from the same seeds.
+        """
+        drawn = self._drawing.fit(
+            lambda: [
+                self.latents(prompts[part], seeds[part], known.part(part) if known else None)
+                for part in self._drawing.parts(len(seeds))
+            ]
+        )
+        latents = joined(drawn)
         channels = self.codec.channels
-        images = decode_images(self.vae, self.base, latents[:, :-channels])
+        images = self._decoded(latents[:, :-channels])
         masks = self.codec.decode(latents[:, -channels:], images.shape[1])
         return Drawn(images, np.stack([tidy_mask(mask) for mask in masks]) if tidy else masks)
+
+    def _decoded(self, latents: Tensor) -> np.ndarray:
+        memory = self._decoding
+        return np.concatenate(
+            memory.fit(
+                lambda: [decode_images(self.vae, self.base, latents[part]) for part in memory.parts(len(latents))]
+            )
+        )
 
     @torch.inference_mode()
     def latents(self, prompts: Sequence[str], seeds: Sequence[int], known: Known | None = None) -> Tensor:
@@ -187,7 +213,11 @@ class PairSampler:
         return torch.cat([image, mask], dim=1)
 
     def given_mask(self, masks: np.ndarray) -> Known:
-        """Holds the caller's masks (B, S, S) while the images follow them."""
+        """Holds the caller's masks (B, S, S) while the images follow them. BadInput if one is empty or full."""
+        for number, mask in enumerate(masks):
+            if not mask.any() or mask.all():
+                kind = "full" if mask.any() else "empty"
+                raise BadInput(f"mask {number + 1} of {len(masks)} is {kind}; give one with a lesion and skin")
         values = torch.from_numpy(self.codec.encode(masks, self.latent_side))
         images = torch.zeros(len(values), self.base.latent_channels, *values.shape[2:])
         return Known(torch.cat([images, values], dim=1), self._region(len(values), image=0.0, mask=1.0))

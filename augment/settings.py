@@ -86,6 +86,9 @@ class AdaptSettings(Frozen):
     patience: int = Field(3, ge=1, description="validations without improvement before a class stops")
     holdout: float = Field(0.1, gt=0, lt=0.5, description="share of a class's training groups kept for its loss")
     min_pairs: int = Field(8, ge=2)
+    attributes: tuple[Literal["age_group", "sex", "site", "skin_tone"], ...] = Field(
+        (), description="what prompts tell beside the class, where a pair has it; the shipped base never learned these"
+    )
     objective: ObjectiveSettings = ObjectiveSettings()
     codec: CodecSettings = CodecSettings()
 

@@ -26,7 +26,7 @@ from augment.tensor_files import tensor_bytes
 from manifests.images import encode_mask, encode_png
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress
-from manifests.schema import PairRow
+from manifests.schema import ATTRIBUTES, PairRow
 from manifests.storage import Storage
 from manifests.writing import ManifestWriter
 
@@ -141,23 +141,28 @@ def draw_shard(
     candidates: Storage,
     progress: Progress = no_progress,
     detail: FineDetail | None = None,
+    people: Sequence[Mapping[str, str]] = (),
 ) -> None:
     """Draws and judges the candidates of one index range, unless they are there already.
 
     detail: where fine detail is taken from; the group of a pair is then that of the real one it was taken from.
+    people: attributes of the class's real training pairs; a candidate's prompt tells those that its seed picks.
     """
     if is_drawn(job, shard, candidates):
         return
     indices = range(shard * job.shard_size, (shard + 1) * job.shard_size)
     seeds = [pair_seed(job.seed, job.dx, index) for index in indices]
+    told = [people[seed % len(people)] for seed in seeds] if people else [{} for _ in seeds]
+    prompts = [prompt_for(job.dx, attributes) for attributes in told]
     images, masks = [], []
     for start in range(0, len(seeds), job.sampling.batch):
         part = seeds[start : start + job.sampling.batch]
-        drawn = sampler.draw([prompt_for(job.dx)] * len(part), part)
+        drawn = sampler.draw(prompts[start : start + len(part)], part)
         images.append(drawn.images)
         masks.append(drawn.masks)
         progress(start + len(part), len(seeds))
     pairs = _pairs(job, indices, np.concatenate(images), np.concatenate(masks))
+    pairs = replace(pairs, attributes=told if people else [])
     if detail is not None:
         pairs = detail.given_to(pairs, indices)
     verdicts = judge(pairs, job.dx) if judge else [Verdict()] * len(pairs)
@@ -174,6 +179,8 @@ def _pack(pairs: PairArrays, verdicts: Sequence[Verdict]) -> bytes:
     told = [{**asdict(verdict), "scores": dict(verdict.scores)} for verdict in verdicts]
     tensors = {"images": torch.from_numpy(pairs.images), "masks": torch.from_numpy(pairs.masks)}
     names = {"pair_ids": json.dumps(pairs.pair_ids), "group_ids": json.dumps(pairs.group_ids)}
+    if pairs.attributes:
+        names["attributes"] = json.dumps(pairs.attributes, sort_keys=True)
     return tensor_bytes(tensors, {**names, "verdicts": json.dumps(told)})
 
 
@@ -185,7 +192,8 @@ def _unpack(job: ClassJob, content: bytes) -> tuple[PairArrays, list[Verdict]]:
     tensors = load(content)
     ids, groups = json.loads(metadata["pair_ids"]), json.loads(metadata["group_ids"])
     labels = np.zeros(len(ids), dtype=np.int64)
-    pairs = PairArrays(ids, tensors["images"], tensors["masks"], labels, (job.dx,), groups)
+    attributes = json.loads(metadata.get("attributes", "[]"))
+    pairs = PairArrays(ids, tensors["images"], tensors["masks"], labels, (job.dx,), groups, attributes)
     return pairs, [Verdict(**told) for told in json.loads(metadata["verdicts"])]
 
 
@@ -232,7 +240,7 @@ class Settlement:
         while self._accepted < job.wanted and self._shards < job.shards and self._next_is_drawn():
             pairs, verdicts = _unpack(job, self._candidates.read(job.name(self._shards)))
             for index, verdict in enumerate(verdicts):
-                if self._accepted >= job.wanted:
+                if self._accepted >= job.wanted or self._looked_at >= job.limit:
                     break
                 reason = verdict.reject_reason
                 if reason is None and self._seen is not None and self._seen.add(pairs.images[index : index + 1])[0]:
@@ -266,6 +274,7 @@ def write_class(settlement: Settlement, writer: ManifestWriter) -> int:
 def _row(job: ClassJob, pairs: PairArrays, index: int, verdict: Verdict) -> PairRow:
     pair_id = pairs.pair_ids[index]
     number = int(pair_id.rsplit("-", 1)[1])
+    attributes = pairs.attributes_of(index)
     return PairRow(
         pair_id=pair_id,
         image_png=encode_png(pairs.images[index]),
@@ -275,7 +284,8 @@ def _row(job: ClassJob, pairs: PairArrays, index: int, verdict: Verdict) -> Pair
         group_id=pairs.group_ids[index],
         source=SOURCE,
         licence=job.licence,
-        prompt=prompt_for(job.dx),
+        **{name: attributes.get(name) for name in ATTRIBUTES},
+        prompt=prompt_for(job.dx, attributes),
         seed=pair_seed(job.seed, job.dx, number),
         guidance=job.sampling.guidance,
         steps=job.sampling.steps,

@@ -84,13 +84,13 @@ def make_text_encoder(tokenizer: Any, width: int) -> torch.nn.Module:
     return CLIPTextModel(config)
 
 
-def tokens_of(tokenizer: Any, prompts: Sequence[str]) -> Tensor:
-    """Token ids (B, L), padded and cut to the tokenizer's length."""
+def tokens_of(tokenizer: Any, prompts: Sequence[str], length: int | None = None) -> Tensor:
+    """Token ids (B, L), padded and cut to `length`, by default the tokenizer's own."""
     found = tokenizer(
         list(prompts),
         padding="max_length",
         truncation=True,
-        max_length=tokenizer.model_max_length,
+        max_length=length or tokenizer.model_max_length,
         return_tensors="pt",
     )
     return found.input_ids

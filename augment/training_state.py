@@ -18,10 +18,10 @@ from manifests.errors import BadInput
 
 
 class TrainingDiverged(Exception):
-    """The loss is no longer finite; `step` is the first bad step."""
+    """The loss or its gradient is no longer finite; `step` is the first bad step."""
 
     def __init__(self, step: int) -> None:
-        super().__init__(f"the loss is not finite at step {step}")
+        super().__init__(f"the loss or its gradient is not finite at step {step}")
         self.step = step
 
 
@@ -69,11 +69,16 @@ class TrainingState:
         )
 
     def update(self, loss: Tensor, factor: float) -> float:
-        """One optimiser step at `factor` times the learning rate; returns the gradient norm before clipping."""
+        """One optimiser step at `factor` times the learning rate; returns the gradient norm before clipping.
+
+        Raises TrainingDiverged, with the weights as they were, if the loss or the norm is not finite.
+        """
         if not torch.isfinite(loss):
             raise TrainingDiverged(self.step)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.gradient_clip)
+        if not torch.isfinite(norm):
+            raise TrainingDiverged(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * factor
         self.optimizer.step()
@@ -132,10 +137,6 @@ class TrainingState:
                 if moments:
                     self.optimizer.state[parameter] = moments
         self.step = step
-
-    def finite(self) -> bool:
-        """Whether every parameter is finite."""
-        return all_finite(self.parameters.values())
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:

@@ -62,7 +62,7 @@ def grouped_folds(pairs: PairArrays, folds: int, seed: int) -> np.ndarray:
     if len(classes) < folds:
         raise BadInput(
             f"the training split has {len(classes)} groups but the gates need {folds}; add pairs or set "
-            "gates.segmenters and gates.classifiers lower"
+            "gates.folds lower"
         )
 
     def position(group: str) -> tuple[int, str]:

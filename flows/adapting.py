@@ -89,10 +89,19 @@ def adapter_digest(job: Job, name: str) -> str:
 
 
 def base_facts(job: Job) -> dict[str, Any]:
-    """The base's digest and whether it is joint, looked up again only when its files changed.
+    """The base's digest, side in pixels and whether it is joint; BadInput if the run's pictures have another side."""
+    settings = job.settings.base
+    facts = _looked_up(job)
+    if facts["side"] != settings.resolution:
+        raise BadInput(
+            f"base.path={settings.path}: draws {facts['side']} px where base.resolution is {settings.resolution}; set "
+            f"base.resolution={facts['side']} and a prepare.size no smaller"
+        )
+    return facts
 
-    A base may be gigabytes, and what checks it loads torch.
-    """
+
+def _looked_up(job: Job) -> dict[str, Any]:
+    """Facts of the base, made again only when its files changed: it may be gigabytes, and checking loads torch."""
     settings = job.settings.base
     shipped = Path(__file__).parents[1] / "augment" / "shipped_base"
     folder = shipped if settings.path == "shipped" else Path(settings.path).expanduser()
@@ -100,14 +109,19 @@ def base_facts(job: Job) -> dict[str, Any]:
     note = job.folder.records / "base.json"
     try:
         known = json.loads(note.read_text(encoding="utf-8"))
-        if known["key"] == key:
+        if known["key"] == key and "side" in known:
             return dict(known)
     except (OSError, ValueError, KeyError, TypeError):
         pass
     from augment.base import open_base
 
     base = open_base(settings)
-    facts = {"key": key, "digest": base.digest, "joint": base.codec is not None}
+    facts = {
+        "key": key,
+        "digest": base.digest,
+        "joint": base.codec is not None,
+        "side": base.unet_side * base.downscale,
+    }
     note.parent.mkdir(parents=True, exist_ok=True)
     write_json(note, facts)
     return facts

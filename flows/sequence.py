@@ -90,6 +90,8 @@ def run_step(name: str, job: Job, watch: Watch, engine: Engine, outcome: Outcome
         raise failures[0].error
     for failure in failures:
         watch.warn(f"{failure.call.title} failed and is left out: {failure.error}")
+    for line in (line for result in results for line in result.figures.get("given_up", ())):
+        watch.warn(line)
     outcome.failures += failures
     note_failures(job, name, failures)
     outcome.ran[name] = tally

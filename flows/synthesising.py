@@ -63,7 +63,8 @@ def fill_range(job: Job, progress: Progress, dx: str, shard: int) -> Mapping[str
     sampler = _sampler(job.folder.adapter(dx), adapter_digest(job, dx), job.settings.model_dump_json())
     judge = _judge(job.folder.judge) if job.settings.synthesis.gates else None
     detail = _fine_detail(job, dx, sampler.side)
-    draw_shard(class_job(job, dx), shard, sampler, judge, _candidates(job), progress, detail)
+    people = _people(job.folder, real_digest(job), dx, sampler.attributes)
+    draw_shard(class_job(job, dx), shard, sampler, judge, _candidates(job), progress, detail, people)
     return {}
 
 
@@ -175,6 +176,17 @@ def _detail_of(folder: RunFolder, digest: str, dx: str, side: int, share: float,
 
 
 @lru_cache(maxsize=1)
+def _people(folder: RunFolder, digest: str, dx: str, names: tuple[str, ...]) -> list[Mapping[str, str]]:
+    """The attributes `names` of the real training pairs of `dx`, in their order; kept for the next range."""
+    from manifests.reading import open_manifest
+
+    if not names:
+        return []
+    rows = open_manifest(folder.real).table(names, split="train", dx=dx).to_pylist()
+    return [{name: value for name, value in row.items() if value is not None} for row in rows]
+
+
+@lru_cache(maxsize=1)
 def _judge(folder: Path) -> Any:
     from evaluate.gates import load_judge
 
@@ -200,6 +212,7 @@ def release_models() -> None:
     """Lets go of the models that ranges of this process kept."""
     _sampler.cache_clear()
     _detail_of.cache_clear()
+    _people.cache_clear()
     _judge.cache_clear()
 
 

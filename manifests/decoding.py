@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from manifests.errors import BadInput
 from manifests.images import decode_stored, decode_stored_mask
 from manifests.mapped_arrays import new_mapped_array
 from manifests.pairs import PairArrays
-from manifests.schema import canonical_json
+from manifests.schema import ATTRIBUTES, canonical_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ def decoded_arrays(
     cache: Path | None,
 ) -> PairArrays:
     """See Manifest.arrays."""
-    index = manifest.table(["pair_id", "label", "group_id"], split, dx, accepted_only)
+    index = manifest.table(["pair_id", "label", "group_id", *ATTRIBUTES], split, dx, accepted_only)
     pair_ids: list[str] = index["pair_id"].to_pylist()
     place = {pair_id: row for row, pair_id in enumerate(pair_ids)}
 
@@ -52,7 +52,14 @@ def decoded_arrays(
         folder = Path(cache) / f"arrays-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
         images, masks = cached_arrays(folder, (len(pair_ids), *side), fill)
     labels = index["label"].to_numpy()
-    return PairArrays(pair_ids, images, masks, labels, manifest.classes, index["group_id"].to_pylist())
+    groups = index["group_id"].to_pylist()
+    return PairArrays(pair_ids, images, masks, labels, manifest.classes, groups, known_attributes(index))
+
+
+def known_attributes(table: pa.Table) -> list[Mapping[str, str]]:
+    """The attributes that each row of `table` has."""
+    rows = table.select(ATTRIBUTES).to_pylist()
+    return [{name: value for name, value in row.items() if value is not None} for row in rows]
 
 
 def decode_rows(table: pa.Table, size: int | None, where: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ class PairArrays:
 
     images: uint8 (N, H, W, 3) RGB; masks: bool (N, H, W); labels: int64 (N,), an index into `classes`,
     -1 where the class is unknown; group_ids: the lesion, patient or near-duplicate cluster of each pair.
-    The arrays may be memory-mapped and must not be written to.
+    attributes: what is known of each pair's person and site, by names of manifests.schema.ATTRIBUTES; empty where
+    nobody asked. The arrays may be memory-mapped and must not be written to.
     """
 
     pair_ids: list[str]
@@ -25,6 +26,7 @@ class PairArrays:
     labels: np.ndarray
     classes: tuple[str, ...]
     group_ids: list[str]
+    attributes: list[Mapping[str, str]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.pair_ids)
@@ -32,6 +34,10 @@ class PairArrays:
     def dx(self, index: int) -> str:
         """Class code of pair `index`."""
         return self.classes[int(self.labels[index])]
+
+    def attributes_of(self, index: int) -> Mapping[str, str]:
+        """What is known of the person and site of pair `index`."""
+        return self.attributes[index] if self.attributes else {}
 
     def select(self, indices: Sequence[int] | np.ndarray) -> PairArrays:
         """The pairs at `indices`, in that order, repeated where an index repeats."""
@@ -43,6 +49,7 @@ class PairArrays:
             masks=self.masks[chosen],
             labels=self.labels[chosen],
             group_ids=[self.group_ids[i] for i in chosen],
+            attributes=[self.attributes[i] for i in chosen] if self.attributes else [],
         )
 
     def of_class(self, dx: str) -> PairArrays:
@@ -56,6 +63,7 @@ class PairArrays:
 
         if other.classes != self.classes:
             raise ValueError(f"classes differ: {self.classes} and {other.classes}")
+        both = [pairs.attributes_of(i) for pairs in (self, other) for i in range(len(pairs))]
         return replace(
             self,
             pair_ids=self.pair_ids + other.pair_ids,
@@ -63,4 +71,5 @@ class PairArrays:
             masks=np.concatenate([self.masks, other.masks]),
             labels=np.concatenate([self.labels, other.labels]),
             group_ids=self.group_ids + other.group_ids,
+            attributes=both if self.attributes or other.attributes else [],
         )

@@ -15,7 +15,7 @@ def command(
     data: Data,
     out: Annotated[
         Path, typer.Option("--out", callback=on_disk, help="Folder for quality.md, quality.json and what is kept.")
-    ],
+    ] = Path("runs/quality"),
     base: Annotated[str, typer.Option("--base", help="Base folder, or 'shipped'.")] = "shipped",
     preset: Preset = "embedded",
     settings: SettingsFile = None,

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from augment.adapter_training import DOMAIN, AdaptTask
+from augment.adapter_training import DOMAIN, AdapterTrainer, AdaptTask
 from augment.adapters import fused_unet, read_adapter
 from augment.adapting import train_adapter
-from augment.base import BaseFolder
-from augment.settings import AdaptSettings
+from augment.base import BaseFolder, open_base
+from augment.settings import AdaptSettings, BaseSettings
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
 
-SHORT = AdaptSettings(steps=6, batch=4, warmup=1, rank=2, alpha=2, learning_rate=5e-3, validate_every=2, bf16=False)
+ROOT = Path(__file__).parents[2]
+SHORT = AdaptSettings(
+    steps=6, domain_steps=6, batch=4, warmup=1, rank=2, alpha=2, learning_rate=5e-3, validate_every=2, bf16=False
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,27 +40,45 @@ def rewritten(path: Path, out: Path, change) -> Path:
     return out
 
 
-def test_plain_diffusers_and_peft_load_an_adapter_in_ten_lines(adapter_file: Path, sd2_base: BaseFolder) -> None:
-    # The lines of the README.
-    from diffusers import UNet2DConditionModel
-    from safetensors.torch import load_file
+@pytest.fixture(scope="module")
+def scaled_class_adapter(melanomas: PairArrays, tmp_path_factory) -> Path:
+    """A class adapter of the shipped base whose LoRA is scaled: neither alpha nor its divisor is the rank."""
+    out = tmp_path_factory.mktemp("scaled") / "mel.safetensors"
+    settings = SHORT.model_copy(update={"rank": 4, "alpha": 10, "rslora": True})
+    trainer = AdapterTrainer(melanomas, AdaptTask("mel", 0, "data"), open_base(BaseSettings()), settings, out.parent)
+    for _ in range(3):
+        trainer._train_step()
+    trainer._validate()  # the first validation is the best so far, so that these weights are the ones written
+    trainer.write(out)
+    return out
 
-    tensors = load_file(adapter_file)
-    outer = {name: value for name, value in tensors.items() if name.startswith(("conv_in", "conv_out"))}
-    lora = {name: value for name, value in tensors.items() if name not in outer}
-    channels = outer["conv_in.weight"].shape[1]
-    unet = UNet2DConditionModel.from_pretrained(
-        sd2_base.path / "unet", in_channels=channels, out_channels=channels,
-        low_cpu_mem_usage=False, ignore_mismatched_sizes=True,
-    )  # fmt: skip
-    unet.load_state_dict(outer, strict=False)
-    unet.load_lora_adapter(lora, prefix=None)
 
-    ours = fused_unet(sd2_base, read_adapter(adapter_file, sd2_base))
-    arguments = (torch.randn(1, channels, 8, 8), torch.tensor([500]), torch.randn(1, 48, 32))
+def readme_block(adapter: Path, base: Path) -> str:
+    """The lines of the README, with the adapter and the base of a test in them."""
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Adapters in plain diffusers")[1]
+    block = section.split("```python\n")[1].split("```")[0]
+    assert len([line for line in block.splitlines() if line]) <= 10
+    return block.replace("runs/mine/adapters/mel.safetensors", str(adapter)).replace("augment/shipped_base", str(base))
+
+
+@pytest.mark.parametrize("kind", ["class adapter of the shipped base", "domain adapter of Stable Diffusion 2"])
+def test_plain_diffusers_and_peft_load_an_adapter_in_the_readmes_ten_lines(kind: str, request) -> None:
+    if kind.startswith("class"):
+        path, base = request.getfixturevalue("scaled_class_adapter"), open_base(BaseSettings())
+    else:
+        path, base = request.getfixturevalue("adapter_file"), request.getfixturevalue("sd2_base")
+    names: dict[str, Any] = {}
+    exec(readme_block(path, base.path), names)
+    adapter = read_adapter(path, base)
+    ours = fused_unet(base, adapter)
+    width, side = ours.config.cross_attention_dim, ours.config.sample_size
+    noisy = torch.randn(1, ours.config.in_channels, side, side)
+    arguments = (noisy, torch.tensor([500]), torch.randn(1, 48, width))
     with torch.no_grad():
-        found, expected = unet.eval()(*arguments).sample, ours(*arguments).sample
+        found, expected = names["unet"].eval()(*arguments).sample, ours(*arguments).sample
+        unscaled = fused_unet(base, replace(adapter, lora={**adapter.lora, "lora_alpha": 1}))(*arguments).sample
     assert torch.allclose(found, expected, atol=1e-4)
+    assert not torch.allclose(unscaled, expected, atol=1e-3)
 
 
 def test_the_header_holds_what_the_adapter_was_made_from(adapter_file: Path, sd2_base: BaseFolder) -> None:
@@ -85,6 +108,26 @@ def test_nan_weights_are_refused(adapter_file: Path, tmp_path: Path) -> None:
 
     with pytest.raises(BadInput, match="NaN"):
         read_adapter(rewritten(adapter_file, tmp_path / "a.safetensors", change))
+
+
+@pytest.mark.parametrize("name", ["tensor_digest", "provenance", "lora_config", "mask_codec"])
+@pytest.mark.parametrize("content", [None, "[]", "{"])
+def test_a_header_that_is_not_whole_is_one_sentence(
+    name: str, content: str | None, adapter_file: Path, tmp_path: Path
+) -> None:
+    def change(header, tensors):
+        del header[name]
+        if content is not None:
+            header[name] = content
+
+    with pytest.raises(BadInput, match="train the adapter again"):
+        read_adapter(rewritten(adapter_file, tmp_path / "a.safetensors", change))
+
+
+def test_targets_that_the_unet_lacks_are_one_sentence(drawn_pairs: PairArrays, sd2_base: BaseFolder, tmp_path) -> None:
+    settings = SHORT.model_copy(update={"targets": ("to_q", "to_z")})
+    with pytest.raises(BadInput, match=r"adapt.targets names 'to_z', which the UNet of .* has no module of"):
+        AdapterTrainer(drawn_pairs, AdaptTask(DOMAIN, 0, "data"), sd2_base, settings, tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\x80\x04K\x01."])

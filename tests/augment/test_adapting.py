@@ -10,17 +10,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from augment.adapter_training import DOMAIN, AdapterTrainer, AdaptTask, split_by_group
+from augment.adapter_training import DOMAIN, AdapterTrainer, AdaptTask, prompts_of, split_by_group
 from augment.adapters import read_adapter
 from augment.adapting import train_adapter, write_model_card
-from augment.base import BaseFolder
-from augment.settings import AdaptSettings
+from augment.base import BaseFolder, open_base
+from augment.prompts import prompt_for
+from augment.settings import AdaptSettings, BaseSettings
 from manifests.errors import BadInput, EvendermError
 from manifests.pairs import PairArrays
 from manifests.progress import StopRequested
 
 SHORT = AdaptSettings(
     steps=8,
+    domain_steps=10,
     batch=4,
     warmup=1,
     rank=2,
@@ -54,12 +56,24 @@ def test_a_domain_adapter_gives_a_base_its_mask_channels(
 ) -> None:
     base = request.getfixturevalue(architecture)
     task = AdaptTask(DOMAIN, 0, "data")
-    longer = SHORT.model_copy(update={"steps": 30, "validate_every": 15})
+    longer = SHORT.model_copy(update={"domain_steps": 30, "validate_every": 15})
     report = train_adapter(drawn_pairs, task, base, longer, tmp_path / "domain.safetensors", tmp_path / "work")
     adapter = read_adapter(tmp_path / "domain.safetensors", base)
     assert adapter.tensors["conv_in.weight"].shape[1] == 8
     assert adapter.tensors["conv_out.weight"][4:].abs().sum() > 0
-    assert report.best_loss < report.first_loss
+    assert report.best_loss < report.first_loss and report.steps == 30
+
+
+def test_a_domain_adapter_trains_its_own_number_of_steps_where_mask_channels_are_new(
+    drawn_pairs: PairArrays, sd2_base: BaseFolder, tmp_path: Path
+) -> None:
+    settings = SHORT.model_copy(update={"steps": 2, "domain_steps": 3})
+    out = tmp_path / "adapter.safetensors"
+    domain = train_adapter(drawn_pairs, AdaptTask(DOMAIN, 0, "data"), sd2_base, settings, out, tmp_path / "a")
+    of_a_class = train_adapter(drawn_pairs, TASK, sd2_base, settings, out, tmp_path / "b")
+    assert (domain.steps, of_a_class.steps) == (3, 2)
+    joint = AdapterTrainer(drawn_pairs, AdaptTask(DOMAIN, 0, "data"), open_base(BaseSettings()), settings, tmp_path)
+    assert joint.settings.steps == 2
 
 
 def test_a_class_adapter_starts_from_the_domain_adapter(
@@ -105,9 +119,10 @@ def test_training_stops_when_validation_no_longer_improves(
 def test_halving_the_batch_when_gpu_memory_is_full_keeps_the_samples(
     melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path, monkeypatch, caplog
 ) -> None:
-    no_dice = SHORT.model_copy(update={"objective": SHORT.objective.model_copy(update={"dice": 0.0})})
-    roomy = AdapterTrainer(melanomas, TASK, sd2_base, no_dice, tmp_path / "a")
-    tight = AdapterTrainer(melanomas, TASK, sd2_base, no_dice, tmp_path / "b")
+    # Mostly Dice, whose divisor is the number of pairs with little noise, not the size of the batch.
+    by_dice = SHORT.model_copy(update={"objective": SHORT.objective.model_copy(update={"dice": 10.0})})
+    roomy = AdapterTrainer(melanomas, TASK, sd2_base, by_dice, tmp_path / "a")
+    tight = AdapterTrainer(melanomas, TASK, sd2_base, by_dice, tmp_path / "b")
     real_loss = tight._loss
 
     def out_of_memory_above_two(clean, *others):
@@ -116,11 +131,13 @@ def test_halving_the_batch_when_gpu_memory_is_full_keeps_the_samples(
         return real_loss(clean, *others)
 
     monkeypatch.setattr(tight, "_loss", out_of_memory_above_two)
-    roomy._train_step()
-    tight._train_step()
-    assert tight.micro_batch == 2 and "2 pairs at a time" in caplog.text
-    for name, value in roomy.state.parameters.items():
-        assert torch.allclose(value, tight.state.parameters[name], atol=1e-5)
+    told, halved = roomy._train_step(), tight._train_step()
+    assert tight.memory.size == 2 and "2 pairs at a time" in caplog.text
+    assert halved == pytest.approx(told, abs=1e-5)
+    assert tight._held_out_loss() == pytest.approx(roomy._held_out_loss(), abs=1e-4)
+    # The gradients, not the weights: Adam's first step has the size of the learning rate however small a gradient is.
+    first, second = ([moments["exp_avg"] for moments in t.state.optimizer.state.values()] for t in (roomy, tight))
+    assert first and all(torch.allclose(a, b, atol=1e-5) for a, b in zip(first, second, strict=True))
 
 
 def test_divergence_names_the_step_and_keeps_the_checkpoint(
@@ -139,11 +156,129 @@ def test_divergence_names_the_step_and_keeps_the_checkpoint(
     assert all(torch.isfinite(value).all() for value in kept.values())
 
 
+def test_validation_goes_on_with_fewer_pairs_when_gpu_memory_is_full(
+    melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path, monkeypatch
+) -> None:
+    trainer = AdapterTrainer(melanomas, TASK, sd2_base, SHORT, tmp_path)
+    whole, real_loss = trainer._held_out_loss(), trainer._loss
+
+    def out_of_memory_above_one(clean, *others):
+        if len(clean) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real_loss(clean, *others)
+
+    monkeypatch.setattr(trainer, "_loss", out_of_memory_above_one)
+    before = {name: value.detach().clone() for name, value in trainer.state.parameters.items()}
+    assert trainer._held_out_loss() == pytest.approx(whole, abs=1e-5)
+    assert all(torch.equal(value, before[name]) for name, value in trainer.state.parameters.items())
+
+
+def test_a_loss_that_is_not_finite_before_the_first_step_is_one_sentence(
+    melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path, monkeypatch
+) -> None:
+    real_loss = AdapterTrainer._loss
+    monkeypatch.setattr(AdapterTrainer, "_loss", lambda *given: (real_loss(*given)[0] * float("nan"), {}))
+    with pytest.raises(EvendermError, match="step 0, before anything was learned"):
+        train_adapter(melanomas, TASK, sd2_base, SHORT, tmp_path / "mel.safetensors", tmp_path / "work")
+
+
+def test_the_validation_loss_is_the_same_every_time(
+    melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path
+) -> None:
+    trainer = AdapterTrainer(melanomas, TASK, sd2_base, SHORT, tmp_path)
+    first = trainer._held_out_loss()
+    torch.rand(7)
+    assert trainer._held_out_loss() == first
+    assert AdapterTrainer(melanomas, TASK, sd2_base, SHORT, tmp_path)._held_out_loss() == first
+
+
+def test_the_written_adapter_is_the_average_of_the_weights(
+    melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path
+) -> None:
+    trainer = AdapterTrainer(melanomas, TASK, sd2_base, SHORT, tmp_path)
+    average = {name: value.detach().clone() for name, value in trainer.state.parameters.items()}
+    for step in range(3):
+        trainer._train_step()
+        decay = min(SHORT.ema_decay, (1 + step) / (10 + step))
+        for name, value in trainer.state.parameters.items():
+            average[name] = decay * average[name] + (1 - decay) * value.detach()
+    last = {name: value.detach().clone() for name, value in trainer.state.parameters.items()}
+    trainer._validate()
+    trainer.write(tmp_path / "mel.safetensors")
+    written = read_adapter(tmp_path / "mel.safetensors", sd2_base).tensors
+    files = {name: name.replace(".default", "").replace(".base_layer", "") for name in average}
+    assert all(torch.allclose(written[files[name]], value, atol=1e-6) for name, value in average.items())
+    assert not torch.allclose(written["conv_in.weight"], last["conv_in.weight"], atol=1e-5)
+
+
+def test_every_term_of_the_loss_is_logged_apart(melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path) -> None:
+    # All noise levels: every batch has pairs whose Dice counts.
+    weights = SHORT.objective.model_copy(update={"dice_max_noise": 1.0})
+    settings = SHORT.model_copy(update={"objective": weights})
+    told: list[dict[str, float | str]] = []
+    work = tmp_path / "work"
+    report = train_adapter(
+        melanomas, TASK, sd2_base, settings, tmp_path / "mel.safetensors", work, lambda *at, **terms: told.append(terms)
+    )
+    terms = report.history[-1]
+    assert {"image", "mask", "lesion", "dice", "loss", "validation"} <= terms.keys()
+    assert all({"image", "mask", "lesion", "dice", "loss"} <= step.keys() for step in told if "rate" in step)
+    summed = sum(getattr(weights, name) * terms[name] for name in ("image", "mask", "lesion", "dice"))
+    assert terms["loss"] == pytest.approx(summed, rel=1e-4) and terms["dice"] > 0
+
+
+def test_a_corrected_mask_of_the_same_pair_is_encoded_anew(
+    melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path
+) -> None:
+    before = AdapterTrainer(melanomas, TASK, sd2_base, SHORT, tmp_path).cache
+    corrected = replace(melanomas, masks=np.roll(melanomas.masks, 9, axis=2))
+    task = replace(TASK, data_digest="corrected")
+    after = AdapterTrainer(corrected, task, sd2_base, SHORT, tmp_path).cache
+    assert np.array_equal(before.latents[:, :, :4], after.latents[:, :, :4])
+    assert not np.array_equal(before.latents[:, :, 4:], after.latents[:, :, 4:])
+
+
+def test_prompts_tell_the_attributes_that_are_set_where_a_pair_has_them(melanomas: PairArrays) -> None:
+    people = [{"age_group": "20-29", "sex": "male"}, {"sex": "male"}, {}]
+    pairs = replace(melanomas.select(range(3)), attributes=people)
+    plain = prompt_for("mel")
+    assert prompts_of(pairs, ())[0] == [plain, ""] and prompts_of(pairs, ())[1].tolist() == [0, 0, 0]
+    told, own = prompts_of(pairs, ("age_group", "sex"))
+    assert told == [plain, f"{plain}, age group 20 to 29, sex male", f"{plain}, sex male", ""]
+    assert own.tolist() == [1, 2, 0]
+
+
+def test_an_adapter_learns_attributes_and_says_so(melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path) -> None:
+    people = [{"sex": "female" if index % 2 else "male"} for index in range(len(melanomas))]
+    pairs = replace(melanomas, attributes=people)
+    out, told = tmp_path / "mel.safetensors", SHORT.model_copy(update={"attributes": ("sex",), "steps": 4})
+    digests = []
+    for folder, settings, given in (
+        ("a", told, pairs),
+        ("b", told.model_copy(update={"attributes": ()}), pairs),
+        ("c", told.model_copy(update={"attributes": ()}), melanomas),
+    ):
+        digests.append(train_adapter(given, TASK, sd2_base, settings, out, tmp_path / folder).digest)
+        assert read_adapter(out).attributes == settings.attributes
+    assert digests[0] != digests[1] == digests[2]
+
+
 def test_a_class_with_too_few_pairs_is_one_sentence(
     melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path
 ) -> None:
     with pytest.raises(BadInput, match="'mel' has 3 usable training pairs and an adapter needs 8"):
         train_adapter(melanomas.select(range(3)), TASK, sd2_base, SHORT, tmp_path / "m.safetensors", tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["empty", "full"])
+def test_training_pairs_without_a_lesion_or_without_skin_are_one_sentence(
+    kind: str, melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path
+) -> None:
+    masks = melanomas.masks.copy()
+    masks[3] = kind == "full"
+    told = f"mask of training pair {melanomas.pair_ids[3]} is {kind}"
+    with pytest.raises(BadInput, match=told):
+        train_adapter(replace(melanomas, masks=masks), TASK, sd2_base, SHORT, tmp_path / "m.safetensors", tmp_path)
 
 
 def test_dora_and_rslora_are_settings(melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path) -> None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors.torch import load_file, save_file
 
-from augment.base import BaseFolder, check_base, open_base
+from augment.base import BaseFolder, check_base, image_encoder, open_base, prompt_embeddings
+from augment.latents import build_latent_cache
+from augment.mask_codec import SignedDistanceCodec
 from augment.settings import BaseSettings
+from flows.settings import load_settings
 from manifests.errors import BadInput
+from manifests.pairs import PairArrays
 from tests.benchmarks.stable_diffusion_speed import UNET, VAE
 
 
@@ -48,6 +54,47 @@ def test_parts_of_different_checkpoints_are_refused(copied: Path, part: str, key
         check_base(copied)
 
 
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("text_encoder/config.json", {"vocab_size": 40}, r"token \d+ does not fit the text encoder's vocabulary of 40"),
+        ("tokenizer/tokenizer_config.json", {"model_max_length": 77}, "77 tokens do not fit .* 48 positions"),
+    ],
+)
+def test_a_tokenizer_of_another_checkpoint_is_one_sentence(copied: Path, file: str, change: dict, said: str) -> None:
+    config = copied / file
+    config.write_text(json.dumps(json.loads(config.read_text()) | change))
+    if "vocab_size" in change:
+        weights = copied / "text_encoder" / "model.safetensors"
+        tensors = load_file(weights)
+        name = next(name for name in tensors if name.endswith("token_embedding.weight"))
+        save_file(tensors | {name: tensors[name][:40].clone()}, weights, {"format": "pt"})
+    with pytest.raises(BadInput, match=said):
+        prompt_embeddings(check_base(copied), ["melanoma"])
+
+
+def test_a_tokenizer_that_tells_no_length_takes_the_text_encoders(copied: Path, sd2_base: BaseFolder) -> None:
+    config = copied / "tokenizer" / "tokenizer_config.json"
+    told = json.loads(config.read_text())
+    del told["model_max_length"]
+    config.write_text(json.dumps(told))
+    found = prompt_embeddings(check_base(copied), ["melanoma"])
+    assert torch.equal(found, prompt_embeddings(sd2_base, ["melanoma"]))
+
+
+@pytest.mark.parametrize("factor", [1 / 12, 12])
+def test_a_scaling_factor_that_is_not_the_vaes_is_one_sentence(
+    copied: Path, factor: float, drawn_pairs: PairArrays, tmp_path: Path
+) -> None:
+    config = copied / "vae" / "config.json"
+    told = json.loads(config.read_text())
+    config.write_text(json.dumps(told | {"scaling_factor": told["scaling_factor"] * factor}))
+    base = check_base(copied)
+    with pytest.raises(BadInput, match="set the scaling_factor that belongs to this VAE"):
+        encode = image_encoder(base.vae(), base)
+        build_latent_cache(drawn_pairs, encode, SignedDistanceCodec(), tmp_path, base.digest, 64)
+
+
 @pytest.mark.parametrize("name", ["unet", "vae", "text_encoder"])
 def test_weights_that_are_no_safetensors_are_one_sentence(copied: Path, name: str) -> None:
     (weights,) = (copied / name).glob("*.safetensors")
@@ -82,3 +129,48 @@ def test_the_speed_benchmark_builds_stable_diffusion_2_at_its_full_size() -> Non
         unet, vae = UNet2DConditionModel(**UNET), AutoencoderKL(**VAE)
     sizes = [round(sum(value.numel() for value in part.parameters()) / 1e6) for part in (unet, vae)]
     assert sizes == [866, 84]
+
+
+SHIPPED_DIGEST = "e68fdfeef3b0c8d38d22498273c4ca95928a85b61ff956a9f522bd4e1eaae9de"
+
+
+def test_the_digest_of_the_shipped_base_stays_and_files_that_are_not_loaded_do_not_count(
+    copied: Path, sd2_base: BaseFolder
+) -> None:
+    assert open_base(BaseSettings()).digest == SHIPPED_DIGEST
+    (copied / "unet" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(b"another variant")
+    (copied / "tokenizer" / "notes.txt").write_text("of no one's concern")
+    assert check_base(copied).digest == sd2_base.digest
+
+
+def test_a_base_from_the_hub_is_the_pinned_revision_and_nothing_but_what_is_loaded(
+    sd2_base: BaseFolder, monkeypatch
+) -> None:
+    asked: list[tuple] = []
+
+    def download(name, *, revision, allow_patterns):
+        asked.append((name, revision, allow_patterns))
+        return str(sd2_base.path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    chosen = load_settings("sd2").base
+    assert open_base(chosen).digest == sd2_base.digest
+    ((name, revision, patterns),) = asked
+    assert (name, revision) == (chosen.path, chosen.revision) and len(revision or "") == 40
+    fetched = {
+        file.relative_to(sd2_base.path).as_posix()
+        for file in sd2_base.path.rglob("*")
+        if any(file.match(pattern) for pattern in patterns) and file.is_file()
+    }
+    assert {"model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"} <= fetched
+    assert not any(PurePath("unet/diffusion_pytorch_model.fp16.safetensors").match(pattern) for pattern in patterns)
+
+
+@pytest.mark.parametrize("error", [LocalEntryNotFoundError("no connection"), OSError("no route"), ValueError("name")])
+def test_a_hub_that_does_not_answer_is_one_sentence(error: Exception, monkeypatch) -> None:
+    def download(name, **told):
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(BadInput, match=r"some/base: cannot be had from the hub .* download it once and give base.path"):
+        open_base(BaseSettings(path="some/base"))

@@ -14,7 +14,7 @@ from augment.base import decode_images, image_encoder
 from augment.base_card import base_card
 from augment.pretraining import Pretraining
 from augment.settings import PretrainSettings
-from manifests.errors import BadInput
+from manifests.errors import BadInput, EvendermError
 from manifests.pairs import PairArrays
 from manifests.progress import StopRequested
 
@@ -50,6 +50,14 @@ def test_a_resumed_part_equals_an_uninterrupted_one_to_the_bit(part, drawn_pairs
     pretraining(pairs, tmp_path / "cut").train(part)
     whole, cut = (load_file(tmp_path / side / f"{part}.safetensors") for side in ("whole", "cut"))
     assert whole.keys() == cut.keys() and all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+@pytest.mark.parametrize("part", ["decoder", "denoiser"])
+def test_training_that_diverges_is_one_sentence_with_the_step(part, drawn_pairs: PairArrays, tmp_path: Path) -> None:
+    wild = SMALL.model_copy(update={"learning_rate": 1e30, "decoder_learning_rate": 1e30})
+    made = Pretraining(drawn_pairs.select(range(12)), 64, wild, 0, "data", tmp_path)
+    with pytest.raises(EvendermError, match=rf"training the {part} diverged at step \d; .* lower pretrain\..*rate"):
+        made.train(part)
 
 
 def test_the_parts_become_one_joint_base_in_stable_diffusions_layout(drawn_pairs: PairArrays, tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from augment.base import open_base
+from augment.base import image_encoder, open_base
 from augment.prompts import DESCRIPTIONS, prompt_for
 from augment.sampling import PairSampler, noise_for, rescaled_guidance, tidy_mask
 from augment.settings import BaseSettings, SamplingSettings
 from augment.text_encoder import embeddings_of, tokens_of
+from manifests.errors import BadInput
 from manifests.pairs import PairArrays
 
 QUICK = SamplingSettings(steps=6)
@@ -40,6 +41,51 @@ def test_the_same_seeds_draw_the_same_pairs_and_others_draw_others(sampler: Pair
     assert first.images.shape == (2, 128, 128, 3) and first.masks.shape == (2, 128, 128)
 
 
+def test_drawing_goes_on_with_fewer_pairs_from_the_same_seeds_when_gpu_memory_is_full(
+    sampler: PairSampler, pairs_128: PairArrays, monkeypatch, caplog
+) -> None:
+    prompts, seeds = PROMPTS * 2, [1, 2, 3, 4]
+    known = sampler.given_mask(pairs_128.select([0, 1, 1, 0]).masks)
+    free, held = sampler.draw(prompts, seeds), sampler.draw(prompts, seeds, known)
+    tight = PairSampler(sampler.base, None, QUICK)
+    denoise, decode = tight.unet.forward, tight.vae.decode
+
+    def denoise_few(latents, *others):
+        if len(latents) > 4:  # two pairs, each with and without a prompt
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return denoise(latents, *others)
+
+    def decode_one(latents):
+        if len(latents) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(latents)
+
+    monkeypatch.setattr(tight.unet, "forward", denoise_few)
+    monkeypatch.setattr(tight.vae, "decode", decode_one)
+    for whole, parted in ((free, tight.draw(prompts, seeds)), (held, tight.draw(prompts, seeds, known))):
+        assert np.abs(whole.images.astype(int) - parted.images).max() <= 2
+        assert (whole.masks != parted.masks).mean() < 0.001
+    assert [record.message for record in caplog.records if "same samples" in record.message] == [
+        "GPU memory is full: going on with 2 pairs at a time, same samples",
+        "GPU memory is full: going on with 2 pairs at a time, same samples",
+        "GPU memory is full: going on with one pair at a time, same samples",
+    ]
+
+
+def test_encoding_goes_on_with_fewer_images_when_gpu_memory_is_full(pairs_128: PairArrays, monkeypatch) -> None:
+    base = open_base(BaseSettings())
+    vae, images = base.vae(), pairs_128.select([0, 1, 1, 0, 1]).images
+    whole, encode = image_encoder(vae, base)(images), vae.encode
+
+    def encode_two(pixels):
+        if len(pixels) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(pixels)
+
+    monkeypatch.setattr(vae, "encode", encode_two)
+    assert torch.allclose(image_encoder(vae, base)(images), whole, atol=1e-5)
+
+
 def test_a_pairs_noise_depends_on_its_own_seed_alone() -> None:
     assert torch.equal(noise_for([5, 6], (2, 3))[1], noise_for([6], (2, 3))[0])
 
@@ -56,6 +102,41 @@ def test_every_sampler_draws_images_that_are_neither_flat_nor_noise(name: str) -
 def test_the_callers_mask_is_kept_through_sampling(sampler: PairSampler, pairs_128: PairArrays) -> None:
     drawn = sampler.draw(PROMPTS, [1, 2], sampler.given_mask(pairs_128.masks))
     assert dice(drawn.masks, pairs_128.masks) > 0.95
+
+
+@pytest.fixture(scope="module")
+def two_places() -> np.ndarray:
+    """A round lesion on the left and one on the right, which share no pixel: bool (2, 128, 128)."""
+    rows, columns = np.mgrid[:128, :128]
+    return np.stack([(rows - 64) ** 2 + (columns - place) ** 2 < 22**2 for place in (34, 94)])
+
+
+def test_the_image_follows_the_callers_mask(sampler: PairSampler, two_places: np.ndarray) -> None:
+    # One seed, two places: the dark lesion lies where the mask says.
+    drawn = sampler.draw([prompt_for("nv")] * 2, [1, 1], sampler.given_mask(two_places))
+    left, right = drawn.images.mean(axis=-1)
+    for image, mask in zip((left, right), two_places, strict=True):
+        assert image[mask].mean() < image[~mask].mean() - 8
+    assert left[two_places[0]].mean() < right[two_places[0]].mean() - 8
+
+
+def test_the_mask_found_for_an_image_lies_on_its_lesion(sampler: PairSampler, two_places: np.ndarray) -> None:
+    patient = PairSampler(sampler.base, None, SamplingSettings(steps=20))
+    masks, prompts = np.concatenate([two_places, two_places]), [prompt_for("nv")] * 4
+    images = patient.draw(prompts, [1, 1, 2, 2], patient.given_mask(masks)).images
+    found = patient.draw(prompts, [5, 6, 7, 8], patient.given_image(images)).masks
+    own = [dice(found[n], masks[n]) for n in range(4)]
+    other_place = [dice(found[n], masks[n ^ 1]) for n in range(4)]
+    assert np.mean(own) > 0.5 and np.mean(other_place) < 0.15, (own, other_place)
+
+
+@pytest.mark.parametrize("kind", ["empty", "full"])
+def test_a_mask_without_lesion_or_without_skin_is_one_sentence(sampler: PairSampler, kind: str) -> None:
+    masks = np.zeros((2, 128, 128), bool)
+    masks[0, 20:90, 20:90] = True
+    masks[1] = kind == "full"
+    with pytest.raises(BadInput, match=f"mask 2 of 2 is {kind}"):
+        sampler.given_mask(masks)
 
 
 def test_the_callers_image_is_kept_and_a_mask_is_found(sampler: PairSampler, pairs_128: PairArrays) -> None:
@@ -109,4 +190,5 @@ def test_the_shipped_text_encoder_tells_the_classes_apart() -> None:
 def test_every_class_has_a_prompt_of_its_own_and_attributes_are_told() -> None:
     assert len({prompt_for(dx) for dx in DESCRIPTIONS}) == 7
     assert prompt_for("nv", {"sex": "female", "site": None}).endswith(", sex female")
+    assert prompt_for("nv", {"age_group": "20-29"}).endswith(", age group 20 to 29")
     assert "my class" in prompt_for("my_class")

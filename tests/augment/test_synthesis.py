@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from augment.prompts import prompt_for
 from augment.sampling import Drawn
 from augment.settings import SamplingSettings
 from augment.synthesis import ClassJob, Settlement, Verdict, draw_shard, pair_seed, write_class
@@ -90,6 +92,20 @@ def test_a_class_gives_up_at_its_limit_and_says_which_gate_was_in_the_way(tmp_pa
     assert outcome.given_up == "class mel: 0 of 10 pairs after 64 candidates; copy rejected most (64)"
 
 
+def test_not_one_candidate_more_than_the_limit_is_looked_at_however_shards_divide_it(tmp_path: Path) -> None:
+    # Every second passes, so that 20 accepted pairs would be 39 candidates.
+    job = replace(JOB, wanted=20, limit=29)
+    storage = fill(job, tmp_path / "a", order=lambda shards: list(reversed(shards)))
+    outcome = Settlement(job, storage).outcome()
+    assert (outcome.candidates, outcome.accepted, outcome.missing_shards) == (29, 15, ())
+    assert outcome.given_up == "class mel: 15 of 20 pairs after 29 candidates; mask_agreement rejected most (14)"
+    fill(replace(job, limit=64), tmp_path / "b")
+    for side in "ab":
+        table = committed(job, tmp_path / side, tmp_path / f"out-{side}").table(accepted_only=False)
+        assert len(table) == 29
+    assert content(tmp_path / "out-a") == content(tmp_path / "out-b")
+
+
 def test_repeats_among_the_generated_are_rejected(tmp_path: Path) -> None:
     class EveryThird:
         count = 0
@@ -101,6 +117,33 @@ def test_repeats_among_the_generated_are_rejected(tmp_path: Path) -> None:
     fill(JOB, tmp_path / "c", seen=EveryThird)
     table = committed(JOB, tmp_path / "c", tmp_path / "out", EveryThird).table(accepted_only=False)
     assert "generated_duplicate" in table["reject_reason"].to_pylist() and sum(table["accepted"].to_pylist()) == 10
+
+
+def test_candidates_tell_the_attributes_of_a_real_pair_that_their_seed_picks(tmp_path: Path) -> None:
+    people = [{"age_group": "20-29", "sex": "female"}, {}, {"sex": "male"}]
+    asked: list[str] = []
+
+    class Listening(SeededNoise):
+        def draw(self, prompts, seeds, known=None, tidy=True) -> Drawn:
+            asked.extend(prompts)
+            return super().draw(prompts, seeds)
+
+    storage, job = storage_at(tmp_path / "c"), replace(JOB, wanted=8, limit=8)
+    draw_shard(job, 0, Listening(), None, storage, people=people)  # type: ignore[arg-type]
+    rows = committed(job, tmp_path / "c", tmp_path / "out").table().to_pylist()
+    for index, row in enumerate(rows):
+        person = people[pair_seed(job.seed, job.dx, index) % 3]
+        assert {name: row[name] for name in ("age_group", "sex") if row[name]} == person
+        assert row["prompt"] == prompt_for("mel", person) == asked[index]
+    assert len({row["prompt"] for row in rows}) > 1
+
+
+def test_without_attributes_a_shard_is_as_it_was(tmp_path: Path) -> None:
+    storage = storage_at(tmp_path)
+    draw_shard(JOB, 0, SeededNoise(), None, storage)  # type: ignore[arg-type]
+    content = storage.read(JOB.name(0))
+    assert b"attributes" not in content
+    assert hashlib.sha256(content).hexdigest() == "73264d935381f6299c3d6c31b7335585306f0da348183ed4563191a624299936"
 
 
 def test_other_digests_make_other_candidates(tmp_path: Path) -> None:

@@ -11,6 +11,15 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from augment.text_encoder import make_text_encoder, make_tokenizer
 
 
+def scaled_to_one(vae: AutoencoderKL) -> AutoencoderKL:
+    """The VAE with the scaling factor that its own latents ask for, as published ones have."""
+    pictures = torch.nn.functional.interpolate(torch.rand(4, 3, 4, 4) * 2 - 1, size=(64, 64), mode="bicubic")
+    with torch.no_grad():
+        spread = float(vae.encode(pictures).latent_dist.mean.std())
+    vae.register_to_config(scaling_factor=1 / spread)
+    return vae
+
+
 def write_narrow_base(out: Path, prediction: str = "epsilon", linear_projection: bool = True, text: int = 32) -> Path:
     """A Stable Diffusion layout without mask channels: 64 px, 8x8 latents of 4 channels.
 
@@ -40,7 +49,7 @@ def write_narrow_base(out: Path, prediction: str = "epsilon", linear_projection:
     )
     tokenizer = make_tokenizer(out / "tokenizer")
     unet.save_pretrained(out / "unet")
-    vae.save_pretrained(out / "vae")
+    scaled_to_one(vae).save_pretrained(out / "vae")
     make_text_encoder(tokenizer, text).save_pretrained(out / "text_encoder")
     DDPMScheduler(
         beta_start=0.00085,

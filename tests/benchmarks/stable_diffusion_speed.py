@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.augment.tiny_bases import write_narrow_base
+from tests.augment.tiny_bases import scaled_to_one, write_narrow_base
 
 GIB = 2**30
 # stabilityai/stable-diffusion-2-base, as its config files have it.
@@ -61,7 +61,7 @@ def write_full_base(out: Path) -> None:
     torch.manual_seed(0)
     tokenizer = make_tokenizer(out / "tokenizer")
     UNet2DConditionModel(**UNET).save_pretrained(out / "unet")
-    AutoencoderKL(**VAE).save_pretrained(out / "vae")
+    scaled_to_one(AutoencoderKL(**VAE)).save_pretrained(out / "vae")
     ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     CLIPTextModel(CLIPTextConfig(**TEXT, vocab_size=len(tokenizer), **ends)).save_pretrained(out / "text_encoder")
     DDPMScheduler(

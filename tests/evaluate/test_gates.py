@@ -227,3 +227,10 @@ def test_the_copy_audit_takes_the_index_of_the_judge(real: PairArrays, judge: Ju
     index = copy_index(real, SETTINGS, folder)
     assert (folder / "copies" / "index.json").stat().st_mtime_ns == stamp
     assert index.threshold == judge.copies.threshold
+
+
+def test_too_few_groups_for_the_folds_name_a_setting_that_there_is() -> None:
+    pairs = drawn_pairs({"nv": 2}, size=32)
+    with pytest.raises(BadInput, match=r"has 2 groups but the gates need 3; add pairs or set gates.folds lower"):
+        grouped_folds(pairs, 3, 0)
+    assert "folds" in GateSettings.model_fields

@@ -306,3 +306,15 @@ def test_names_that_are_not_utf8_are_prepared_and_shown(tmp_path: Path, phantom_
     assert "missing mask" in (tmp_path / odd / "real" / "rejected.csv").read_text(encoding="utf-8")
     refused = _evenderm(*words[:4], tmp_path / "new", *words[5:], **strict)
     assert refused.returncode == 2 and "engine.name=plain" in refused.stderr and refused.stderr.count("\n") == 1
+
+
+def test_quality_needs_no_more_than_a_base_and_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[object] = []
+
+    def measure(*told: object) -> int:
+        asked.extend(told[:3])
+        return 0
+
+    monkeypatch.setattr("flows.measuring.measure", measure)
+    assert command_line.exit_code(["quality", "--base", "DIR", "--data", str(tmp_path)]) == 0
+    assert asked == [tmp_path, "DIR", Path("runs/quality")]

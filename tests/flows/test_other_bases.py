@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import time
@@ -9,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from augment.adapters import read_adapter
+from flows import adapting
 from flows.execution import execute
 from flows.run_folder import Job, new_job
 from flows.settings import load_settings
+from manifests.errors import BadInput
 from manifests.reading import open_manifest
 from tests.augment.tiny_bases import write_narrow_base
 from tests.flows import whole_run
@@ -24,11 +28,22 @@ def job_on(base: Path, data: Path, out: Path) -> Job:
         f"base.path={base}",
         "base.resolution=64",
         "prepare.size=64",
-        "adapt.domain_steps=4",
         "synthesis.gates=false",
+        "adapt.attributes=age_group,sex",
         "engine.name=plain",
     ]
     return new_job(data, out, "tiny", load_settings("tiny", None, overrides))
+
+
+def with_people(phantom: Path, out: Path) -> Path:
+    """The drawn dataset with the metadata that the official archives hold."""
+    shutil.copytree(phantom, out)
+    for folder in out.glob("*_Data"):
+        stems = sorted(path.stem for path in folder.glob("*.jpg"))
+        people = [f"{stem},{30 + 10 * (n % 3)},{'fe' * (n % 2)}male" for n, stem in enumerate(stems)]
+        lines = ["image_id,age_approximate,sex", *people]
+        (folder / f"{folder.name}_metadata.csv").write_text("\n".join(lines) + "\n")
+    return out
 
 
 def kill_when(pattern: str, command: str, out: Path) -> None:
@@ -41,14 +56,23 @@ def kill_when(pattern: str, command: str, out: Path) -> None:
     process.communicate()
 
 
+def test_a_base_for_other_pictures_than_the_runs_is_one_sentence(tmp_path: Path, phantom_folder: Path) -> None:
+    base = write_narrow_base(tmp_path / "base")
+    settings = load_settings("tiny", None, [f"base.path={base}"])
+    job = new_job(phantom_folder, tmp_path / "run", "tiny", settings)
+    with pytest.raises(BadInput, match=r"draws 64 px where base.resolution is 128; set base.resolution=64"):
+        adapting.base_facts(job)
+
+
 @pytest.mark.parametrize(("layout", "prediction", "linear"), [("2", "v_prediction", True), ("1.5", "epsilon", False)])
 def test_a_base_without_mask_channels_goes_through_all_steps_and_resumes(
     tmp_path: Path, phantom_folder: Path, layout: str, prediction: str, linear: bool
 ) -> None:
     base = write_narrow_base(tmp_path / f"sd-{layout}", prediction, linear)
-    whole = job_on(base, phantom_folder, tmp_path / "whole")
+    data = with_people(phantom_folder, tmp_path / "data")
+    whole = job_on(base, data, tmp_path / "whole")
     assert execute(whole, STEPS) == 0
-    cut = job_on(base, phantom_folder, tmp_path / "cut")
+    cut = job_on(base, data, tmp_path / "cut")
     assert execute(cut, ("prepare",)) == 0
     kill_when("work/adapt/domain/*.checkpoint.safetensors", "adapt", cut.folder.path)
     assert execute(cut, ("adapt",)) == 0
@@ -56,7 +80,13 @@ def test_a_base_without_mask_channels_goes_through_all_steps_and_resumes(
     assert execute(cut, STEPS) == 0
     names = {path.stem for path in (cut.folder.path / "adapters").glob("*.safetensors")}
     assert names == {"domain", "bkl", "mel", "nv"}
+    domain = read_adapter(cut.folder.adapter("domain")).provenance
+    assert domain["settings"]["steps"] == cut.settings.adapt.domain_steps == 6 != cut.settings.adapt.steps
     made = [folder / "synthetic" / "manifest.json" for folder in (whole.folder.path, cut.folder.path)]
     assert made[0].read_bytes() == made[1].read_bytes()
+    table = open_manifest(cut.folder.path / "synthetic").table(["prompt", "age_group", "sex"])
+    assert {"female", "male"} <= set(table["sex"].to_pylist())
+    for row in table.to_pylist():
+        assert row["prompt"].endswith(f"age group {row['age_group'].replace('-', ' to ')}, sex {row['sex']}")
     pairs = open_manifest(cut.folder.path / "synthetic").arrays()
     assert pairs.images.shape[1:] == (64, 64, 3) and len(pairs) > 20

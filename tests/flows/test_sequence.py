@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from flows import engines, sequence
 from flows.calls import Call, Result
@@ -75,3 +76,20 @@ def test_workers_that_cannot_take_a_task_are_one_sentence(
         EvendermError, match=r"engine.name=dask: no worker .* \(RuntimeError: Nanny failed to start\.\)"
     ):
         engines.spread_engine(job, [Call("adapt", "adapt mel", {"name": "mel"})])
+
+
+def test_a_class_that_gave_up_is_told_with_the_gate_in_its_way(
+    unfinished: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "class mel: 3 of 10 pairs after 40 candidates; copy rejected most (30)"
+    job = open_job(unfinished("adapt"), SETTINGS)
+    figures = {"accepted": {"mel": 3}, "candidates": {"mel": 40}, "given_up": [line]}
+    monkeypatch.setattr(sequence, "MODULES", {"unsteady": Unsteady(0)})
+    monkeypatch.setattr(sequence, "UNITS", {"unsteady": "calls"})
+
+    def engine(job: Job, calls: list[Call]) -> list[Result]:
+        return [Result(call, figures if call.title == "second" else {}, Tally()) for call in calls]
+
+    watch = Watch(None, Console(width=200))
+    sequence.run_step("unsteady", job, watch, engine, sequence.Outcome())  # type: ignore[arg-type]
+    assert capsys.readouterr().out.count(f"warning: {line}") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from manifests.header import header_checksum
 from manifests.images import decode_image, decode_mask
 from manifests.reading import open_manifest
 from manifests.writing import ManifestWriter
+from tests.manifests.conftest import pair_row
 
 
 def test_rows_come_back_sorted_and_filtered(tmp_path: Path, manifest_at: Any) -> None:
@@ -204,3 +206,15 @@ def test_a_cache_that_another_worker_has_finished_meanwhile_stays(tmp_path: Path
 
     images, _ = cached_arrays(tmp_path / "arrays", (2, 8, 8), mine)
     assert (np.asarray(images) == 7).all() and [path.name for path in tmp_path.iterdir()] == ["arrays"]
+
+
+def test_attributes_travel_with_the_pairs(tmp_path: Path) -> None:
+    writer = ManifestWriter(tmp_path, classes=("nv",), kind="real", provenance={"source": "test"})
+    told = [{"age_group": "20-29", "sex": "female"}, {}, {"site": "back", "skin_tone": "dark"}]
+    writer.write_shard("nv", 0, [pair_row(i, split="train", **values) for i, values in enumerate(told)])
+    pairs = writer.commit().arrays()
+    assert pairs.attributes == told and pairs.attributes_of(2) == told[2]
+    assert pairs.select([2, 2, 0]).attributes == [told[2], told[2], told[0]]
+    silent = replace(pairs, attributes=[])
+    assert silent.attributes_of(0) == {} and silent.concatenate(silent).attributes == []
+    assert silent.concatenate(pairs).attributes == [{}, {}, {}, *told]
