@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from augment.adapter_data import prompts_of, split_by_group
 from augment.adapters import (
     AdapterFile,
     adapter_tensors,
@@ -33,7 +34,6 @@ from augment.latents import DIHEDRAL, LatentCache, build_latent_cache
 from augment.mask_codec import codec_from
 from augment.memory_batch import MemoryBatch
 from augment.objectives import alpha_sigma, joint_loss, quiet_pairs
-from augment.prompts import prompt_for
 from augment.settings import AdaptSettings
 from augment.training_state import TrainingDiverged, TrainingState, step_generators, warmed_up_cosine
 from manifests.pairs import PairArrays
@@ -288,21 +288,6 @@ class AdapterTrainer:
         return save_adapter(out_file, adapter_tensors(self.unet), lora_config(self.settings), self.codec, provenance)
 
 
-def prompts_of(pairs: PairArrays, attributes: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """Every prompt that training needs, the empty one last, and the place (N,) of each pair's own among them.
-
-    attributes: names of those that a pair's prompt tells, where it has them. Each class has its plain prompt too.
-    """
-    own = []
-    for index, label in enumerate(pairs.labels):
-        known = {name: value for name, value in pairs.attributes_of(index).items() if name in attributes}
-        own.append(prompt_for(pairs.classes[label], known) if label >= 0 else "")
-    plain = [prompt_for(dx) for dx in pairs.classes]
-    told = [*dict.fromkeys(prompt for prompt in [*plain, *own] if prompt), ""]
-    places = {prompt: place for place, prompt in enumerate(told)}
-    return told, np.array([places[prompt] for prompt in own], dtype=np.int64)
-
-
 def round_frozen_weights(unet: Any) -> None:
     """Keeps frozen weights as the bfloat16 that autocast makes of them anew at every step: the same numbers, faster.
 
@@ -314,14 +299,3 @@ def round_frozen_weights(unet: Any) -> None:
     for module in unet.modules():
         if isinstance(module, BaseTunerLayer):
             module.cast_input_dtype_enabled = False
-
-
-def split_by_group(groups: Sequence[str], holdout: float) -> tuple[np.ndarray, np.ndarray]:
-    """Indices to train on and to hold out; a group is on one side only, and always on the same one."""
-    ordered = sorted(set(groups), key=lambda group: hashlib.sha256(group.encode()).digest())
-    held = set(ordered[: max(1, round(holdout * len(ordered)))])
-    if len(ordered) < 2:
-        held = set()
-    out = np.array([index for index, group in enumerate(groups) if group in held], dtype=np.int64)
-    training = np.array([index for index, group in enumerate(groups) if group not in held], dtype=np.int64)
-    return training, out if len(out) else training

@@ -118,8 +118,8 @@ def plain(value: Any) -> str:
 
 
 def title(name: str) -> str:
-    """A key of a JSON file as a heading: `kid_subset` becomes `Kid subset`."""
-    words = name.replace("_", " ").strip()
+    """A key of a JSON file as a heading: `kid_subset` becomes `KID subset`."""
+    words = " ".join(word.upper() if word in ("kid", "fid") else word for word in name.split("_") if word)
     return words[:1].upper() + words[1:]
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from augment.adapter_training import DOMAIN, AdapterTrainer, AdaptTask, prompts_of, split_by_group
+from augment.adapter_data import prompts_of, split_by_group
+from augment.adapter_training import DOMAIN, AdapterTrainer, AdaptTask
 from augment.adapters import read_adapter
 from augment.adapting import train_adapter, write_model_card
 from augment.base import BaseFolder, open_base

@@ -197,7 +197,7 @@ def test_tables_of_other_commands_are_shown(own: Path) -> None:
         ]
 
     text = text_of(reported(own, edit))
-    assert "Ablation terms Variant Agreement kid every term 0.91 0.02 without dice 0.88 none" in text
+    assert "Ablation terms Variant Agreement KID every term 0.91 0.02 without dice 0.88 none" in text
 
 
 def test_curves_are_drawn_where_arms_were_swept(run: Path, own: Path) -> None:

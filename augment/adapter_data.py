@@ -1,0 +1,37 @@
+"""What one adapter is trained on: which pairs are held out, and what each pair's prompt says."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from augment.prompts import prompt_for
+from manifests.pairs import PairArrays
+
+
+def prompts_of(pairs: PairArrays, attributes: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Every prompt that training needs, the empty one last, and the place (N,) of each pair's own among them.
+
+    attributes: names of those that a pair's prompt tells, where it has them. Each class has its plain prompt too.
+    """
+    own = []
+    for index, label in enumerate(pairs.labels):
+        known = {name: value for name, value in pairs.attributes_of(index).items() if name in attributes}
+        own.append(prompt_for(pairs.classes[label], known) if label >= 0 else "")
+    plain = [prompt_for(dx) for dx in pairs.classes]
+    told = [*dict.fromkeys(prompt for prompt in [*plain, *own] if prompt), ""]
+    places = {prompt: place for place, prompt in enumerate(told)}
+    return told, np.array([places[prompt] for prompt in own], dtype=np.int64)
+
+
+def split_by_group(groups: Sequence[str], holdout: float) -> tuple[np.ndarray, np.ndarray]:
+    """Indices to train on and to hold out; a group is on one side only, and always on the same one."""
+    ordered = sorted(set(groups), key=lambda group: hashlib.sha256(group.encode()).digest())
+    held = set(ordered[: max(1, round(holdout * len(ordered)))])
+    if len(ordered) < 2:
+        held = set()
+    out = np.array([index for index, group in enumerate(groups) if group in held], dtype=np.int64)
+    training = np.array([index for index, group in enumerate(groups) if group not in held], dtype=np.int64)
+    return training, out if len(out) else training
