@@ -34,6 +34,7 @@ from augment.latents import DIHEDRAL, LatentCache, build_latent_cache
 from augment.mask_codec import codec_from
 from augment.memory_batch import MemoryBatch
 from augment.objectives import alpha_sigma, joint_loss, quiet_pairs
+from augment.prompts import prompt_for
 from augment.settings import AdaptSettings
 from augment.training_state import TrainingDiverged, TrainingState, step_generators, warmed_up_cosine
 from manifests.pairs import PairArrays
