@@ -40,6 +40,20 @@ def _wider(conv: Any, extra_in: int = 0, extra_out: int = 0) -> Any:
     return wider
 
 
+def narrow_unet(unet: Any, channels: int) -> Any:
+    """Leaves `unet` its first `channels` input and output channels, in place: the way back from `widen_unet`."""
+    with torch.no_grad():
+        for name, kept in (("conv_in", (slice(None), slice(channels))), ("conv_out", (slice(channels),))):
+            old = getattr(unet, name)
+            weight = old.weight[kept].clone()
+            conv: Any = nn.Conv2d(weight.shape[1], weight.shape[0], old.kernel_size, old.stride, old.padding)
+            conv.weight.copy_(weight)
+            conv.bias.copy_(old.bias[: weight.shape[0]])
+            setattr(unet, name, conv)
+    unet.register_to_config(in_channels=channels, out_channels=channels)
+    return unet
+
+
 def outer_parameters(unet: Any) -> dict[str, torch.nn.Parameter]:
     """The parameters of both outer convolutions, under their names in the UNet."""
     return {name: value for name, value in unet.named_parameters() if name.split(".")[0] in OUTER}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from augment.settings import AdaptSettings, SamplingSettings
+from augment.settings import AdaptSettings
 from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -51,14 +51,11 @@ def make_bench(subject: Subject, progress: Progress = no_progress) -> Bench:
     return Bench(subject, judges, extractor)
 
 
-def judged(
-    bench: Bench, sampling: SamplingSettings, adapter: AdapterFile | None, progress: Progress
-) -> dict[str, float | None]:
-    """Figures of pairs drawn with `sampling`: agreement, train-on-generated scores, KID."""
+def judged(bench: Bench, subject: Subject, adapter: AdapterFile | None, progress: Progress) -> dict[str, float | None]:
+    """Figures of pairs that `subject` draws: agreement, own class, train-on-generated scores, KID."""
     from evaluate.fidelity import fidelity_report
     from evaluate.quality import dice_of, draw_like_real, fit_judges, macro_f1_of, mean_over, recalls_of
 
-    subject = replace(bench.subject, sampling=sampling)
     train, validation, settings = subject.train, subject.validation, subject.settings
     drawn = draw_like_real(subject, adapter, progress)
     learned = fit_judges(drawn, settings, progress)
@@ -74,24 +71,30 @@ def judged(
 
 
 def ablate_terms(bench: Bench, adapt: AdaptSettings, progress: Progress = no_progress) -> Iterator[Variant]:
-    """A domain adapter with all terms, then with one term left out at a time, and the base without adapter."""
+    """Domain adapters that teach a base its masks: with all terms, then with one left out at a time.
+
+    A joint base, which knows masks already, comes first as it is and then loses its mask channels.
+    """
     from augment.adapter_training import DOMAIN, AdaptTask
     from augment.adapters import read_adapter
     from augment.adapting import train_adapter
+    from augment.image_base import without_mask_channels
 
     subject = bench.subject
+    work = subject.work / "terms"
     if subject.base.codec is not None:
-        yield Variant("no adapter", judged(bench, subject.sampling, None, progress))
+        yield Variant("joint base, no adapter", judged(bench, subject, None, progress))
+        subject = replace(subject, base=without_mask_channels(subject.base, work / "base"))
     weights = adapt.objective
     variants = [("all terms", weights)] + [
         (f"without {term}", weights.model_copy(update={term: 0.0})) for term in TERMS if getattr(weights, term) > 0
     ]
     for name, objective in variants:
         settings = adapt.model_copy(update={"objective": objective})
-        out = subject.work / "terms" / f"{name.replace(' ', '-')}.safetensors"
+        out = work / f"{name.replace(' ', '-')}.safetensors"
         task = AdaptTask(DOMAIN, subject.seed, "ablation")
         train_adapter(subject.train, task, subject.base, settings, out, out.with_suffix(""), progress)
-        yield Variant(name, judged(bench, subject.sampling, read_adapter(out, subject.base), progress))
+        yield Variant(name, judged(bench, subject, read_adapter(out, subject.base), progress))
 
 
 def sweep_sampling(
@@ -112,11 +115,11 @@ def sweep_sampling(
         "guidance_rescale": rescales,
         "guidance_above": aboves,
     }
-    yield Variant("as set", judged(bench, settings, None, progress))
+    yield Variant("as set", judged(bench, bench.subject, None, progress))
     for key, values in plan.items():
         for value in values:
             if value != getattr(settings, key):
-                changed = settings.model_copy(update={key: value})
+                changed = replace(bench.subject, sampling=settings.model_copy(update={key: value}))
                 yield Variant(f"{key} {value}", judged(bench, changed, None, progress))
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from augment.base import BaseFolder
+from augment.base import BaseFolder, open_base
+from augment.image_base import without_mask_channels
 from augment.joint import widen_unet
+from augment.settings import BaseSettings
 
 
 def test_before_training_the_image_output_equals_the_original_unets(sd2_base: BaseFolder) -> None:
@@ -23,3 +25,15 @@ def test_the_widened_unet_can_be_saved_and_loaded(sd2_base: BaseFolder, tmp_path
     joint = widen_unet(sd2_base.unet(), 4)
     joint.save_pretrained(tmp_path)
     assert type(joint).from_pretrained(tmp_path).config.in_channels == 8
+
+
+def test_a_joint_base_without_its_mask_channels_draws_what_its_joint_unet_draws_of_an_empty_mask(tmp_path) -> None:
+    base = open_base(BaseSettings())
+    plain = without_mask_channels(base, tmp_path / "base")
+    assert plain.codec is None and without_mask_channels(base, tmp_path / "base") == plain
+    image, context = torch.randn(1, base.latent_channels, 16, 16), torch.randn(1, 7, 128)
+    mask = torch.zeros(1, base.codec.channels, 16, 16)  # zeros add nothing to the first convolution
+    with torch.no_grad():
+        joint = base.unet().eval()(torch.cat([image, mask], 1), torch.tensor([500]), context).sample
+        found = plain.unet().eval()(image, torch.tensor([500]), context).sample
+    assert torch.allclose(found, joint[:, : base.latent_channels], atol=1e-5)

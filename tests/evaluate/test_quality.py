@@ -71,12 +71,13 @@ def test_a_class_without_validation_pairs_is_one_sentence(real, tmp_path: Path) 
 
 
 def test_leaving_a_term_out_is_a_variant_of_its_own(bench: Bench) -> None:
-    adapt = AdaptSettings(steps=2, batch=4, warmup=1, rank=2, validate_every=2)
+    adapt = AdaptSettings(domain_steps=2, batch=4, warmup=1, rank=2, validate_every=2)
     variants = list(ablate_terms(bench, adapt))
     assert [variant.name for variant in variants] == [
-        "no adapter", "all terms", "without image", "without mask", "without lesion", "without dice",
+        "joint base, no adapter", "all terms", "without image", "without mask", "without lesion", "without dice",
     ]  # fmt: skip
     assert all(0 <= variant.figures["agreement"] <= 1 for variant in variants)
+    assert variants[1].figures != variants[0].figures
     rows = [{"variant": variant.name, **variant.figures} for variant in variants]
     assert variants_table("terms", rows).count("\n") == 4 + len(variants)
 
