@@ -92,14 +92,8 @@ class AdapterTrainer:
 
     def _key(self, pairs: PairArrays) -> str:
         start = self.task.start.digest if self.task.start else ""
-        parts = [
-            self.base.digest,
-            self.task.data_digest,
-            start,
-            self.task.name,
-            self.task.seed,
-            pairs.pair_ids,
-        ]
+        task = self.task
+        parts = [self.base.digest, task.data_digest, start, task.name, task.seed, pairs.pair_ids]
         return hashlib.sha256(f"{parts} {self.settings.model_dump_json()}".encode()).hexdigest()
 
     def _cache(self, pairs: PairArrays, work: Path) -> LatentCache:

@@ -42,6 +42,12 @@ def own(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
+def _text_between(run: Path, section: str, following: str) -> str:
+    """What a reader sees of one section of the report."""
+    page = page_of(run)
+    return text_of(page[page.index(f'<section id="{section}">') : page.index(f'<section id="{following}">')])
+
+
 def test_the_verdict_of_each_task_comes_first(run: Path) -> None:
     page = page_of(run)
     first = text_of(page[page.index("<h1>") : page.index("</h1>")])
@@ -155,8 +161,7 @@ def test_what_each_gate_rejected_is_counted_and_shown(run: Path) -> None:
 
 
 def test_what_the_gates_ask_for_is_shown_and_who_passed_unseen(run: Path) -> None:
-    page = page_of(run)
-    text = text_of(page[page.index('<section id="gates">') : page.index('<section id="copies">')])
+    text = _text_between(run, "gates", "copies")
     assert "Scores from which a candidate passes, set on held-out real pairs" in text
     assert "bkl 0.112 0.611 – mel 0.125 0.622 0.201 nv 0.131 0.633 0.302" in text
     assert "Class consistency did not judge bkl: 6 training pairs, fewer than 8." in text
@@ -171,8 +176,7 @@ def test_the_ten_nearest_accepted_pairs_are_shown_nearest_first(run: Path) -> No
 
 
 def test_fidelity_stands_beside_its_floor_with_extractor_and_sample_size(run: Path) -> None:
-    page = page_of(run)
-    text = text_of(page[page.index('<section id="fidelity">') : page.index('<section id="data">')])
+    text = _text_between(run, "fidelity", "data")
     assert "A diagnostic, never a proof." in text
     assert "Features: downstream classifier (mobilenetv3_small_100), 576 wide." in text
     assert "mel 20 against 24 0.052 ± 0.004 floor 0.012 35.4 floor 31.4 0.770 floor 0.810" in text
@@ -180,8 +184,7 @@ def test_fidelity_stands_beside_its_floor_with_extractor_and_sample_size(run: Pa
 
 
 def test_the_copy_audit_names_its_threshold_and_its_evidence(run: Path) -> None:
-    page = page_of(run)
-    text = text_of(page[page.index('<section id="copies">') : page.index('<section id="fidelity">')])
+    text = _text_between(run, "copies", "fidelity")
     told = "Copies of a real training pair: 2 of 39 candidates (5.1%); among real pairs that were held out, "
     assert f"{told}1 of 8 pairs (12%)." in text
     assert "No accepted pair is a copy." in text
