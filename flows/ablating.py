@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,6 @@ from flows.run_lock import run_lock
 from flows.settings import Settings
 from flows.watching import Watch
 from manifests.errors import BadInput
-from manifests.progress import Progress
 
 if TYPE_CHECKING:
     from evaluate.ablation import Variant
@@ -35,8 +34,8 @@ PREFIX = "ablation_"
 def ablate(data: Path, what: tuple[str, ...], out: Path, settings: Settings) -> int:
     """Writes ablation.md, and the tables named by `what` (terms, codec, sampling) into results.json in `out`.
 
-    Tables of earlier commands stay. Where `out` is a finished run, its results gain the tables and its report shows
-    them. Adapters and pairs of a variant that are there already are not made again.
+    Tables of earlier commands stay, and a table grows with each variant. Where `out` is a finished run, its results gain
+    the tables and its report shows them. Adapters and pairs of a variant that are there already are not made again.
     """
     for name in what:
         if name not in TITLES:
@@ -46,8 +45,11 @@ def ablate(data: Path, what: tuple[str, ...], out: Path, settings: Settings) -> 
     watch = Watch(out / "log.jsonl", Console())
     with run_lock(out / "run.lock", on_stale=watch.say), watch.bars():
         for name in what:
-            rows = [{"variant": v.name, **v.figures} for v in _table(name, data, out, settings, watch)]
-            amend_outputs(RunFolder(out), "benchmark", partial(_keep, out, name, rows))
+            rows: list[dict[str, Any]] = []
+            for variant in _variants(name, data, out, settings, watch):
+                rows.append({"variant": variant.name, **variant.figures})
+                # After each: what was measured before a kill is not lost.
+                amend_outputs(RunFolder(out), "benchmark", partial(_keep, out, name, rows))
     print((out / "ablation.md").read_text(encoding="utf-8"), end="")
     return 0
 
@@ -87,23 +89,20 @@ def _results(path: Path) -> dict[str, Any]:
     return found
 
 
-def _table(name: str, data: Path, out: Path, settings: Settings, watch: Watch) -> list[Variant]:
+def _variants(name: str, data: Path, out: Path, settings: Settings, watch: Watch) -> Iterator[Variant]:
+    """The variants of one table as they are measured."""
     from augment.base import open_base
     from evaluate.ablation import ablate_terms, compare_codecs, make_bench, sweep_sampling
 
     base = open_base(settings.base)
     subject = subject_of(data, base, out, settings, watch)
     if name == "codec":
-        return compare_codecs(subject.validation.masks, base, seed=settings.seed)
+        yield from compare_codecs(subject.validation.masks, base, seed=settings.seed)
+        return
     with watch.task(f"ablate {name}", "units") as progress:
         bench = make_bench(subject, progress)
-        measure: Callable[[Progress], Iterable[Variant]] = (
-            (lambda progress: ablate_terms(bench, settings.adapt, progress))
-            if name == "terms"
-            else (lambda progress: sweep_sampling(bench, progress=progress))
-        )
-        variants = []
-        for variant in measure(progress):
-            variants.append(variant)
+        terms = name == "terms"
+        measured = ablate_terms(bench, settings.adapt, progress) if terms else sweep_sampling(bench, progress=progress)
+        for variant in measured:
             watch.say(f"{variant.name}: {json.dumps(variant.figures)}")
-    return variants
+            yield variant
