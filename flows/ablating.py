@@ -34,8 +34,9 @@ PREFIX = "ablation_"
 def ablate(data: Path, what: tuple[str, ...], out: Path, settings: Settings) -> int:
     """Writes ablation.md, and the tables named by `what` (terms, codec, sampling) into results.json in `out`.
 
-    Tables of earlier commands stay, and a table grows with each variant. Where `out` is a finished run, its results gain
-    the tables and its report shows them. Adapters and pairs of a variant that are there already are not made again.
+    Tables of earlier commands stay, and a table grows with each variant. Where `out` is a finished run, its results
+    gain the tables and its report shows them. Adapters and pairs of a variant that are there already are not made
+    again.
     """
     for name in what:
         if name not in TITLES:
