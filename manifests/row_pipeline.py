@@ -19,8 +19,10 @@ from manifests.sources.layout import SourceRow
 from manifests.sources.rejected import Rejection
 from manifests.spool import ByteSpool, RecordSpool
 
-AHEAD = 16
-"""Rows in work per thread: enough to keep them busy, few enough to hold in memory."""
+TOGETHER = 16
+"""Rows that a thread takes at once: handing over every row by itself costs a tenth of the time."""
+AHEAD = 3
+"""Such handfuls in work per thread: enough to keep them busy, few enough to hold in memory."""
 
 
 class RowSpools:
@@ -87,16 +89,20 @@ def check_rows(admitted: Admitted, spools: RowSpools, settings: PrepareSettings,
 def _in_order(admitted: Admitted, settings: PrepareSettings) -> Iterator[CheckedRow | Rejection]:
     """Outcomes in the order of the rows, a bounded number of them in work at a time."""
     with_mask = admitted.task != CLASSIFICATION
-    work = zip(admitted.rows, admitted.pair_ids, strict=True)
+
+    def checked(some: range) -> list[CheckedRow | Rejection]:
+        return [check_row(admitted.rows[i], admitted.pair_ids[i], with_mask, settings) for i in some]
+
+    every = range(len(admitted.rows))
     with ThreadPoolExecutor(settings.workers, thread_name_prefix="prepare") as pool:
-        waiting: deque[Future[CheckedRow | Rejection]] = deque()
+        waiting: deque[Future[list[CheckedRow | Rejection]]] = deque()
         try:
-            for row, pair_id in work:
-                waiting.append(pool.submit(check_row, row, pair_id, with_mask, settings))
+            for start in every[::TOGETHER]:
+                waiting.append(pool.submit(checked, every[start : start + TOGETHER]))
                 if len(waiting) >= AHEAD * settings.workers:
-                    yield waiting.popleft().result()
+                    yield from waiting.popleft().result()
             while waiting:
-                yield waiting.popleft().result()
+                yield from waiting.popleft().result()
         finally:
             for future in waiting:
                 future.cancel()
