@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from manifests.admission import CLASSIFICATION, Admitted
 from manifests.checking import CheckedRow, check_row
@@ -34,11 +35,12 @@ class RowSpools:
         self._masks = ByteSpool(folder / "masks")
         self.fingerprints = RecordSpool(folder / "fingerprints", RECORD)
 
-    def add(self, row: CheckedRow) -> None:
-        self._images.add(row.image_png)
-        self._masks.add(row.mask_png or b"")
-        if row.fingerprint is not None:
-            self.fingerprints.add(row.fingerprint)
+    def add(self, rows: Sequence[CheckedRow]) -> None:
+        self._images.add([row.image_png for row in rows])
+        self._masks.add([row.mask_png or b"" for row in rows])
+        fingerprints = [row.fingerprint for row in rows if row.fingerprint is not None]
+        if fingerprints:
+            self.fingerprints.add(np.stack(fingerprints))
 
     def pair(self, place: int) -> tuple[bytes, bytes | None]:
         """PNG of image and mask."""
@@ -69,40 +71,40 @@ def check_rows(admitted: Admitted, spools: RowSpools, settings: PrepareSettings,
     threads_before = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the rows run side by side already
     try:
-        outcomes = _in_order(admitted, settings)
-        for done, (pair_id, row, outcome) in enumerate(zip(admitted.pair_ids, admitted.rows, outcomes, strict=True), 1):
-            if isinstance(outcome, Rejection):
-                result.rejected.append(outcome)
-            else:
-                spools.add(outcome)
-                result.pair_ids.append(pair_id)
-                result.rows.append(row)
+        for start, outcomes in _in_order(admitted, settings):
+            spools.add([outcome for outcome in outcomes if isinstance(outcome, CheckedRow)])
+            for place, outcome in enumerate(outcomes, start):
+                if isinstance(outcome, Rejection):
+                    result.rejected.append(outcome)
+                    continue
+                result.pair_ids.append(admitted.pair_ids[place])
+                result.rows.append(admitted.rows[place])
                 result.pixels.append(outcome.pixels)
                 if outcome.enlarged:
-                    result.enlarged.append(pair_id)
-            progress(done, 2 * total, step="checking", set_aside=len(result.rejected))
+                    result.enlarged.append(admitted.pair_ids[place])
+            progress(start + len(outcomes), 2 * total, step="checking", set_aside=len(result.rejected))
     finally:
         cv2.setNumThreads(threads_before)
     return result
 
 
-def _in_order(admitted: Admitted, settings: PrepareSettings) -> Iterator[CheckedRow | Rejection]:
-    """Outcomes in the order of the rows, a bounded number of them in work at a time."""
+def _in_order(admitted: Admitted, settings: PrepareSettings) -> Iterator[tuple[int, list[CheckedRow | Rejection]]]:
+    """Outcomes by the handful, with the place of the first, in the order of the rows; a bounded number in work."""
     with_mask = admitted.task != CLASSIFICATION
 
-    def checked(some: range) -> list[CheckedRow | Rejection]:
-        return [check_row(admitted.rows[i], admitted.pair_ids[i], with_mask, settings) for i in some]
+    def checked(some: range) -> tuple[int, list[CheckedRow | Rejection]]:
+        return some.start, [check_row(admitted.rows[i], admitted.pair_ids[i], with_mask, settings) for i in some]
 
     every = range(len(admitted.rows))
     with ThreadPoolExecutor(settings.workers, thread_name_prefix="prepare") as pool:
-        waiting: deque[Future[list[CheckedRow | Rejection]]] = deque()
+        waiting: deque[Future[tuple[int, list[CheckedRow | Rejection]]]] = deque()
         try:
             for start in every[::TOGETHER]:
                 waiting.append(pool.submit(checked, every[start : start + TOGETHER]))
                 if len(waiting) >= AHEAD * settings.workers:
-                    yield from waiting.popleft().result()
+                    yield waiting.popleft().result()
             while waiting:
-                yield from waiting.popleft().result()
+                yield waiting.popleft().result()
         finally:
             for future in waiting:
                 future.cancel()
