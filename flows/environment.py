@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import sys
@@ -15,6 +16,11 @@ AT_START = {
     # A waiting thread spins for some microseconds and then sleeps. Sleeping at once (OMP_WAIT_POLICY=PASSIVE) costs
     # an adapter's training 40 % of its speed on two idle cores, spinning on as long beside another busy process.
     "GOMP_SPINCOUNT": "10000",
+    # glibc hands freed memory back to the system at once and asks for it again for the next picture or tensor. Told to
+    # keep it, training takes a tenth less time and a row's checks a fifth; the peak stays what it was. These two reach
+    # processes started from here, `keep_freed_memory` this one.
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2),
+    "MALLOC_TRIM_THRESHOLD_": str(256 * 1024**2),
     "DO_NOT_TRACK": "1",
     "NO_ALBUMENTATIONS_UPDATE": "1",
     # Prefect's own output stays out of the terminal; its log goes to its pages.
@@ -31,6 +37,7 @@ AT_START = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",
 }
+_MALLOPT = {"MALLOC_MMAP_THRESHOLD_": -3, "MALLOC_TRIM_THRESHOLD_": -1}  # malloc.h: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
 PACKAGES = ("flows", "augment", "evaluate", "manifests")
 
 
@@ -38,10 +45,22 @@ def set_up_process() -> None:
     """Quiets libraries that phone home or print, and keeps waiting threads from spinning for long."""
     for name, value in AT_START.items():
         os.environ.setdefault(name, value)
+    keep_freed_memory()
     # A log record that cannot be delivered is no news for the terminal.
     logging.raiseExceptions = False
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+
+
+def keep_freed_memory() -> None:
+    """Lets glibc's allocator keep what was freed, within the thresholds of the environment; others have no such."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is None:
+        return
+    for name, parameter in _MALLOPT.items():
+        value = os.environ.get(name, AT_START[name])
+        if value.isdecimal():
+            mallopt(parameter, min(int(value), 2**31 - 1))
 
 
 def limit_threads(threads: int) -> None:

@@ -29,14 +29,14 @@ LARGEST_FILE = 1024**3
 class CheckedRow:
     """A row that passed: its square pair as PNG, a digest of the image's pixels and its fingerprint.
 
-    enlarged: whether the source's image was smaller than the stored one.
+    enlarged: whether the source's image was smaller than the stored one; fingerprint: the bytes of one RECORD.
     """
 
     image_png: bytes
     mask_png: bytes | None
     pixels: bytes
     enlarged: bool
-    fingerprint: np.ndarray | None
+    fingerprint: bytes | None
 
 
 class Unfit(Exception):
@@ -77,7 +77,7 @@ def _checked(row: SourceRow, with_mask: bool, settings: PrepareSettings) -> Chec
         encode_mask(square_mask) if square_mask is not None else None,
         hashlib.sha256(square.tobytes()).digest()[:16],
         min(height, width) < settings.size,
-        fingerprint(square, square_mask) if settings.duplicates else None,
+        fingerprint(square, square_mask).tobytes() if settings.duplicates else None,
     )
 
 
@@ -98,13 +98,14 @@ def _decoded(content: bytes, name: str, settings: PrepareSettings) -> tuple[np.n
 
 def _file_bytes(path: str) -> bytes:
     """The content of a regular file; anything else (a pipe would wait forever) is unfit."""
+    file = Path(path)
     try:
-        status = Path(path).stat()
+        status = file.stat()
         if not stat.S_ISREG(status.st_mode):
             raise Unfit("unreadable image", f"{path} is not a regular file; replace it by the picture itself")
         if status.st_size > LARGEST_FILE:
             raise Unfit("unreadable image", f"{path} has more than {LARGEST_FILE >> 20} MiB; make it smaller")
-        return Path(path).read_bytes()
+        return file.read_bytes()
     except OSError as error:
         raise Unfit("unreadable image", f"{path} cannot be read ({error.strerror}); check the file") from None
 

@@ -59,7 +59,7 @@ def find_duplicates(
     count, least = len(fingerprints), least_agreeing(len(fingerprints))
     found: list[DuplicatePair] = []
     with ThreadPoolExecutor(workers) as pool:
-        lists = enumerate(candidate_lists(fingerprints, progress, pool))
+        lists = enumerate(candidate_lists(fingerprints, progress, pool, workers))
         while part := list(islice(lists, 256)):
             jobs = [pool.submit(_compare_all, chunk, fingerprints, least) for chunk in _shared_out(part, workers)]
             for job in jobs:
@@ -88,7 +88,7 @@ def _compared(
     place: int, record: np.ndarray, others: list[int], fingerprints: RecordSpool, least: int
 ) -> list[DuplicatePair]:
     """Those of `others` that show the same lesion as `record`, which stands at `place`."""
-    records = np.concatenate([fingerprints.block(other, other + 1) for other in others])
+    records = fingerprints.at(others)
     own = root_descriptors(record["descriptors"][: record["count"]])  # (n, 128)
     theirs = root_descriptors(records["descriptors"])  # (m, KEYPOINTS, 128), zero where there is no keypoint
     similarity = (own @ theirs.reshape(-1, theirs.shape[-1]).T).reshape(len(own), len(others), -1)

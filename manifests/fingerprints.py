@@ -55,7 +55,8 @@ def lesion_square(mask: np.ndarray, size: int) -> tuple[int, int, int]:
 
     The extent leaves out the outermost percent of the mask on each side: stray pixels move it little.
     """
-    columns, rows = np.cumsum(mask.sum(0)), np.cumsum(mask.sum(1))
+    marked = mask.view(np.uint8)
+    columns, rows = (np.cumsum(cv2.reduce(marked, along, cv2.REDUCE_SUM, dtype=cv2.CV_32S)) for along in (0, 1))
     total = int(columns[-1])
     if total == 0:
         return 0, 0, size
@@ -69,7 +70,7 @@ def lesion_square(mask: np.ndarray, size: int) -> tuple[int, int, int]:
 
 def _around_lesion(mask: np.ndarray) -> np.ndarray:
     """Where keypoints may lie: the lesion and a margin of an eighth of the zoomed picture."""
-    outside = cv2.resize((~mask).astype(np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
+    outside = cv2.resize((~mask).view(np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
     if outside.all():  # nothing to be near to
         return np.ones_like(outside)
     return (cv2.distanceTransform(outside, cv2.DIST_L2, 3) <= SIDE / 8).astype(np.uint8)
@@ -86,8 +87,9 @@ def _one_mirror_form(descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each descriptor (n, 128) or its mirror image, whichever has more gradients to one side; and which it was."""
     cells = descriptors.reshape(-1, 4, 4, 8)
     mirrored = (cells.sum((1, 2)) @ _UPWARDS) < 0
-    mirror = cells[:, ::-1][..., _ORIENTATIONS_MIRRORED]
-    return np.where(mirrored[:, None, None, None], mirror, cells).reshape(-1, 128), mirrored
+    one_form = cells.copy()
+    one_form[mirrored] = cells[mirrored][:, ::-1][..., _ORIENTATIONS_MIRRORED]
+    return one_form.reshape(-1, 128), mirrored
 
 
 def root_descriptors(descriptors: np.ndarray) -> np.ndarray:

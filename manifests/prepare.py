@@ -7,6 +7,7 @@ import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from manifests.settings import PrepareSettings
 from manifests.sources import find_source
 from manifests.sources.rejected import Rejection, rejected_csv
 from manifests.storage import Storage, explained, storage_at
+from manifests.worker_pool import side_by_side
 from manifests.writing import ManifestWriter
 
 SHARD_BYTES = 24 * 1024**2
@@ -176,7 +178,8 @@ def _written(
     summary = _summary(classes, judged, settings)
     page = summary_markdown(summary, assignment, judged.enlarged, settings)
     beside = {REJECTED_NAME: rejected_csv(judged.rejected), SUMMARY_NAME: page.encode("utf-8", "backslashreplace")}
-    manifest = writer.commit(_write_shards(writer, origin, assignment, spools, progress), beside)
+    shards = _write_shards(writer, origin, assignment, spools, settings.workers, progress)
+    manifest = writer.commit(shards, beside)
     return replace(summary, manifest_digest=manifest.digest)
 
 
@@ -218,21 +221,30 @@ def _content_digest(assignment: Assignment) -> str:
 
 
 def _write_shards(
-    writer: ManifestWriter, origin: Origin, assignment: Assignment, spools: RowSpools, progress: Progress
+    writer: ManifestWriter,
+    origin: Origin,
+    assignment: Assignment,
+    spools: RowSpools,
+    workers: int,
+    progress: Progress,
 ) -> list[tuple[str, int]]:
     """Shards of each class in the order of ids, about SHARD_BYTES each; their names."""
-    named: list[tuple[str, int]] = []
-    written, total = 0, len(assignment.rows)
+    total, written = len(assignment.rows), 0
     per_shard = max(1, min(MOST_SHARD_ROWS, SHARD_BYTES // max(1, spools.mean_pair_bytes())))
+    chunks: dict[tuple[str, int], list[AssignedRow]] = {}
     for dx in sorted({row.dx for row in assignment.rows}):
         of_class = [row for row in assignment.rows if row.dx == dx]
         for index, start in enumerate(range(0, len(of_class), per_shard)):
-            chunk = of_class[start : start + per_shard]
-            writer.write_shard(dx, index, [_pair_row(row, origin, spools) for row in chunk])
-            named.append((dx, index))
-            written += len(chunk)
+            chunks[dx, index] = of_class[start : start + per_shard]
+
+    def write(shard: tuple[str, int]) -> int:
+        return writer.write_shard(*shard, [_pair_row(row, origin, spools) for row in chunks[shard]]).rows
+
+    with ThreadPoolExecutor(workers) as pool:
+        for rows in side_by_side(pool, write, chunks, workers):
+            written += rows
             progress(total + written, 2 * total, step="writing")
-    return named
+    return list(chunks)
 
 
 def _pair_row(row: AssignedRow, origin: Origin, spools: RowSpools) -> PairRow:

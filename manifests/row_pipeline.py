@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -19,11 +18,10 @@ from manifests.settings import PrepareSettings
 from manifests.sources.layout import SourceRow
 from manifests.sources.rejected import Rejection
 from manifests.spool import ByteSpool, RecordSpool
+from manifests.worker_pool import side_by_side, worker_pool
 
 TOGETHER = 16
-"""Rows that a thread takes at once: handing over every row by itself costs a tenth of the time."""
-AHEAD = 3
-"""Such handfuls in work per thread: enough to keep them busy, few enough to hold in memory."""
+"""Rows that a worker takes at once: handing over every row by itself costs a tenth of the time."""
 
 
 class RowSpools:
@@ -40,7 +38,7 @@ class RowSpools:
         self._masks.add([row.mask_png or b"" for row in rows])
         fingerprints = [row.fingerprint for row in rows if row.fingerprint is not None]
         if fingerprints:
-            self.fingerprints.add(np.stack(fingerprints))
+            self.fingerprints.add(np.frombuffer(b"".join(fingerprints), RECORD))
 
     def pair(self, place: int) -> tuple[bytes, bytes | None]:
         """PNG of image and mask."""
@@ -90,21 +88,15 @@ def check_rows(admitted: Admitted, spools: RowSpools, settings: PrepareSettings,
 
 def _in_order(admitted: Admitted, settings: PrepareSettings) -> Iterator[tuple[int, list[CheckedRow | Rejection]]]:
     """Outcomes by the handful, with the place of the first, in the order of the rows; a bounded number in work."""
-    with_mask = admitted.task != CLASSIFICATION
+    with_mask, every = admitted.task != CLASSIFICATION, range(len(admitted.rows))
+    pairs = list(zip(admitted.rows, admitted.pair_ids, strict=True))
+    handfuls = (pairs[start : start + TOGETHER] for start in every[::TOGETHER])
+    check = partial(_check_handful, with_mask=with_mask, settings=settings)
+    with worker_pool(settings.workers, len(every)) as pool:
+        yield from zip(every[::TOGETHER], side_by_side(pool, check, handfuls, settings.workers), strict=True)
 
-    def checked(some: range) -> tuple[int, list[CheckedRow | Rejection]]:
-        return some.start, [check_row(admitted.rows[i], admitted.pair_ids[i], with_mask, settings) for i in some]
 
-    every = range(len(admitted.rows))
-    with ThreadPoolExecutor(settings.workers, thread_name_prefix="prepare") as pool:
-        waiting: deque[Future[tuple[int, list[CheckedRow | Rejection]]]] = deque()
-        try:
-            for start in every[::TOGETHER]:
-                waiting.append(pool.submit(checked, every[start : start + TOGETHER]))
-                if len(waiting) >= AHEAD * settings.workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+def _check_handful(
+    rows: list[tuple[SourceRow, str]], with_mask: bool, settings: PrepareSettings
+) -> list[CheckedRow | Rejection]:
+    return [check_row(row, pair_id, with_mask, settings) for row, pair_id in rows]

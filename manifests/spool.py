@@ -13,7 +13,10 @@ from manifests.storage import explained
 
 
 class ByteSpool:
-    """Byte strings in one file, written one after another, read back by their number."""
+    """Byte strings in one file, written one after another, read back by their number.
+
+    One thread adds; any number of threads may read what was added.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -31,16 +34,15 @@ class ByteSpool:
     def add(self, contents: Sequence[bytes]) -> None:
         """Append byte strings, all in one write: threads at work wait for each return to the interpreter."""
         with explained(str(self._path), "write"):
-            self._file.seek(0, 2)
             self._file.write(b"".join(contents))
+            self._file.flush()
         for content in contents:
             self._ends.append(self.total() + len(content))
 
     def get(self, number: int) -> bytes:
         start = self._ends[number - 1] if number else 0
         with explained(str(self._path), "read"):
-            self._file.seek(start)
-            return self._file.read(self._ends[number] - start)
+            return os.pread(self._file.fileno(), self._ends[number] - start, start)
 
     def close(self) -> None:
         self._file.close()
@@ -76,6 +78,13 @@ class RecordSpool:
         stop = min(stop, self._count)
         with explained(str(self.path), "read"):
             content = os.pread(self._file.fileno(), max(0, stop - start) * size, start * size)
+        return np.frombuffer(content, self.dtype.base).reshape(-1, *self.dtype.shape)
+
+    def at(self, places: Sequence[int]) -> np.ndarray:
+        """The records at these places, a copy."""
+        size = self.dtype.itemsize
+        with explained(str(self.path), "read"):
+            content = b"".join(os.pread(self._file.fileno(), size, place * size) for place in places)
         return np.frombuffer(content, self.dtype.base).reshape(-1, *self.dtype.shape)
 
     def blocks(self, length: int) -> Iterator[tuple[int, np.ndarray]]:

@@ -36,11 +36,13 @@ class Vocabulary:
     def words(self, descriptors: np.ndarray) -> np.ndarray:
         """The words of RootSIFT vectors (n, 128), one in each of the nearest cells: int32 (n, 2)."""
         cells = _nearest(descriptors, self.coarse, min(CELLS_PER_DESCRIPTOR, len(self.coarse)))
-        words = np.zeros(cells.shape, np.int32)
-        for cell in np.unique(cells):
-            rows, columns = np.nonzero(cells == cell)
-            words[rows, columns] = cell * FINE + _nearest(descriptors[rows], self.fine[cell], 1)[:, 0]
-        return words
+        words = np.zeros(cells.size, np.int32)
+        by_cell = np.argsort(cells, axis=None, kind="stable")
+        of_cell, starts = np.unique(cells.ravel()[by_cell], return_index=True)
+        for cell, members in zip(of_cell, np.split(by_cell, starts[1:]), strict=True):
+            vectors = descriptors[members // cells.shape[1]]
+            words[members] = cell * FINE + _nearest(vectors, self.fine[cell], 1)[:, 0]
+        return words.reshape(cells.shape)
 
 
 def _nearest(vectors: np.ndarray, centres: np.ndarray, count: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from manifests.fingerprints import KEYPOINTS, root_descriptors
 from manifests.progress import Progress
 from manifests.spool import RecordSpool
 from manifests.vocabulary import CELLS_PER_DESCRIPTOR, WORDS, Vocabulary, build_vocabulary, rarity, word_matrix
+from manifests.worker_pool import side_by_side
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -26,13 +27,15 @@ WORDS_RECORD = np.dtype([("count", "<u2"), ("words", "<u2", _PER_PICTURE)])
 WEIGHTED_RECORD = np.dtype([("count", "<u2"), ("words", "<u2", _PER_PICTURE), ("values", "<f4", _PER_PICTURE)])
 
 
-def candidate_lists(fingerprints: RecordSpool, progress: Progress, pool: ThreadPoolExecutor) -> list[list[int]]:
+def candidate_lists(
+    fingerprints: RecordSpool, progress: Progress, pool: ThreadPoolExecutor, workers: int
+) -> list[list[int]]:
     """For each picture the later ones that it shall be compared with, sorted."""
     count = len(fingerprints)
     if count <= COMPARE_ALL_UP_TO:
         return [list(range(place + 1, count)) for place in range(count)]
-    with contextlib.closing(_spool_words(fingerprints, pool)) as words:
-        nearest = _most_words_shared(words, progress, pool)
+    with contextlib.closing(_spool_words(fingerprints, pool, workers)) as words:
+        nearest = _most_words_shared(words, progress, pool, workers)
     later: list[list[int]] = [[] for _ in range(count)]
     for place in range(count):
         for other in nearest[place].tolist():
@@ -41,7 +44,7 @@ def candidate_lists(fingerprints: RecordSpool, progress: Progress, pool: ThreadP
     return [sorted(set(others)) for others in later]
 
 
-def _spool_words(fingerprints: RecordSpool, pool: ThreadPoolExecutor) -> RecordSpool:
+def _spool_words(fingerprints: RecordSpool, pool: ThreadPoolExecutor, workers: int) -> RecordSpool:
     """The words of every picture, in a file beside the fingerprints."""
     vocabulary = build_vocabulary(fingerprints)
     words = RecordSpool(fingerprints.path.with_suffix(".words"), WORDS_RECORD)
@@ -49,15 +52,9 @@ def _spool_words(fingerprints: RecordSpool, pool: ThreadPoolExecutor) -> RecordS
     def of_block(start: int) -> np.ndarray:
         return _words_of(fingerprints.block(start, start + ASKED_AT_ONCE), vocabulary)
 
-    for starts in _in_rounds(range(0, len(fingerprints), ASKED_AT_ONCE)):
-        for records in pool.map(of_block, starts):
-            words.add(records)
+    for records in side_by_side(pool, of_block, range(0, len(fingerprints), ASKED_AT_ONCE), workers):
+        words.add(records)
     return words
-
-
-def _in_rounds(starts: range, length: int = 16) -> list[range]:
-    """Slices of `starts`: a pool that is given all at once would hold all outcomes at once."""
-    return [starts[i : i + length] for i in range(0, len(starts), length)]
 
 
 def _words_of(block: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
@@ -74,27 +71,29 @@ def _word_lists(block: np.ndarray) -> list[np.ndarray]:
     return [record["words"][: record["count"]].astype(np.int32) for record in block]
 
 
-def _most_words_shared(words: RecordSpool, progress: Progress, pool: ThreadPoolExecutor) -> np.ndarray:
+def _most_words_shared(words: RecordSpool, progress: Progress, pool: ThreadPoolExecutor, workers: int) -> np.ndarray:
     """For each picture the CANDIDATES others with most rare words in common, -1 for none: int32 (n, CANDIDATES).
 
-    A part of the pictures is indexed at a time and all are looked up in it, so that memory stays flat.
+    A part of the pictures is indexed at a time, so that memory stays flat, and those from it on are looked up in it:
+    what two pictures share is the same both ways, and counts for the earlier one too.
     """
     count = len(words)
     best = np.zeros((count, CANDIDATES), np.float32)
     nearest = np.full((count, CANDIDATES), -1, np.int32)
     with contextlib.closing(_weighted(words)) as weighted:
         for start, indexed in weighted.blocks(INDEXED_AT_ONCE):
-            index = _matrix_of(indexed).T.tocsr()
+            stop, index = start + len(indexed), _matrix_of(indexed).T.tocsr()
 
-            def look_up(asked: int, start: int = start, index: csr_matrix = index) -> None:
-                block = weighted.block(asked, asked + ASKED_AT_ONCE)
-                shared = _matrix_of(block) @ index  # (asked, indexed)
-                rows = slice(asked, asked + len(block))
+            def look_up(asked: int, index: csr_matrix = index) -> csr_matrix:
+                return _matrix_of(weighted.block(asked, asked + ASKED_AT_ONCE)) @ index  # (asked, indexed)
+
+            those = range(start, count, ASKED_AT_ONCE)
+            for asked, shared in zip(those, side_by_side(pool, look_up, those, workers), strict=True):
+                rows, columns = slice(asked, asked + shared.shape[0]), slice(start, stop)
+                if asked >= stop:
+                    _keep_best_of_columns(best[columns], nearest[columns], shared, asked)
                 _keep_best(best[rows], nearest[rows], shared, start, asked)
-
-            for starts in _in_rounds(range(0, count, ASKED_AT_ONCE)):
-                list(pool.map(look_up, starts))
-                progress(0, count, step="looking up", indexed=start + len(indexed))
+                progress(0, count, step="looking up", indexed=stop)
     return nearest
 
 
@@ -122,28 +121,44 @@ def _matrix_of(records: np.ndarray) -> csr_matrix:
 
 
 def _keep_best(best: np.ndarray, nearest: np.ndarray, shared: csr_matrix, start: int, asked: int) -> None:
-    """Merge new scores (m, k) into the best so far, in place; ties keep the first.
+    """Merge new scores (m, k) into the best so far of each row, in place.
 
     The columns of `shared` are the pictures from `start` on, its rows those from `asked` on.
     """
-    owner = np.repeat(np.arange(len(best)), np.diff(shared.indptr))
+    owner = _rows_of(shared)
     better = (shared.data > best[owner, -1]) & (shared.indices + start != owner + asked)
     if better.sum() > 64 * len(best):
         # At first nearly everything is better than nothing: look at the few largest of each row alone, and one more,
-        # for the picture itself may be among them. Equals are put in order by the sort below.
+        # for the picture itself may be among them. Equals are put in order by the merge.
         better &= shared.data >= _least_kept(shared, CANDIDATES + 1)[owner]
-    rows, columns = owner[better], shared.indices[better]
+    _merge(best, nearest, owner[better], shared.indices[better] + start, shared.data[better])
+
+
+def _keep_best_of_columns(best: np.ndarray, nearest: np.ndarray, shared: csr_matrix, asked: int) -> None:
+    """The same for the pictures of the columns, none of which is among the rows."""
+    better = shared.data > best[shared.indices, -1]
+    _merge(best, nearest, shared.indices[better], _rows_of(shared)[better] + asked, shared.data[better])
+
+
+def _rows_of(matrix: csr_matrix) -> np.ndarray:
+    """The row of each stored value."""
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+
+
+def _merge(best: np.ndarray, nearest: np.ndarray, rows: np.ndarray, places: np.ndarray, scores: np.ndarray) -> None:
+    """Let `places`, each scored for one of `rows`, compete with the best so far, in place; of equals the first wins."""
+    touched, rows = np.unique(rows, return_inverse=True)
     if not len(rows):
         return
-    all_rows = np.concatenate([np.repeat(np.arange(len(best)), CANDIDATES), rows])
-    scores = np.concatenate([best.ravel(), shared.data[better]])
-    places = np.concatenate([nearest.ravel(), columns + np.int32(start)])
+    all_rows = np.concatenate([np.repeat(np.arange(len(touched)), CANDIDATES), rows])
+    scores = np.concatenate([best[touched].ravel(), scores])
+    places = np.concatenate([nearest[touched].ravel(), places.astype(np.int32)])
     order = np.lexsort((places, -scores, all_rows))
     sorted_rows = all_rows[order]
     rank = np.arange(len(order)) - np.searchsorted(sorted_rows, sorted_rows)
     kept = order[rank < CANDIDATES]
-    best[:] = scores[kept].reshape(best.shape)
-    nearest[:] = places[kept].reshape(nearest.shape)
+    best[touched] = scores[kept].reshape(-1, CANDIDATES)
+    nearest[touched] = places[kept].reshape(-1, CANDIDATES)
 
 
 def _least_kept(shared: csr_matrix, count: int) -> np.ndarray:
