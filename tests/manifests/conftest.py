@@ -15,10 +15,12 @@ import pytest
 from hypothesis import settings
 
 from manifests.images import encode_mask, encode_png
+from manifests.phantom_layouts import LAYOUTS, write_layout
 from manifests.reading import Manifest
 from manifests.schema import SPLITS, PairRow
 from manifests.storage import Storage, storage_at
 from manifests.writing import ManifestWriter
+from tests.manifests.source_layouts import PAIRS
 
 # How long an example takes says more about the machine than about us.
 settings.register_profile("patient", deadline=None)
@@ -246,3 +248,12 @@ def generated_row() -> Callable[..., PairRow]:
 def manifest_at() -> Callable[..., Manifest]:
     """Writes and commits a small manifest at a location."""
     return write_manifest
+
+
+@pytest.fixture(scope="module")
+def layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small phantom in every layout; not to be written to."""
+    root = tmp_path_factory.mktemp("layouts")
+    for layout in LAYOUTS:
+        write_layout(root / layout, layout, PAIRS, 3, size=48)
+    return root

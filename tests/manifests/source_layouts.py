@@ -1,0 +1,17 @@
+"""How many pairs the phantom of each layout has (see the fixture `layouts`), and how a source is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from manifests.settings import PrepareSettings
+from manifests.sources import find_source
+from manifests.sources.layout import SourceListing
+
+PAIRS = 24
+SETTINGS = PrepareSettings()
+
+
+def read(folder: Path, settings: PrepareSettings = SETTINGS) -> SourceListing:
+    source, found = find_source(folder, settings.source)
+    return source.read(found, settings)
