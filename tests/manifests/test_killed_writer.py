@@ -22,6 +22,7 @@ from manifests.reading import open_manifest
 from manifests.schema import PairRow
 from manifests.storage import Storage, storage_at
 from manifests.writing import ManifestWriter
+from tests.manifests.written_folder import contents
 
 SHARDS, PAIRS = 6, 20
 
@@ -41,10 +42,6 @@ def _row(number: int) -> PairRow:
     image = np.random.default_rng(number).integers(0, 256, (48, 48, 3), dtype=np.uint8)
     png, mask = encode_png(image), encode_mask(image[..., 0] > 127)
     return PairRow(f"pair-{number:05d}", png, mask, "nv", "train", f"{number}", "test", "CC-0")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 @pytest.mark.parametrize("attempt", range(3))
