@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 FAULTS_OF_FREED_MEMORY = """
 import resource, numpy
@@ -29,7 +26,6 @@ def faults(**thresholds: str) -> int:
     return int(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's allocator can be told")
 def test_freed_memory_is_kept_unless_the_user_says_otherwise() -> None:
     returned = faults(MALLOC_MMAP_THRESHOLD_="100000", MALLOC_TRIM_THRESHOLD_="100000")
     assert faults() < returned / 20
