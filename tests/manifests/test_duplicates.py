@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from manifests import word_search
 from manifests.checking import resized_mask
 from manifests.clusters import connected, same_group_links
 from manifests.duplicates import DuplicatePair, find_duplicates, is_duplicate, least_agreeing
 from manifests.fingerprints import RECORD, fingerprint
 from manifests.phantom import PhantomPair, draw_pair
 from manifests.phantom_layouts import rephotographed
+from manifests.progress import no_progress
 from manifests.spool import RecordSpool
 from manifests.word_search import COMPARE_ALL_UP_TO
 
@@ -88,7 +91,9 @@ def test_copies_are_found_without_masks_too(tmp_path: Path) -> None:
     assert len({(p.first, p.second) for p in found} & {(i, i + 24) for i in range(24)}) >= 22
 
 
-def test_many_pictures_are_looked_up_by_words_with_the_same_outcome(tmp_path: Path) -> None:
+def test_many_pictures_are_looked_up_by_words_with_the_same_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     originals = _drawn(COMPARE_ALL_UP_TO + 30)
     copies = [_everything(pair) for pair in originals[:30]]
     found = _search(originals + copies, tmp_path)
@@ -97,6 +102,9 @@ def test_many_pictures_are_looked_up_by_words_with_the_same_outcome(tmp_path: Pa
     assert len(links & right) >= 25
     assert not links - right
     assert found == _search(originals + copies, tmp_path), "the same pictures give the same pairs"
+    monkeypatch.setattr(word_search, "INDEXED_AT_ONCE", 32)
+    monkeypatch.setattr(word_search, "ASKED_AT_ONCE", 16)
+    assert found == _search(originals + copies, tmp_path), "in whatever parts they are looked up"
 
 
 def test_pictures_without_structure_match_nothing(tmp_path: Path) -> None:
@@ -115,3 +123,24 @@ def test_clusters_join_groups_and_links() -> None:
     links = same_group_links(["a", None, "b", "a", None])
     assert links == [(0, 3)]
     assert connected(5, [*links, (3, 4)]) == [0, 1, 2, 0, 0]
+
+
+def test_the_nearest_by_words_are_those_of_a_plain_product_whatever_the_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    records = np.zeros(90, word_search.WORDS_RECORD)
+    records["count"] = 12
+    records["words"][:, :12] = random.integers(0, 60, (90, 12))
+    words = RecordSpool(tmp_path / "words", word_search.WORDS_RECORD)
+    words.add(records)
+    monkeypatch.setattr(word_search, "INDEXED_AT_ONCE", 40)
+    monkeypatch.setattr(word_search, "ASKED_AT_ONCE", 8)
+    with ThreadPoolExecutor(2) as pool:
+        nearest = word_search._most_words_shared(words, no_progress, pool, workers=2)
+    matrix = word_search.word_matrix(word_search._word_lists(records), word_search._word_weights(words))
+    shared = (matrix @ matrix.T).toarray()
+    np.fill_diagonal(shared, -1)
+    best = np.sort(shared, axis=1)[:, : -word_search.CANDIDATES - 1 : -1]
+    assert np.allclose(np.take_along_axis(shared, nearest, 1), best)
+    assert all(len(set(row)) == word_search.CANDIDATES for row in nearest.tolist())
