@@ -21,6 +21,7 @@ CANDIDATES = 6
 """Of the pairs found when all ISIC 2017 pictures are compared with all, 98 % are among the first five."""
 COMPARE_ALL_UP_TO = 150
 INDEXED_AT_ONCE = 8192
+"""A multiple of ASKED_AT_ONCE, so that no block of pictures stands on both sides of a part's end."""
 ASKED_AT_ONCE = 256
 _PER_PICTURE = (KEYPOINTS * CELLS_PER_DESCRIPTOR,)
 WORDS_RECORD = np.dtype([("count", "<u2"), ("words", "<u2", _PER_PICTURE)])
