@@ -10,7 +10,7 @@ import secrets
 import socket
 import threading
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -142,7 +142,7 @@ class Desk:
 
 def make_app(job: Job, desk: Desk, record: Callable[[], dict[str, Any]], ports: set[int]) -> FastAPI:
     """The server's routes. record: of the ensemble; ports: those that the server listens on."""
-    from evaluate.explain_page.page import render_changed, render_image, render_server_page
+    from evaluate.explain_page.page import render_server_page
     from flows.preparing import open_real
 
     settings, classes = job.settings.explain, open_real(job).classes
@@ -170,6 +170,15 @@ def make_app(job: Job, desk: Desk, record: Callable[[], dict[str, Any]], ports: 
             raise HTTPException(422, str(error)) from None
         return {"id": desk.add(picture)}
 
+    _show_answers(app, desk, record)
+    _take_wishes(app, desk, classes)
+    return app
+
+
+def _show_answers(app: FastAPI, desk: Desk, record: Callable[[], dict[str, Any]]) -> None:
+    """The routes to what has been found about an image."""
+    from evaluate.explain_page.page import render_image
+
     @app.get("/images/{name}")
     def standing(name: str) -> dict[str, Any]:
         return desk.get(name).standing()
@@ -181,6 +190,11 @@ def make_app(job: Job, desk: Desk, record: Callable[[], dict[str, Any]], ports: 
     @app.get("/images/{name}/explanation.json")
     def figures(name: str) -> dict[str, Any]:
         return to_json(desk.explained(name))
+
+
+def _take_wishes(app: FastAPI, desk: Desk, classes: Sequence[str]) -> None:
+    """The routes by which a reader asks for another diagnosis or a changed picture."""
+    from evaluate.explain_page.page import render_changed
 
     @app.post("/images/{name}/diagnosis")
     def another(name: str, wish: Wish) -> dict[str, str]:
@@ -194,8 +208,6 @@ def make_app(job: Job, desk: Desk, record: Callable[[], dict[str, Any]], ports: 
         _known(wish.dx, classes)
         demo, problems = desk.changed(name, wish)
         return HTMLResponse(render_changed(demo, problems))
-
-    return app
 
 
 def serve(job: Job, port: int, say: Callable[[str], None]) -> None:
