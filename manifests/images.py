@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 MAX_PIXELS = 50_000_000
 """Pictures above this many pixels are refused before they are decoded, unless a setting says otherwise."""
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _AFTER_HEADER = 33  # signature 8, IHDR chunk 25
 _FILTER_UP = 2
 _TURN_MARKS = {
-    _SIGNATURE: (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp"),
+    PNG_SIGNATURE: (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp"),
     b"\xff\xd8": (b"Exif", b"http://ns.adobe.com/xap"),
 }
 
@@ -51,7 +51,7 @@ def encode_png(array: np.ndarray, text: Mapping[str, str] | None = None, level: 
     header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
     data = packer.compress(filtered.data) + packer.flush()
     texts = b"".join(_text_chunk(key, value) for key, value in (text or {}).items())
-    return _SIGNATURE + _chunk(b"IHDR", header) + texts + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+    return PNG_SIGNATURE + _chunk(b"IHDR", header) + texts + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
 
 
 def encode_mask(mask: np.ndarray) -> bytes:
@@ -152,7 +152,7 @@ def _may_be_turned(content: bytes) -> bool:
 
 def png_header(content: bytes, name: str = "image") -> tuple[int, int, int, int]:
     """(width, height, bit depth, colour type) of a PNG, from its first chunk."""
-    if len(content) < _AFTER_HEADER or content[:8] != _SIGNATURE or content[12:16] != b"IHDR":
+    if len(content) < _AFTER_HEADER or content[:8] != PNG_SIGNATURE or content[12:16] != b"IHDR":
         raise BadInput(f"{name} is not a PNG; restore the shard from its original.")
     width, height, depth, colour_type = struct.unpack(">IIBB", content[16:26])
     if width == 0 or height == 0:

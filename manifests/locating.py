@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import struct
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from manifests.errors import BadInput
 from manifests.header import ShardEntry
+from manifests.images import PNG_SIGNATURE
 from manifests.reading import chosen_rows, read_group
 from manifests.schema import BULKY
 
@@ -28,14 +29,16 @@ HELD_GROUPS = 16
 class RowLocator:
     """Gives the PNG bytes of any chosen row of a manifest.
 
-    The first row asked of a row group has the group read and checked, and its pictures, which are stored
-    uncompressed, found in the file: every later row of the group costs reading its own bytes. On object
-    storage the last row groups are kept instead. Open files are per process: a worker opens its own.
+    The first row asked of a row group has its pictures, which are stored uncompressed, found in the file:
+    every row then costs reading its own bytes, which the checksums inside the PNG vouch for. On object storage,
+    and where the pictures cannot be told apart, the last row groups are read whole, checked and kept instead.
+    Open files are per process: a worker opens its own.
     """
 
     def __init__(self, manifest: Manifest, split: str | None, dx: str | None, accepted_only: bool) -> None:
         self.manifest = manifest
-        self.pair_ids, self.groups, self.labels, self.address = _sorted_rows(manifest, split, dx, accepted_only)
+        rows = _sorted_rows(manifest, split, dx, accepted_only)
+        self.pair_ids, self.groups, self.labels, self.address, self.chunks = rows
         self._forget()
 
     def __len__(self) -> int:
@@ -53,21 +56,19 @@ class RowLocator:
         self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
         self._tables: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
         self._raw: OrderedDict[int, IO[bytes]] = OrderedDict()
-        self._spans: dict[tuple[int, int], dict[str, np.ndarray]] = {}
+        self._spans: dict[tuple[int, int], tuple[np.ndarray, ...] | None] = {}
 
     def pictures(self, index: int) -> tuple[bytes, bytes | None]:
         """PNG bytes of image and mask of row `index`; BadInput naming the shard if it is damaged."""
         if self._process != os.getpid():
             self._forget()
         shard, group, row = (int(number) for number in self.address[index])
-        if not self.manifest.storage.local:
+        spans = self._picture_spans(shard, group) if self.manifest.storage.local else None
+        if spans is None:
             table = self._table(shard, group)
             image, mask = (table[name][row].as_py() for name in BULKY)
             return image["bytes"], mask and mask["bytes"]
-        spans = self._spans.get((shard, group))
-        if spans is None:
-            spans = self._spans[shard, group] = self._locate(shard, group)
-        image_png, mask_png = (self._read(shard, *spans[name][row]) for name in BULKY)
+        image_png, mask_png = (self._read(shard, *span[row].tolist()) for span in spans)
         return image_png, mask_png or None
 
     def where(self, index: int) -> str:
@@ -76,38 +77,67 @@ class RowLocator:
         return f"{self.manifest.storage.shown(shard.name)}: pair {self.pair_ids[index].as_py()}"
 
     def _read(self, shard: int, start: int, end: int) -> bytes:
-        """Bytes of a shard; not through a memory map, whose process dies if the file is cut short."""
+        """Bytes `start` to `end` of a shard; not through a memory map, whose process dies if the file is cut short."""
         name = self.manifest.shards[shard].name
         file = _kept(self._raw, shard, HELD_FILES, lambda: self.manifest.storage.open(name))
-        content = os.pread(file.fileno(), int(end - start), int(start))
+        content = os.pread(file.fileno(), end - start, start)
         if len(content) != end - start:
             raise BadInput(f"{self.manifest.storage.shown(name)} was cut while it was read; restore the shard.")
         return content
 
     def _table(self, shard: int, group: int) -> pa.Table:
         """The picture columns of a row group, which stay in memory for a while."""
-        entry = self.manifest.shards[shard]
-        file = _kept(self._files, shard, HELD_GROUPS, lambda: self.manifest.open_shard(entry))
+        name = self.manifest.shards[shard].name
         return _kept(
             self._tables,
             (shard, group),
             HELD_GROUPS,
-            lambda: read_group(self.manifest.storage, entry.name, file, group, BULKY),
+            lambda: read_group(self.manifest.storage, name, self._file(shard), group, BULKY),
         )
 
-    def _locate(self, shard: int, group: int) -> dict[str, np.ndarray]:
-        """(rows, 2) start and end in the shard of each picture of a row group, by column."""
-        table = self._table(shard, group)
-        chunks = self._files[shard].metadata.row_group(group)
-        columns = [chunks.column(number) for number in range(chunks.num_columns)]
-        spans = {}
-        for name in BULKY:
-            chunk = next(c for c in columns if c.path_in_schema == f"{name}.bytes")
-            start = chunk.data_page_offset
-            written = self._read(shard, start, start + chunk.total_compressed_size)
-            spans[name] = _value_spans(table[name].to_pylist(), written, start)
-        del self._tables[shard, group]
+    def _file(self, shard: int) -> pq.ParquetFile:
+        return _kept(self._files, shard, HELD_GROUPS, lambda: self.manifest.open_shard(self.manifest.shards[shard]))
+
+    def _picture_spans(self, shard: int, group: int) -> tuple[np.ndarray, ...] | None:
+        """For each of BULKY, (rows, 2): where the pictures of a row group start and end in the shard.
+
+        Both are 0 where there is no picture. None if the pictures were not stored as this package stores them.
+        """
+        key = shard, group
+        if key not in self._spans:
+            chunks = zip(BULKY, self.chunks[key], strict=True)
+            spans = [self._column_spans(shard, group, name, chunk) for name, chunk in chunks]
+            known = tuple(span for span in spans if span is not None)
+            self._spans[key] = known if len(known) == len(spans) else None
+        return self._spans[key]
+
+    def _column_spans(self, shard: int, group: int, name: str, chunk: Chunk) -> np.ndarray | None:
+        import numpy as np
+
+        entry = self.manifest.shards[shard]
+        if not 0 <= chunk.start <= chunk.end <= entry.bytes:
+            return None
+        found = _value_spans(self._read(shard, chunk.start, chunk.end))
+        if found is None or len(found) > chunk.rows:
+            return None
+        if len(found) == chunk.rows:
+            return found + chunk.start
+        digest = f"{name}_sha256"
+        table = read_group(self.manifest.storage, entry.name, self._file(shard), group, [digest])
+        present = table[digest].is_valid().to_numpy()
+        if present.sum() != len(found):
+            return None
+        spans = np.zeros((chunk.rows, 2), np.int64)
+        spans[present] = found + chunk.start
         return spans
+
+
+class Chunk(NamedTuple):
+    """A picture column of a row group: where it starts and ends in the shard, and its number of rows."""
+
+    start: int
+    end: int
+    rows: int
 
 
 Key = TypeVar("Key")
@@ -124,59 +154,76 @@ def _kept(held: OrderedDict[Key, Kept], key: Key, limit: int, make: Callable[[],
     return held[key]
 
 
-def _value_spans(pictures: Sequence[dict[str, Any] | None], written: bytes, start: int) -> np.ndarray:
-    """(rows, 2) where each picture's bytes stand in the file, (0, 0) where there is no picture.
+def _value_spans(written: bytes) -> np.ndarray | None:
+    """(N, 2) where the N pictures of a column chunk start and end in it; None if something else is stored there.
 
-    `written` is the column chunk that begins at `start` of the file. Parquet's plain encoding puts a
-    four-byte length in front of each value. What is found is compared with what was read, so the answer is
-    right whatever stands between the values.
+    Parquet's plain encoding puts a four-byte length in front of each value and nothing between the values of a
+    page; the signature of a PNG tells where the values begin and, after the header of a further page, go on.
     """
     import numpy as np
 
-    found = np.zeros((len(pictures), 2), np.int64)
-    cursor = 0
-    for row, picture in enumerate(pictures):
-        if picture is not None:
-            content: bytes = picture["bytes"]
-            cursor = written.index(struct.pack("<I", len(content)) + content, cursor) + 4
-            found[row] = start + cursor, start + cursor + len(content)
-            cursor += len(content)
-    return found
+    found = []
+    end = 0
+    while (start := written.find(PNG_SIGNATURE, end + 4)) >= 0:
+        end = start + struct.unpack_from("<I", written, start - 4)[0]
+        found.append((start, end))
+    return np.array(found, np.int64).reshape(-1, 2) if not found or end == len(written) else None
 
 
-def _sorted_rows(
-    manifest: Manifest, split: str | None, dx: str | None, accepted_only: bool
-) -> tuple[pa.Array, pa.Array, np.ndarray, np.ndarray]:
-    """pair ids, group ids, labels (N,) and addresses (N, 3: shard, row group, row), sorted by pair id."""
+class Rows(NamedTuple):
+    """The chosen rows, sorted by pair id, and where they lie.
+
+    labels: int64 (N,); address: int32 (N, 3) shard, row group, row; chunks: those of BULKY, by shard and row group.
+    """
+
+    pair_ids: pa.Array
+    groups: pa.Array
+    labels: np.ndarray
+    address: np.ndarray
+    chunks: Mapping[tuple[int, int], tuple[Chunk, ...]]
+
+
+def _sorted_rows(manifest: Manifest, split: str | None, dx: str | None, accepted_only: bool) -> Rows:
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     columns = [c for c in ("pair_id", "group_id", "label", "split", "accepted") if c in manifest.columns()]
     tables, addresses = [], [np.zeros((0, 3), np.int32)]
+    chunks: dict[tuple[int, int], tuple[Chunk, ...]] = {}
     for number, entry in enumerate(manifest.shards):
         if dx is None or entry.dx == dx:
-            for group, rows, table in _chosen_groups(manifest, entry, columns, split, accepted_only):
-                tables.append(table)
-                addresses.append(np.array([(number, group, row) for row in rows], np.int32))
+            with manifest.open_shard(entry) as file:
+                for group, rows, table in _chosen_groups(manifest, entry, file, columns, split, accepted_only):
+                    tables.append(table)
+                    addresses.append(np.array([(number, group, row) for row in rows], np.int32))
+                    chunks[number, group] = _picture_chunks(file.metadata.row_group(group))
     if not tables:
         empty = pa.array([], pa.string())
-        return empty, empty, np.zeros(0, np.int64), addresses[0]
+        return Rows(empty, empty, np.zeros(0, np.int64), addresses[0], chunks)
     table = pa.concat_tables(tables)
     order = pc.sort_indices(table["pair_id"])
     table = table.take(order).combine_chunks()
     ids, groups = (table[name].combine_chunks() for name in ("pair_id", "group_id"))
-    return ids, groups, table["label"].to_numpy(), np.concatenate(addresses)[order.to_numpy()]
+    return Rows(ids, groups, table["label"].to_numpy(), np.concatenate(addresses)[order.to_numpy()], chunks)
 
 
 def _chosen_groups(
-    manifest: Manifest, entry: ShardEntry, columns: Sequence[str], split: str | None, accepted_only: bool
-) -> list[tuple[int, list[int], pa.Table]]:
+    manifest: Manifest,
+    entry: ShardEntry,
+    file: pq.ParquetFile,
+    columns: Sequence[str],
+    split: str | None,
+    accepted_only: bool,
+) -> Iterator[tuple[int, list[int], pa.Table]]:
     """(row group, chosen rows in it, their small columns) of a shard, groups without such rows left out."""
-    found = []
-    with manifest.open_shard(entry) as file:
-        for group in range(file.num_row_groups):
-            table = read_group(manifest.storage, entry.name, file, group, columns)
-            if rows := chosen_rows(table, split, accepted_only):
-                found.append((group, rows, table.take(rows).select(["pair_id", "group_id", "label"])))
-    return found
+    for group in range(file.num_row_groups):
+        table = read_group(manifest.storage, entry.name, file, group, columns)
+        if rows := chosen_rows(table, split, accepted_only):
+            yield group, rows, table.take(rows).select(["pair_id", "group_id", "label"])
+
+
+def _picture_chunks(group: pq.RowGroupMetaData) -> tuple[Chunk, ...]:
+    columns = {c.path_in_schema: c for c in map(group.column, range(group.num_columns))}
+    found = [columns[f"{name}.bytes"] for name in BULKY]
+    return tuple(Chunk(c.data_page_offset, c.data_page_offset + c.total_compressed_size, group.num_rows) for c in found)

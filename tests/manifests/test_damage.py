@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from manifests.dataset import ManifestDataset
 from manifests.errors import EvendermError
 from manifests.pairs import PairArrays
 from manifests.reading import open_manifest
@@ -86,3 +87,26 @@ def test_damage_is_noticed_or_harmless(original: Any, data: st.DataObject, kind:
         else:
             assert report.ok == (not changed or target.name == "manifest.json")
             assert all("\n" not in str(bad) for bad in report.bad)
+
+
+@settings(max_examples=250)
+@given(data=st.data(), kind=st.sampled_from(("flip", "zero", "swap bytes", "cut")))
+def test_a_random_row_is_what_was_committed_or_an_error(original: Any, data: st.DataObject, kind: str) -> None:
+    source, arrays = original
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "manifest"
+        shutil.copytree(source, folder)
+        shards = sorted(folder.rglob("*.parquet"))
+        target = shards[data.draw(st.integers(0, len(shards) - 1))]
+        before = target.read_bytes()
+        dataset = ManifestDataset(open_manifest(folder))
+        target.write_bytes(damage(before, kind, b"", data) or b"")
+        for index in range(len(dataset)):
+            try:
+                item = dataset[index]
+            except EvendermError as error:
+                assert target.name in str(error)
+                assert "\n" not in str(error)
+            else:
+                assert np.array_equal(item["image"].numpy().transpose(1, 2, 0), arrays.images[index])
+                assert np.array_equal(item["mask"].numpy(), arrays.masks[index])

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from manifests.dataset import Draw, ManifestDataset, balanced, loader, shuffled
 from manifests.errors import BadInput
-from manifests.reading import Manifest
+from manifests.header import header_checksum
+from manifests.reading import Manifest, open_manifest
 from manifests.writing import ManifestWriter
 
 
@@ -90,6 +94,37 @@ def test_pairs_without_mask_or_of_several_sizes_are_read(tmp_path: Path, row: An
     dataset = ManifestDataset(writer.commit())
     assert [tuple(dataset[i]["image"].shape[1:]) for i in range(3)] == [(24, 24), (32, 32), (40, 40)]
     assert not dataset[0]["mask"].any()
+
+
+def test_a_column_that_is_half_empty_is_found(tmp_path: Path, row: Any) -> None:
+    writer = ManifestWriter(tmp_path, classes=("nv",), provenance={"note": "x"})
+    rows = [row(number, mask_png=None) if number % 3 == 0 else row(number) for number in range(100)]
+    writer.write_shard("nv", 0, rows)
+    manifest = writer.commit()
+    dataset = ManifestDataset(manifest)
+    arrays = manifest.arrays()
+    for index in range(100):
+        assert np.array_equal(dataset[index]["image"].numpy().transpose(1, 2, 0), arrays.images[index])
+        assert np.array_equal(dataset[index]["mask"].numpy(), arrays.masks[index])
+        assert bool(dataset[index]["mask"].any()) == (index % 3 != 0)
+
+
+@pytest.mark.parametrize("layout", [{"compression": "zstd"}, {"use_dictionary": True}, {"data_page_size": 1}])
+def test_pictures_are_read_however_a_shard_stores_them(tmp_path: Path, row: Any, layout: dict[str, Any]) -> None:
+    """Another writer, or a later version of this one, may compress pictures or spread them over several pages."""
+    writer = ManifestWriter(tmp_path, classes=("nv",), provenance={"note": "x"})
+    writer.write_shard("nv", 0, [row(number) for number in range(30)])
+    arrays = writer.commit().arrays()
+    shard = tmp_path / "data/lesion=nv/part-00000.parquet"
+    plain: dict[str, Any] = {"compression": "none", "use_dictionary": False, "write_batch_size": 1}
+    pq.write_table(pq.ParquetFile(shard).read(), shard, **(plain | layout))
+    header = json.loads((tmp_path / "manifest.json").read_text())
+    header["shards"][0] |= {"bytes": shard.stat().st_size, "sha256": hashlib.sha256(shard.read_bytes()).hexdigest()}
+    header["checksum"] = header_checksum(header)
+    (tmp_path / "manifest.json").write_text(json.dumps(header))
+    dataset = ManifestDataset(open_manifest(tmp_path))
+    for index in range(30):
+        assert np.array_equal(dataset[index]["image"].numpy().transpose(1, 2, 0), arrays.images[index])
 
 
 def test_an_index_outside_is_an_index_error(manifest: Manifest) -> None:
