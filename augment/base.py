@@ -154,11 +154,15 @@ def image_encoder(vae: Any, base: BaseFolder) -> Callable[[np.ndarray], Tensor]:
     It goes on with fewer images at a time where a GPU's memory is full.
     """
     import torch
+    from diffusers import AutoencoderDC
 
     from augment.decoder_training import image_tensor
+    from augment.linear_code import without_idle_blocks
     from augment.memory_batch import MemoryBatch, joined
 
     memory = MemoryBatch(f"{base.path / 'vae'}", "take a base for smaller images")
+
+    lean = without_idle_blocks(vae.encoder) if isinstance(vae, AutoencoderDC) else None
 
     @torch.inference_mode()
     def encode(images: np.ndarray) -> Tensor:
@@ -167,8 +171,8 @@ def image_encoder(vae: Any, base: BaseFolder) -> Callable[[np.ndarray], Tensor]:
         return joined(parts)
 
     def encode_part(pixels: Tensor) -> Tensor:
-        encoded = vae.encode(pixels.to(vae.device, vae.dtype))
-        latents = encoded.latent_dist.mean if hasattr(encoded, "latent_dist") else encoded.latent
+        pixels = pixels.to(vae.device, vae.dtype)
+        latents = lean(pixels) if lean is not None else vae.encode(pixels).latent_dist.mean
         return (latents * base.scaling_factor).float()
 
     return encode

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from augment.decoder_training import image_tensor, psnr
-from augment.linear_code import autoencoder_with, fit_linear_code
+from augment.linear_code import autoencoder_with, fit_linear_code, without_idle_blocks
 from manifests.pairs import PairArrays
 
 
@@ -15,6 +15,20 @@ def test_the_autoencoder_encodes_exactly_as_the_linear_code(drawn_pairs: PairArr
     model, images = autoencoder_with(code, (16, 32, 64, 128), 1), image_tensor(drawn_pairs.images[:4])
     with torch.no_grad():
         assert torch.allclose(model.encode(images).latent, code.encode(images), atol=1e-4)
+
+
+def test_leaving_out_idle_blocks_changes_no_bit_and_spares_trained_ones(drawn_pairs: PairArrays) -> None:
+    code = fit_linear_code(drawn_pairs.images, 8)
+    model, images = autoencoder_with(code, (16, 32, 64, 128), 1), image_tensor(drawn_pairs.images[:4])
+    lean = without_idle_blocks(model.encoder)
+    assert len(list(lean.parameters())) < len(list(model.encoder.parameters())) / 2
+    with torch.no_grad():
+        assert torch.equal(lean(images), model.encoder(images))
+        model.encoder.down_blocks[1][0].norm.weight.fill_(0.5)
+        model.encoder.down_blocks[2][1].conv.bias.fill_(0.5)
+        trained = without_idle_blocks(model.encoder)
+        assert torch.equal(trained(images), model.encoder(images))
+        assert not torch.equal(trained(images), lean(images))
 
 
 def test_the_untrained_decoder_is_about_as_good_as_the_linear_reconstruction(drawn_pairs: PairArrays) -> None:
