@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from augment.base import BaseFolder, image_encoder, prompt_embeddings
 from augment.denoiser_training import class_weights
 from augment.joint import compute_norms_in_float, outer_parameters
 from augment.latents import DIHEDRAL, LatentCache, build_latent_cache
-from augment.mask_codec import codec_from
+from augment.mask_codec import bound_codec, codec_from
 from augment.memory_batch import MemoryBatch
 from augment.objectives import alpha_sigma, joint_loss, quiet_pairs
 from augment.prompts import prompt_for
@@ -69,7 +70,8 @@ class AdapterTrainer:
             settings = settings.model_copy(update={"steps": settings.domain_steps})
         self.task, self.base, self.settings = task, base, settings
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        own = task.start.codec if task.start else codec_from({"name": settings.codec.name, "clip": settings.codec.clip})
+        chosen = {"channels": base.latent_channels} if settings.codec.name == "vae" else {"clip": settings.codec.clip}
+        own = task.start.codec if task.start else codec_from({"name": settings.codec.name, **chosen})
         self.codec = base.codec or own
         self.cache = self._cache(pairs, work)
         self.training, self.held_out = split_by_group(pairs.group_ids, settings.holdout)
@@ -98,18 +100,20 @@ class AdapterTrainer:
 
     def _cache(self, pairs: PairArrays, work: Path) -> LatentCache:
         side = int(self.base.unet_side * self.base.downscale)
-        vae = None
+
+        @cache
+        def encoder() -> Callable[[np.ndarray], Tensor]:
+            return image_encoder(self.base.vae().to(self.device), self.base)
 
         def encode(images: np.ndarray) -> Tensor:
-            nonlocal vae
-            vae = vae or self.base.vae().to(self.device)
-            return image_encoder(vae, self.base)(images)
+            return encoder()(images)  # which is not there before there is something to encode
 
         # No more views than the training can draw: a large class takes half as long to encode as to train on.
         draws = self.settings.steps * self.settings.batch
         views = min(DIHEDRAL, math.ceil(draws / len(pairs)))
         key = f"{self.base.digest} {self.task.data_digest}"
-        return build_latent_cache(pairs, encode, self.codec, work / "latents", key, side, views)
+        codec = bound_codec(self.codec, encode)
+        return build_latent_cache(pairs, encode, codec, work / "latents", key, side, views)
 
     def _unet(self) -> Any:
         unet = joint_unet(self.base, self.codec).requires_grad_(False)

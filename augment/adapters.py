@@ -15,7 +15,7 @@ from torch import Tensor
 
 from augment.base import BaseFolder
 from augment.joint import OUTER, outer_parameters, widen_unet
-from augment.mask_codec import SignedDistanceCodec, codec_from
+from augment.mask_codec import MaskCodec, codec_from
 from augment.settings import AdaptSettings
 from augment.tensor_files import tensor_bytes, write_tensors
 from augment.training_state import all_finite
@@ -35,7 +35,7 @@ class AdapterFile:
     path: Path
     tensors: dict[str, Tensor]
     lora: dict[str, Any]
-    codec: SignedDistanceCodec
+    codec: MaskCodec
     digest: str
     provenance: dict[str, Any]
 
@@ -74,7 +74,7 @@ def _leading(name: str) -> list[str]:
     return ["".join(f"{part}." for part in parts[:end]) for end in range(len(parts))]
 
 
-def joint_unet(base: BaseFolder, codec: SignedDistanceCodec) -> Any:
+def joint_unet(base: BaseFolder, codec: MaskCodec) -> Any:
     """The base's UNet with mask channels: as it is for a joint base, widened with zeros for any other."""
     unet = base.unet()
     return unet if base.codec else widen_unet(unet, codec.channels)
@@ -91,7 +91,7 @@ def save_adapter(
     path: Path,
     tensors: Mapping[str, Tensor],
     lora: LoraConfig,
-    codec: SignedDistanceCodec,
+    codec: MaskCodec,
     provenance: Mapping[str, Any],
 ) -> str:
     """Writes an adapter file at once and returns its digest."""
@@ -138,7 +138,7 @@ def read_adapter(path: Path, base: BaseFolder | None = None) -> AdapterFile:
             f"{path}: made for another base ({provenance['base_digest'][:12]}, this one is {base.digest[:12]}); "
             "train the adapter again or give the base it was made for"
         )
-    return AdapterFile(path, tensors, lora, codec_from(described), header["tensor_digest"], provenance)
+    return AdapterFile(path, tensors, lora, codec_from(described, str(path)), header["tensor_digest"], provenance)
 
 
 def _told(path: Path, header: Mapping[str, str], name: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from augment.mask_codec import SignedDistanceCodec, codec_from
+from augment.mask_codec import SignedDistanceCodec, distance_codec_from
 from augment.settings import BaseSettings
 from manifests.errors import BadInput
 
@@ -121,7 +121,7 @@ def check_base(path: Path) -> BaseFolder:
     for part in _MODEL_PARTS:
         _check_weights(path / part)
     codec_path = path / CODEC_FILE
-    codec = codec_from(_json(codec_path)) if codec_path.is_file() else None
+    codec = distance_codec_from(_json(codec_path), str(codec_path)) if codec_path.is_file() else None
     latent = int(configs["vae"].get("latent_channels", 4))
     _check_channels(path, configs, latent, codec)
     scale = configs["vae"].get("scaling_factor", 0.18215)

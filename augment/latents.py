@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from augment.mask_codec import SignedDistanceCodec
+from augment.mask_codec import MaskCodec
 from manifests.errors import BadInput
 from manifests.mapped_arrays import new_mapped_array
 from manifests.pairs import PairArrays
@@ -63,7 +63,7 @@ def view_of(image: np.ndarray, mask: np.ndarray, view: int, side: int, seed: int
 def build_latent_cache(
     pairs: PairArrays,
     encode: Callable[[np.ndarray], Tensor],
-    codec: SignedDistanceCodec,
+    codec: MaskCodec,
     folder: Path,
     key: str,
     side: int,
@@ -88,7 +88,7 @@ def build_latent_cache(
 def _write_cache(
     pairs: PairArrays,
     encode: Callable[[np.ndarray], Tensor],
-    codec: SignedDistanceCodec,
+    codec: MaskCodec,
     path: Path,
     side: int,
     views: int,

@@ -1,14 +1,39 @@
-"""Masks as latent channels: a clipped signed distance map, in one channel or in four by space to depth."""
+"""Masks as latent channels: a clipped signed distance map, in one channel or four, or the autoencoder's own code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
+
+from manifests.errors import BadInput
+
+_LARGEST = 1000  # no number of a codec comes near it
+_DISTANCES = ("signed_distance", "signed_distance_s2d")
+EncodeImages = Callable[[np.ndarray], Tensor]
+DecodeImages = Callable[[Tensor], np.ndarray]
+
+
+class MaskCodec(Protocol):
+    """What turns masks into latent channels and back."""
+
+    @property
+    def channels(self) -> int:
+        """Number of latent channels that a mask takes."""
+
+    def encode(self, masks: np.ndarray, latent_side: int) -> np.ndarray:
+        """masks: bool (N, H, W) -> float32 (N, channels, latent_side, latent_side)."""
+
+    def decode(self, channels: Tensor, side: int) -> np.ndarray:
+        """channels: (B, channels, h, w) -> bool masks (B, side, side)."""
+
+    def config(self) -> dict[str, Any]:
+        """What `codec_from` rebuilds this codec from."""
 
 
 @dataclass(frozen=True)
@@ -49,31 +74,69 @@ class SignedDistanceCodec:
 
     def config(self) -> dict[str, float | int | str]:
         """What `codec_from` rebuilds this codec from."""
-        return {"name": "signed_distance" if self.fold == 1 else "signed_distance_s2d", **asdict(self)}
+        return {"name": _DISTANCES[self.fold - 1], **asdict(self)}
+
+
+def _unbound(_: Any) -> Any:
+    raise ValueError("a VaeCodec needs its autoencoder: bound_codec")
 
 
 @dataclass(frozen=True)
 class VaeCodec:
-    """Codes a mask as the latents of its black and white picture, as SkinDualGen does; kept for comparison."""
+    """Codes a mask as the latents of its black and white picture, as SkinDualGen does.
 
-    encode_images: Callable[[np.ndarray], Tensor]
-    decode_images: Callable[[Tensor], np.ndarray]
+    channels: the autoencoder's; encode_images and decode_images: the autoencoder's way there and back, which
+    `bound_codec` sets, since a header cannot hold them.
+    """
+
+    channels: int
+    encode_images: EncodeImages = field(default=_unbound, compare=False, repr=False)
+    decode_images: DecodeImages = field(default=_unbound, compare=False, repr=False)
 
     def encode(self, masks: np.ndarray, latent_side: int) -> np.ndarray:
-        """masks: bool (N, S, S) -> float32 latents (N, C, latent_side, latent_side) of unit variance."""
+        """masks: bool (N, S, S) -> float32 latents (N, C, latent_side, latent_side)."""
         pictures = np.repeat(masks[..., None].astype(np.uint8) * 255, 3, axis=-1)
-        return self.encode_images(pictures).numpy()
+        latents: np.ndarray = self.encode_images(pictures).float().cpu().numpy()
+        return latents
 
     def decode(self, channels: Tensor, side: int) -> np.ndarray:
         """channels: (B, C, h, w) -> bool masks (B, side, side), the brighter half."""
-        return self.decode_images(channels).mean(axis=-1) > 127.5
+        bright: np.ndarray = self.decode_images(channels).mean(axis=-1) > 127.5
+        return bright
+
+    def config(self) -> dict[str, Any]:
+        """What `codec_from` rebuilds this codec from, without its autoencoder."""
+        return {"name": "vae", "channels": self.channels}
 
 
-def codec_from(config: dict) -> SignedDistanceCodec:
-    """The codec that `config` (of `SignedDistanceCodec.config`) describes."""
+def codec_from(config: Mapping[str, Any], where: str = "mask codec") -> SignedDistanceCodec | VaeCodec:
+    """The codec that `config` (a codec's own `config()`) describes; BadInput naming `where` if it describes none."""
+    if config.get("name") != "vae":
+        return distance_codec_from(config, where)
+    channels = config.get("channels")
+    if not isinstance(channels, int) or not 0 < channels < _LARGEST:
+        raise _no_codec(where)
+    return VaeCodec(channels)
+
+
+def distance_codec_from(config: Mapping[str, Any], where: str = "mask codec") -> SignedDistanceCodec:
+    """As `codec_from`, where only a signed distance will do, as in a joint base."""
     fields = {name: config[name] for name in ("clip", "fold", "centre", "spread") if name in config}
-    fold = 1 if config.get("name") == "signed_distance" else 2
-    return SignedDistanceCodec(**{"fold": fold, **fields})
+    sound = all(isinstance(value, int | float) and abs(value) < _LARGEST for value in fields.values())
+    if not sound or config.get("name") not in _DISTANCES or fields.get("fold", 1) not in (1, 2):
+        raise _no_codec(where)
+    return SignedDistanceCodec(**{"fold": 1 if config["name"] == _DISTANCES[0] else 2, **fields})
+
+
+def _no_codec(where: str) -> BadInput:
+    return BadInput(f"{where}: the mask codec that it describes does not fit here; take the file that was made with it")
+
+
+def bound_codec(codec: MaskCodec, encode: EncodeImages, decode: DecodeImages = _unbound) -> MaskCodec:
+    """`codec`, with the autoencoder's functions (see `augment.base`) if it is one that needs them."""
+    if isinstance(codec, VaeCodec):
+        return replace(codec, encode_images=encode, decode_images=decode)
+    return codec
 
 
 def _distance_map(mask: np.ndarray, clip: float, side: int) -> np.ndarray:

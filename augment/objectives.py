@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from augment.mask_codec import SignedDistanceCodec
+from augment.mask_codec import MaskCodec, SignedDistanceCodec
 from augment.settings import ObjectiveSettings
 
 _DISTANCE_SHARPNESS = 8.0  # turns a signed distance (1 = clip distance) into a soft occupancy
@@ -74,6 +74,12 @@ def quiet_pairs(alphas_cumprod: Tensor, timesteps: Tensor, settings: ObjectiveSe
     return (sigma.flatten() <= settings.dice_max_noise).float().sum()
 
 
+def _distance_codec(codec: MaskCodec) -> SignedDistanceCodec:
+    if not isinstance(codec, SignedDistanceCodec):
+        raise ValueError("the lesion and Dice terms need masks coded as a signed distance")
+    return codec
+
+
 def joint_loss(
     output: Tensor,
     clean: Tensor,
@@ -82,7 +88,7 @@ def joint_loss(
     timesteps: Tensor,
     alphas_cumprod: Tensor,
     prediction: str,
-    codec: SignedDistanceCodec,
+    codec: MaskCodec,
     settings: ObjectiveSettings,
     quiet_count: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -100,14 +106,16 @@ def joint_loss(
         "image": (weight * image.mean(dim=(1, 2, 3))).mean(),
         "mask": (weight * mask.mean(dim=(1, 2, 3))).mean(),
     }
-    true_distance = codec.distance(clean[:, -codec.channels :])
     if settings.lesion > 0:
-        occupied = torch.nn.functional.avg_pool2d((true_distance > 0).float(), codec.fold)
+        distances = _distance_codec(codec)
+        inside = (distances.distance(clean[:, -codec.channels :]) > 0).float()
+        occupied = torch.nn.functional.avg_pool2d(inside, distances.fold)
         terms["lesion"] = (weight * lesion_error(image, occupied)).mean()
     if settings.dice > 0:
+        distance = _distance_codec(codec).distance
         estimate = clean_estimate(prediction, output, noisy, alpha, sigma)[:, -codec.channels :]
         quiet = (sigma.flatten() <= settings.dice_max_noise).float()
-        loss = soft_dice_loss(codec.distance(estimate), true_distance)
+        loss = soft_dice_loss(distance(estimate), distance(clean[:, -codec.channels :]))
         divisor = quiet.sum().clamp(min=1) if quiet_count is None else quiet_count
         terms["dice"] = (quiet * loss).sum() / divisor
     total = sum(getattr(settings, name) * term for name, term in terms.items())

@@ -18,7 +18,7 @@ from augment.decoder_training import train_decoder
 from augment.denoiser_training import DenoiserParts, make_scheduler, make_unet, train_denoiser
 from augment.latents import DIHEDRAL, build_latent_cache
 from augment.linear_code import PATCH, LinearCode, autoencoder_with, fit_linear_code
-from augment.mask_codec import codec_from
+from augment.mask_codec import distance_codec_from
 from augment.settings import PretrainSettings
 from augment.text_encoder import make_text_encoder, make_tokenizer
 from augment.training_state import TrainingDiverged, TrainingState, write_json
@@ -108,7 +108,7 @@ class Pretraining:
         torch.manual_seed(self.seed)
         tokenizer = make_tokenizer(self.work / "tokenizer")
         text_encoder = make_text_encoder(tokenizer, self.settings.text_width)
-        codec = codec_from(self.settings.codec.model_dump())
+        codec = distance_codec_from(self.settings.codec.model_dump())
         channels = self.settings.latent_channels + codec.channels
         unet = make_unet(channels, self.settings.unet_widths, self.settings.text_width, self.side // PATCH)
         return DenoiserParts(unet, text_encoder, tokenizer, make_scheduler(), codec)
@@ -125,7 +125,7 @@ class Pretraining:
         def encode_linearly(images: np.ndarray) -> torch.Tensor:
             return code.encode(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1)
 
-        codec = codec_from(self.settings.codec.model_dump())
+        codec = distance_codec_from(self.settings.codec.model_dump())
         key = f"{hashlib.sha256(code.basis.tobytes()).hexdigest()} {self.data_digest}"
         return build_latent_cache(self.pairs, encode_linearly, codec, self.work, key, self.side, views)
 

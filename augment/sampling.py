@@ -14,7 +14,7 @@ from torch import Tensor
 from augment.adapters import AdapterFile, fused_unet
 from augment.base import BaseFolder, decode_images, image_encoder, prompt_embeddings
 from augment.joint import compute_norms_in_float
-from augment.mask_codec import SignedDistanceCodec
+from augment.mask_codec import MaskCodec, bound_codec
 from augment.memory_batch import MemoryBatch, joined
 from augment.settings import SamplingSettings
 from manifests.errors import BadInput
@@ -105,8 +105,8 @@ class PairSampler:
         self.unet = fused_unet(base, adapter).to(self.device, self.dtype, memory_format=torch.channels_last)
         compute_norms_in_float(self.unet, self.device)
         assert codec is not None  # fused_unet refuses a base without mask channels and without adapter
-        self.codec: SignedDistanceCodec = codec
         self.vae = base.vae().to(self.device)
+        self.codec: MaskCodec = bound_codec(codec, image_encoder(self.vae, base), self._decoded)
         self.schedule = base.scheduler()
         self.latent_side = int(self.unet.config.sample_size)
         self._embeddings: dict[str, Tensor] = {}

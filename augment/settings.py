@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from manifests.settings import Frozen
 
@@ -19,20 +19,29 @@ class BaseSettings(Frozen):
 
 
 class ObjectiveSettings(Frozen):
-    """Weights of the named loss terms; 0 leaves a term out."""
+    """Weights of the named loss terms; 0 leaves a term out, as it does by default with those that earned nothing."""
 
     image: float = Field(1.0, ge=0)
     mask: float = Field(0.5, ge=0)
-    lesion: float = Field(0.2, ge=0, description="image error inside the lesion, per lesion area")
-    dice: float = Field(0.1, ge=0, description="Dice of the decoded clean-mask estimate at low noise")
+    lesion: float = Field(0.0, ge=0, description="image error inside the lesion, per lesion area")
+    dice: float = Field(0.0, ge=0, description="Dice of the decoded clean-mask estimate at low noise")
     dice_max_noise: float = Field(0.5, gt=0, le=1, description="highest noise share at which dice counts")
     min_snr_gamma: float | None = Field(5.0, description="None weighs all noise levels alike")
 
 
-class CodecSettings(Frozen):
-    """How a mask becomes latent channels."""
+class DistanceSettings(Frozen):
+    """How a mask becomes latent channels: a signed distance, in one channel or, by space to depth, in four."""
 
     name: Literal["signed_distance", "signed_distance_s2d"] = "signed_distance_s2d"
+    clip: float = Field(0.125, gt=0, le=1, description="distance that maps to 1, as a share of the side")
+
+
+class CodecSettings(Frozen):
+    """How a mask becomes latent channels of a base that has none for it."""
+
+    name: Literal["signed_distance", "signed_distance_s2d", "vae"] = Field(
+        "signed_distance_s2d", description="vae: the autoencoder's code of the mask's picture"
+    )
     clip: float = Field(0.125, gt=0, le=1, description="distance that maps to 1, as a share of the side")
 
 
@@ -59,8 +68,11 @@ class PretrainSettings(Frozen):
     text_width: int = 128
     checkpoint_every: int = 250
     threads: int = 1
-    objective: ObjectiveSettings = ObjectiveSettings(min_snr_gamma=None)
-    codec: CodecSettings = CodecSettings()
+    objective: ObjectiveSettings = Field(
+        ObjectiveSettings(min_snr_gamma=None, lesion=0.2, dice=0.1),
+        description="what the shipped base was trained with",
+    )
+    codec: DistanceSettings = DistanceSettings()
 
 
 class AdaptSettings(Frozen):
@@ -91,6 +103,12 @@ class AdaptSettings(Frozen):
     )
     objective: ObjectiveSettings = ObjectiveSettings()
     codec: CodecSettings = CodecSettings()
+
+    @model_validator(mode="after")
+    def _terms_fit_the_codec(self) -> AdaptSettings:
+        if self.codec.name == "vae" and (self.objective.lesion or self.objective.dice):
+            raise ValueError("objective.lesion and objective.dice need a signed distance: set both to 0 for codec vae")
+        return self
 
 
 class SamplingSettings(Frozen):

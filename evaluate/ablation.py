@@ -1,4 +1,4 @@
-"""What each choice of the generator earns: loss terms left out, mask codecs under noise, sampling settings swept.
+"""What each choice of the generator earns: loss terms, mask codecs under noise, sampling settings swept.
 
 Every table is measured on the validation split with the judges of the quality table, never by looks.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from augment.settings import AdaptSettings
+from augment.settings import AdaptSettings, CodecSettings
 from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -19,8 +19,15 @@ if TYPE_CHECKING:
     from augment.base import BaseFolder
     from evaluate.quality import Judges, Subject
 
-TERMS = ("image", "mask", "lesion", "dice")
+TERMS = {"image": 1.0, "mask": 0.5, "lesion": 0.2, "dice": 0.1}
+"""Loss terms, and the weight at which one that is off is tried."""
 NOISES = (0.0, 0.1, 0.2, 0.4)
+CODECS = {
+    "signed distance, 1 channel": {"name": "signed_distance"},
+    "signed distance, 4 channels": {"name": "signed_distance_s2d"},
+    "signed distance, 4 channels, clipped at 0.05": {"name": "signed_distance_s2d", "clip": 0.05},
+    "VAE": {"name": "vae"},
+}
 SAMPLERS = ("dpm++", "dpm++sde", "ddim", "euler")
 
 
@@ -71,28 +78,48 @@ def judged(bench: Bench, subject: Subject, adapter: AdapterFile | None, progress
 
 
 def ablate_terms(bench: Bench, adapt: AdaptSettings, progress: Progress = no_progress) -> Iterator[Variant]:
-    """Domain adapters that teach a base its masks: with all terms, then with one left out at a time.
+    """Domain adapters that teach a base its masks: with the terms as set, then with one taken out or in.
 
     A joint base, which knows masks already, comes first as it is and then loses its mask channels.
     """
+    if bench.subject.base.codec is not None:
+        yield Variant("joint base, no adapter", judged(bench, bench.subject, None, progress))
+    weights = adapt.objective
+    changes = {"as set": {"objective": weights}}
+    for term, weight in TERMS.items():
+        name, other = (f"without {term}", 0.0) if getattr(weights, term) > 0 else (f"with {term}", weight)
+        changes[name] = {"objective": weights.model_copy(update={term: other})}
+    yield from _trained(bench, "terms", adapt, changes, progress)
+
+
+def ablate_codecs(bench: Bench, adapt: AdaptSettings, progress: Progress = no_progress) -> Iterator[Variant]:
+    """Domain adapters that teach a base its masks in each of the codecs, with the image and the mask term alone.
+
+    The other terms need a distance, which the autoencoder's code of a mask has not.
+    """
+    plain = adapt.objective.model_copy(update={"lesion": 0.0, "dice": 0.0})
+    changes = {
+        title: {"objective": plain, "codec": CodecSettings.model_validate(codec)} for title, codec in CODECS.items()
+    }
+    yield from _trained(bench, "codecs", adapt, changes, progress)
+
+
+def _trained(
+    bench: Bench, kind: str, adapt: AdaptSettings, changes: Mapping[str, dict[str, Any]], progress: Progress
+) -> Iterator[Variant]:
+    """A domain adapter for each of `changes` (settings by variant), on the base without mask channels, judged."""
     from augment.adapter_training import DOMAIN, AdaptTask
     from augment.adapters import read_adapter
     from augment.adapting import train_adapter
     from augment.image_base import without_mask_channels
 
-    subject = bench.subject
-    work = subject.work / "terms"
+    subject, work = bench.subject, bench.subject.work / kind
     if subject.base.codec is not None:
-        yield Variant("joint base, no adapter", judged(bench, subject, None, progress))
         subject = replace(subject, base=without_mask_channels(subject.base, work / "base"))
-    weights = adapt.objective
-    variants = [("all terms", weights)] + [
-        (f"without {term}", weights.model_copy(update={term: 0.0})) for term in TERMS if getattr(weights, term) > 0
-    ]
-    for name, objective in variants:
-        settings = adapt.model_copy(update={"objective": objective})
-        out = work / f"{name.replace(' ', '-')}.safetensors"
+    for name, changed in changes.items():
+        out = work / f"{name.replace(' ', '-').replace(',', '')}.safetensors"
         task = AdaptTask(DOMAIN, subject.seed, "ablation")
+        settings = adapt.model_copy(update=changed)
         train_adapter(subject.train, task, subject.base, settings, out, out.with_suffix(""), progress)
         yield Variant(name, judged(bench, subject, read_adapter(out, subject.base), progress))
 
@@ -134,7 +161,9 @@ def compare_codecs(
     from augment.mask_codec import SignedDistanceCodec, VaeCodec
 
     vae = base.vae()
-    vae_codec = VaeCodec(image_encoder(vae, base), lambda latents: decode_images(vae, base, latents))
+    vae_codec = VaeCodec(
+        base.latent_channels, image_encoder(vae, base), lambda latents: decode_images(vae, base, latents)
+    )
     codecs = {
         "signed distance, 1 channel": SignedDistanceCodec(fold=1),
         "signed distance, 4 channels": SignedDistanceCodec(fold=2),

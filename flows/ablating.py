@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from evaluate.ablation import Variant
 
 TITLES = {
-    "terms": "Loss terms, one left out at a time",
+    "terms": "Loss terms, one taken out or in at a time",
     "codec": "Mask codecs, round trip of real masks under noise",
+    "trained-codec": "Mask codecs, domain adapters trained with each",
     "sampling": "Sampling settings, one changed at a time",
 }
 PREFIX = "ablation_"
@@ -32,7 +33,7 @@ PREFIX = "ablation_"
 
 
 def ablate(data: Path, what: tuple[str, ...], out: Path, settings: Settings) -> int:
-    """Writes ablation.md, and the tables named by `what` (terms, codec, sampling) into results.json in `out`.
+    """Writes ablation.md, and the tables named by `what` (keys of `TITLES`) into results.json in `out`.
 
     Tables of earlier commands stay, and a table grows with each variant. Where `out` is a finished run, its results
     gain the tables and its report shows them. Adapters and pairs of a variant that are there already are not made
@@ -93,7 +94,7 @@ def _results(path: Path) -> dict[str, Any]:
 def _variants(name: str, data: Path, out: Path, settings: Settings, watch: Watch) -> Iterator[Variant]:
     """The variants of one table as they are measured."""
     from augment.base import open_base
-    from evaluate.ablation import ablate_terms, compare_codecs, make_bench, sweep_sampling
+    from evaluate.ablation import ablate_codecs, ablate_terms, compare_codecs, make_bench, sweep_sampling
 
     base = open_base(settings.base)
     subject = subject_of(data, base, out, settings, watch)
@@ -102,8 +103,11 @@ def _variants(name: str, data: Path, out: Path, settings: Settings, watch: Watch
         return
     with watch.task(f"ablate {name}", "units") as progress:
         bench = make_bench(subject, progress)
-        terms = name == "terms"
-        measured = ablate_terms(bench, settings.adapt, progress) if terms else sweep_sampling(bench, progress=progress)
-        for variant in measured:
+        measured = {
+            "terms": partial(ablate_terms, bench, settings.adapt, progress),
+            "trained-codec": partial(ablate_codecs, bench, settings.adapt, progress),
+            "sampling": partial(sweep_sampling, bench, progress=progress),
+        }
+        for variant in measured[name]():
             watch.say(f"{variant.name}: {json.dumps(variant.figures)}")
             yield variant

@@ -16,7 +16,9 @@ def command(
     out: Annotated[
         Path, typer.Option("--out", callback=on_disk, help="Folder for ablation.md, results.json and what is kept.")
     ],
-    what: Annotated[str, typer.Option("--what", help="terms, codec or sampling; several with commas.")] = "terms,codec",
+    what: Annotated[
+        str, typer.Option("--what", help="terms, codec, trained-codec or sampling; several with commas.")
+    ] = "terms,codec",
     preset: Preset = "embedded",
     settings: SettingsFile = None,
     overrides: Overrides = None,

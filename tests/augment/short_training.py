@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from augment.adapter_training import AdaptTask
-from augment.settings import AdaptSettings
+from augment.settings import AdaptSettings, ObjectiveSettings
 from manifests.progress import StopRequested
 
 SHORT = AdaptSettings(
@@ -17,6 +17,7 @@ SHORT = AdaptSettings(
     checkpoint_every=2,
     validate_every=4,
     bf16=False,
+    objective=ObjectiveSettings(lesion=0.2, dice=0.1),
 )
 TASK = AdaptTask("mel", 0, "data")
 

@@ -15,8 +15,10 @@ from augment.adapter_training import DOMAIN, AdapterTrainer, AdaptTask
 from augment.adapters import read_adapter
 from augment.adapting import train_adapter, write_model_card
 from augment.base import BaseFolder, open_base
+from augment.mask_codec import VaeCodec
 from augment.prompts import prompt_for
-from augment.settings import BaseSettings
+from augment.sampling import PairSampler
+from augment.settings import AdaptSettings, BaseSettings, CodecSettings, ObjectiveSettings, SamplingSettings
 from manifests.pairs import PairArrays
 from manifests.progress import StopRequested
 from tests.augment.short_training import SHORT, TASK, stop_after
@@ -53,6 +55,23 @@ def test_a_domain_adapter_trains_its_own_number_of_steps_where_mask_channels_are
     assert (domain.steps, of_a_class.steps) == (3, 2)
     joint = AdapterTrainer(drawn_pairs, AdaptTask(DOMAIN, 0, "data"), open_base(BaseSettings()), settings, tmp_path)
     assert joint.settings.steps == 2
+
+
+def test_masks_may_be_coded_by_the_autoencoder(drawn_pairs: PairArrays, sd2_base: BaseFolder, tmp_path: Path) -> None:
+    plain = SHORT.objective.model_copy(update={"lesion": 0.0, "dice": 0.0})
+    settings = SHORT.model_copy(update={"objective": plain, "codec": CodecSettings(name="vae")})
+    out = tmp_path / "domain.safetensors"
+    report = train_adapter(drawn_pairs, AdaptTask(DOMAIN, 0, "data"), sd2_base, settings, out, tmp_path / "work")
+    assert np.isfinite(report.best_loss)
+    adapter = read_adapter(out, sd2_base)
+    assert adapter.codec == VaeCodec(4)
+    sampler = PairSampler(sd2_base, adapter, SamplingSettings(steps=2))
+    drawn = sampler.draw(["a melanoma"] * 2, [0, 1], tidy=False)
+    assert drawn.masks.shape == drawn.images.shape[:3] and drawn.masks.dtype == bool
+    known = sampler.given_mask(np.pad(np.ones((1, 16, 16), bool), ((0, 0), (8, 8), (8, 8))))
+    assert known.latents.shape[1] == 8
+    with pytest.raises(ValueError, match="set both to 0 for codec vae"):
+        AdaptSettings(codec=CodecSettings(name="vae"), objective=ObjectiveSettings(dice=0.1))
 
 
 def test_a_class_adapter_starts_from_the_domain_adapter(

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augment.mask_codec import SignedDistanceCodec, codec_from
+from augment.mask_codec import SignedDistanceCodec, VaeCodec, bound_codec, codec_from
+from manifests.errors import BadInput
 from manifests.pairs import PairArrays
 
 
@@ -52,3 +53,29 @@ def test_empty_and_full_masks_survive_the_codec(filled: bool) -> None:
 def test_a_codec_is_rebuilt_from_its_config() -> None:
     codec = SignedDistanceCodec(clip=0.2, fold=1)
     assert codec_from(codec.config()) == codec
+    assert codec_from(VaeCodec(16).config()) == VaeCodec(16)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"name": "rle"},
+        {"name": "vae"},
+        {"name": "vae", "channels": -1},
+        {"name": "vae", "channels": "16"},
+        {"name": "signed_distance", "clip": "wide"},
+        {"name": "signed_distance_s2d", "fold": 3},
+        {"name": "signed_distance_s2d", "spread": float("inf")},
+    ],
+)
+def test_a_codec_that_is_none_is_one_sentence(config: dict) -> None:
+    with pytest.raises(BadInput, match=r"^mask_codec\.json: the mask codec"):
+        codec_from(config, "mask_codec.json")
+
+
+def test_the_autoencoders_code_needs_its_autoencoder() -> None:
+    halves = bound_codec(VaeCodec(1), lambda images: torch.from_numpy(images[:, None, ::2, ::2, 0] / 255.0))
+    assert halves.encode(np.ones((2, 8, 8), bool), 4).shape == (2, 1, 4, 4)
+    with pytest.raises(ValueError, match="autoencoder"):
+        halves.decode(torch.zeros(1, 1, 4, 4), 8)

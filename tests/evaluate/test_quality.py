@@ -7,8 +7,17 @@ from pathlib import Path
 import pytest
 
 from augment.base import open_base
-from augment.settings import AdaptSettings, BaseSettings, SamplingSettings
-from evaluate.ablation import Bench, ablate_terms, compare_codecs, make_bench, sweep_sampling, variants_table
+from augment.settings import AdaptSettings, BaseSettings, ObjectiveSettings, SamplingSettings
+from evaluate.ablation import (
+    CODECS,
+    Bench,
+    ablate_codecs,
+    ablate_terms,
+    compare_codecs,
+    make_bench,
+    sweep_sampling,
+    variants_table,
+)
 from evaluate.quality import Subject, draw_like_real, measure_quality, quality_table
 from evaluate.quality_settings import QualitySettings
 from manifests.errors import BadInput
@@ -70,16 +79,23 @@ def test_a_class_without_validation_pairs_is_one_sentence(real, tmp_path: Path) 
         measure_quality(_subject(train, validation.of_class("nv"), tmp_path))
 
 
-def test_leaving_a_term_out_is_a_variant_of_its_own(bench: Bench) -> None:
+def test_taking_a_term_out_or_in_is_a_variant_of_its_own(bench: Bench) -> None:
     adapt = AdaptSettings(domain_steps=2, batch=4, warmup=1, rank=2, validate_every=2)
+    adapt = adapt.model_copy(update={"objective": ObjectiveSettings(dice=0.1)})
     variants = list(ablate_terms(bench, adapt))
     assert [variant.name for variant in variants] == [
-        "joint base, no adapter", "all terms", "without image", "without mask", "without lesion", "without dice",
+        "joint base, no adapter", "as set", "without image", "without mask", "with lesion", "without dice",
     ]  # fmt: skip
     assert all(0 <= variant.figures["agreement"] <= 1 for variant in variants)
     assert variants[1].figures != variants[0].figures
     rows = [{"variant": variant.name, **variant.figures} for variant in variants]
     assert variants_table("terms", rows).count("\n") == 4 + len(variants)
+
+
+def test_each_codec_is_trained_with(bench: Bench) -> None:
+    variants = list(ablate_codecs(bench, AdaptSettings(domain_steps=2, batch=4, warmup=1, rank=2, validate_every=2)))
+    assert [variant.name for variant in variants] == list(CODECS)
+    assert len({variant.figures["agreement"] for variant in variants}) > 1
 
 
 def test_a_sweep_changes_one_setting_at_a_time(bench: Bench) -> None:
