@@ -65,7 +65,7 @@ def train_decoder(
             if state.step % settings.checkpoint_every == 0 or state.step == settings.decoder_steps:
                 state.save(checkpoint, header)
             rate = (state.step - first) / (time.monotonic() - started)
-            progress(state.step, settings.decoder_steps, rate=rate, psnr=float(psnr(drawn, wanted).mean()))
+            progress(state.step, settings.decoder_steps, rate=rate, psnr=float(psnr(drawn.detach(), wanted).mean()))
     except StopRequested:
         state.save(checkpoint, header)
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from augment.mask_codec import SignedDistanceCodec
+from augment.mask_codec import SignedDistanceCodec, VaeCodec
 from augment.objectives import (
     alpha_sigma,
     clean_estimate,
@@ -28,7 +28,7 @@ def test_a_perfect_prediction_gives_back_the_clean_latents_and_no_loss(predictio
     noisy = alpha * clean + sigma * noise
     output = target_of(prediction, clean, noise, alpha, sigma)
     assert torch.allclose(clean_estimate(prediction, output, noisy, alpha, sigma), clean, atol=1e-3)
-    only_errors = ObjectiveSettings(dice=0)
+    only_errors = ObjectiveSettings(lesion=0.2)
     loss, _ = joint_loss(output, clean, noise, noisy, steps, ALPHAS, prediction, codec, only_errors)
     assert loss == 0
 
@@ -69,6 +69,8 @@ def test_every_term_is_reported_and_a_weight_of_zero_leaves_it_out() -> None:
         "epsilon",
         codec,
     )
-    _, all_terms = joint_loss(*arguments, ObjectiveSettings())
-    _, fewer = joint_loss(*arguments, ObjectiveSettings(dice=0, lesion=0))
+    _, all_terms = joint_loss(*arguments, ObjectiveSettings(lesion=0.2, dice=0.1))
+    _, fewer = joint_loss(*arguments, ObjectiveSettings())
+    with pytest.raises(ValueError, match="signed distance"):
+        joint_loss(*arguments[:-1], VaeCodec(4), ObjectiveSettings(dice=0.1))
     assert set(all_terms) == {"image", "mask", "lesion", "dice"} and set(fewer) == {"image", "mask"}
