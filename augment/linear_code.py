@@ -92,21 +92,26 @@ def autoencoder_with(code: LinearCode, widths: tuple[int, ...], layers: int) -> 
 
 
 def without_idle_blocks(encoder: nn.Module) -> nn.Module:
-    """A copy of an AutoencoderDC's encoder that leaves out what adds nothing: the same latents in a third of the time.
+    """An AutoencoderDC's encoder without what adds nothing: the same latents, the shipped base's six times as fast.
 
-    Idle are residual blocks whose norm is zero and the convolutions, if they are zero, beside a space to depth.
+    It shares the modules that it keeps. Idle are residual blocks whose norm is zero and the convolutions, if they are
+    zero, beside a space to depth.
     """
-    lean = copy.deepcopy(encoder)
-    for level in lean.down_blocks:  # type: ignore[union-attr]
-        for number, block in enumerate(level):
-            last = getattr(block, "norm", None) or getattr(block, "conv", None)
-            if last is None or any(value.any() for value in last.parameters()):
-                continue
-            if hasattr(block, "norm"):
-                level[number] = nn.Identity()
-            elif block.shortcut and block.group_size == 1:
-                level[number] = nn.PixelUnshuffle(block.factor)
+    lean = copy.copy(encoder)
+    lean._modules = dict(encoder._modules)
+    levels: Any = encoder.down_blocks
+    lean.down_blocks = nn.ModuleList(nn.Sequential(*map(_without_idle_parts, level)) for level in levels)
     return lean
+
+
+def _without_idle_parts(block: Any) -> Any:
+    last = getattr(block, "norm", None) or getattr(block, "conv", None)
+    if last is not None and not any(value.any() for value in last.parameters()):
+        if hasattr(block, "norm"):
+            return nn.Identity()
+        if block.shortcut and block.group_size == 1:
+            return nn.PixelUnshuffle(block.factor)
+    return block
 
 
 def _write_encoder(encoder: Any, code: LinearCode) -> None:

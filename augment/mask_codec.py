@@ -114,7 +114,7 @@ def codec_from(config: Mapping[str, Any], where: str = "mask codec") -> SignedDi
     if config.get("name") != "vae":
         return distance_codec_from(config, where)
     channels = config.get("channels")
-    if not isinstance(channels, int) or not 0 < channels < _LARGEST:
+    if type(channels) is not int or not 0 < channels < _LARGEST:
         raise _no_codec(where)
     return VaeCodec(channels)
 
@@ -122,10 +122,12 @@ def codec_from(config: Mapping[str, Any], where: str = "mask codec") -> SignedDi
 def distance_codec_from(config: Mapping[str, Any], where: str = "mask codec") -> SignedDistanceCodec:
     """As `codec_from`, where only a signed distance will do, as in a joint base."""
     fields = {name: config[name] for name in ("clip", "fold", "centre", "spread") if name in config}
-    sound = all(isinstance(value, int | float) and abs(value) < _LARGEST for value in fields.values())
+    sound = all(type(value) in (int, float) and abs(value) < _LARGEST for value in fields.values())
+    sound = sound and all(fields.get(name, 1) > 0 for name in ("clip", "spread"))
     if not sound or config.get("name") not in _DISTANCES or fields.get("fold", 1) not in (1, 2):
         raise _no_codec(where)
-    return SignedDistanceCodec(**{"fold": 1 if config["name"] == _DISTANCES[0] else 2, **fields})
+    fold = int(fields.get("fold", 1 if config["name"] == _DISTANCES[0] else 2))
+    return SignedDistanceCodec(**{**fields, "fold": fold})
 
 
 def _no_codec(where: str) -> BadInput:

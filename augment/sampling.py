@@ -106,7 +106,8 @@ class PairSampler:
         compute_norms_in_float(self.unet, self.device)
         assert codec is not None  # fused_unet refuses a base without mask channels and without adapter
         self.vae = base.vae().to(self.device)
-        self.codec: MaskCodec = bound_codec(codec, image_encoder(self.vae, base), self._decoded)
+        self._encoded = image_encoder(self.vae, base)
+        self.codec: MaskCodec = bound_codec(codec, self._encoded, self._decoded)
         self.schedule = base.scheduler()
         self.latent_side = int(self.unet.config.sample_size)
         self._embeddings: dict[str, Tensor] = {}
@@ -208,7 +209,7 @@ class PairSampler:
 
     def encode_pair(self, images: np.ndarray, masks: np.ndarray) -> Tensor:
         """uint8 images (B, S, S, 3) and bool masks (B, S, S) -> clean joint latents (B, C + M, h, w)."""
-        image = image_encoder(self.vae, self.base)(images)
+        image = self._encoded(images)
         mask = torch.from_numpy(self.codec.encode(masks, image.shape[-1])).to(image)
         return torch.cat([image, mask], dim=1)
 

@@ -29,6 +29,14 @@ class ObjectiveSettings(Frozen):
     min_snr_gamma: float | None = Field(5.0, description="None weighs all noise levels alike")
 
 
+class PretrainObjectiveSettings(ObjectiveSettings):
+    """Those that the shipped base was trained with."""
+
+    lesion: float = Field(0.2, ge=0, description="image error inside the lesion, per lesion area")
+    dice: float = Field(0.1, ge=0, description="Dice of the decoded clean-mask estimate at low noise")
+    min_snr_gamma: float | None = Field(None, description="None weighs all noise levels alike")
+
+
 class DistanceSettings(Frozen):
     """How a mask becomes latent channels: a signed distance, in one channel or, by space to depth, in four."""
 
@@ -68,10 +76,7 @@ class PretrainSettings(Frozen):
     text_width: int = 128
     checkpoint_every: int = 250
     threads: int = 1
-    objective: ObjectiveSettings = Field(
-        ObjectiveSettings(min_snr_gamma=None, lesion=0.2, dice=0.1),
-        description="what the shipped base was trained with",
-    )
+    objective: PretrainObjectiveSettings = PretrainObjectiveSettings()
     codec: DistanceSettings = DistanceSettings()
 
 

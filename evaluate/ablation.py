@@ -87,6 +87,8 @@ def ablate_terms(bench: Bench, adapt: AdaptSettings, progress: Progress = no_pro
     weights = adapt.objective
     changes = {"as set": {"objective": weights}}
     for term, weight in TERMS.items():
+        if adapt.codec.name == "vae" and term in ("lesion", "dice"):
+            continue  # they need a distance
         name, other = (f"without {term}", 0.0) if getattr(weights, term) > 0 else (f"with {term}", weight)
         changes[name] = {"objective": weights.model_copy(update={term: other})}
     yield from _trained(bench, "terms", adapt, changes, progress)

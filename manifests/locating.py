@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 from manifests.errors import BadInput
 from manifests.header import ShardEntry
 from manifests.images import PNG_SIGNATURE
-from manifests.reading import chosen_rows, read_group
+from manifests.reading import check_size, chosen_rows, damaged, read_group
 from manifests.schema import BULKY
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class RowLocator:
         self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
         self._tables: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
         self._raw: OrderedDict[int, IO[bytes]] = OrderedDict()
+        self._checked: set[int] = set()
         self._spans: dict[tuple[int, int], tuple[np.ndarray, ...] | None] = {}
 
     def pictures(self, index: int) -> tuple[bytes, bytes | None]:
@@ -78,12 +79,21 @@ class RowLocator:
 
     def _read(self, shard: int, start: int, end: int) -> bytes:
         """Bytes `start` to `end` of a shard; not through a memory map, whose process dies if the file is cut short."""
-        name = self.manifest.shards[shard].name
-        file = _kept(self._raw, shard, HELD_FILES, lambda: self.manifest.storage.open(name))
+        file = _kept(self._raw, shard, HELD_FILES, lambda: self._opened(shard))
         content = os.pread(file.fileno(), end - start, start)
         if len(content) != end - start:
+            name = self.manifest.shards[shard].name
             raise BadInput(f"{self.manifest.storage.shown(name)} was cut while it was read; restore the shard.")
         return content
+
+    def _opened(self, shard: int) -> IO[bytes]:
+        """A shard's file, once this process has seen that it is the one that was committed."""
+        entry, storage = self.manifest.shards[shard], self.manifest.storage
+        if shard not in self._checked:
+            self.manifest.open_shard(entry).close()
+            self._checked.add(shard)
+        check_size(storage, entry, storage.size(entry.name))
+        return storage.open(entry.name)
 
     def _table(self, shard: int, group: int) -> pa.Table:
         """The picture columns of a row group, which stay in memory for a while."""
@@ -106,7 +116,7 @@ class RowLocator:
         key = shard, group
         if key not in self._spans:
             chunks = zip(BULKY, self.chunks[key], strict=True)
-            spans = [self._column_spans(shard, group, name, chunk) for name, chunk in chunks]
+            spans = [chunk and self._column_spans(shard, group, name, chunk) for name, chunk in chunks]
             known = tuple(span for span in spans if span is not None)
             self._spans[key] = known if len(known) == len(spans) else None
         return self._spans[key]
@@ -123,6 +133,8 @@ class RowLocator:
         if len(found) == chunk.rows:
             return found + chunk.start
         digest = f"{name}_sha256"
+        if digest not in self._file(shard).schema_arrow.names:
+            return None
         table = read_group(self.manifest.storage, entry.name, self._file(shard), group, [digest])
         present = table[digest].is_valid().to_numpy()
         if present.sum() != len(found):
@@ -173,14 +185,15 @@ def _value_spans(written: bytes) -> np.ndarray | None:
 class Rows(NamedTuple):
     """The chosen rows, sorted by pair id, and where they lie.
 
-    labels: int64 (N,); address: int32 (N, 3) shard, row group, row; chunks: those of BULKY, by shard and row group.
+    labels: int64 (N,); address: int32 (N, 3) shard, row group, row; chunks: those of BULKY, by shard and row group,
+    None where pictures are compressed or stand in a dictionary.
     """
 
     pair_ids: pa.Array
     groups: pa.Array
     labels: np.ndarray
     address: np.ndarray
-    chunks: Mapping[tuple[int, int], tuple[Chunk, ...]]
+    chunks: Mapping[tuple[int, int], tuple[Chunk | None, ...]]
 
 
 def _sorted_rows(manifest: Manifest, split: str | None, dx: str | None, accepted_only: bool) -> Rows:
@@ -190,14 +203,16 @@ def _sorted_rows(manifest: Manifest, split: str | None, dx: str | None, accepted
 
     columns = [c for c in ("pair_id", "group_id", "label", "split", "accepted") if c in manifest.columns()]
     tables, addresses = [], [np.zeros((0, 3), np.int32)]
-    chunks: dict[tuple[int, int], tuple[Chunk, ...]] = {}
+    chunks: dict[tuple[int, int], tuple[Chunk | None, ...]] = {}
     for number, entry in enumerate(manifest.shards):
         if dx is None or entry.dx == dx:
             with manifest.open_shard(entry) as file:
                 for group, rows, table in _chosen_groups(manifest, entry, file, columns, split, accepted_only):
                     tables.append(table)
                     addresses.append(np.array([(number, group, row) for row in rows], np.int32))
-                    chunks[number, group] = _picture_chunks(file.metadata.row_group(group))
+                    chunks[number, group] = _picture_chunks(
+                        file.metadata.row_group(group), manifest.storage.shown(entry.name)
+                    )
     if not tables:
         empty = pa.array([], pa.string())
         return Rows(empty, empty, np.zeros(0, np.int64), addresses[0], chunks)
@@ -223,7 +238,14 @@ def _chosen_groups(
             yield group, rows, table.take(rows).select(["pair_id", "group_id", "label"])
 
 
-def _picture_chunks(group: pq.RowGroupMetaData) -> tuple[Chunk, ...]:
+def _picture_chunks(group: pq.RowGroupMetaData, where: str) -> tuple[Chunk | None, ...]:
     columns = {c.path_in_schema: c for c in map(group.column, range(group.num_columns))}
-    found = [columns[f"{name}.bytes"] for name in BULKY]
-    return tuple(Chunk(c.data_page_offset, c.data_page_offset + c.total_compressed_size, group.num_rows) for c in found)
+    found = []
+    for name in BULKY:
+        column = columns.get(f"{name}.bytes")
+        if column is None:
+            raise damaged(where, KeyError(f"no column {name} with bytes"))
+        start, end = column.data_page_offset, column.data_page_offset + column.total_compressed_size
+        plain = column.compression == "UNCOMPRESSED" and column.dictionary_page_offset is None
+        found.append(Chunk(start, end, group.num_rows) if plain else None)
+    return tuple(found)

@@ -116,7 +116,7 @@ def open_manifest(location: str | Path | Storage) -> Manifest:
     manifest = read_header(location)
     sizes = manifest.storage.sizes("data")
     for shard in manifest.shards:
-        _check_size(manifest.storage, shard, sizes.get(shard.name))
+        check_size(manifest.storage, shard, sizes.get(shard.name))
     return manifest
 
 
@@ -142,7 +142,7 @@ def open_shard(manifest: Manifest, entry: ShardEntry) -> pq.ParquetFile:
 
     storage = manifest.storage
     where = storage.shown(entry.name)
-    _check_size(storage, entry, storage.size(entry.name))
+    check_size(storage, entry, storage.size(entry.name))
     try:
         source: Any = storage.path(entry.name) if storage.local else storage.open(entry.name)
         file = pq.ParquetFile(source, page_checksum_verification=True)
@@ -203,7 +203,8 @@ def _shard_groups(
                 yield table if len(rows) == len(table) else table.take(rows)
 
 
-def _check_size(storage: Storage, entry: ShardEntry, size: int | None) -> None:
+def check_size(storage: Storage, entry: ShardEntry, size: int | None) -> None:
+    """BadInput naming the shard if its `size` in bytes is not the committed one, or None for none."""
     if size is None:
         raise BadInput(f"{storage.shown(entry.name)} is missing; restore the shard or make the manifest again.")
     if size != entry.bytes:

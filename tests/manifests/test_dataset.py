@@ -109,7 +109,15 @@ def test_a_column_that_is_half_empty_is_found(tmp_path: Path, row: Any) -> None:
         assert bool(dataset[index]["mask"].any()) == (index % 3 != 0)
 
 
-@pytest.mark.parametrize("layout", [{"compression": "zstd"}, {"use_dictionary": True}, {"data_page_size": 1}])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"compression": "zstd"},
+        {"use_dictionary": True},
+        {"data_page_size": 1},
+        {"compression": "snappy", "data_page_size": 1, "write_statistics": False},
+    ],
+)
 def test_pictures_are_read_however_a_shard_stores_them(tmp_path: Path, row: Any, layout: dict[str, Any]) -> None:
     """Another writer, or a later version of this one, may compress pictures or spread them over several pages."""
     writer = ManifestWriter(tmp_path, classes=("nv",), provenance={"note": "x"})
@@ -125,6 +133,25 @@ def test_pictures_are_read_however_a_shard_stores_them(tmp_path: Path, row: Any,
     dataset = ManifestDataset(open_manifest(tmp_path))
     for index in range(30):
         assert np.array_equal(dataset[index]["image"].numpy().transpose(1, 2, 0), arrays.images[index])
+
+
+@pytest.mark.parametrize("harm", ["remove", "grow", "replace"])
+def test_a_shard_that_changes_after_opening_is_one_sentence(
+    tmp_path: Path, row: Any, manifest_at: Any, harm: str
+) -> None:
+    dataset = ManifestDataset(manifest_at(tmp_path / "ours"))
+    shard = tmp_path / "ours" / dataset.rows.manifest.shards[0].name
+    other = manifest_at(tmp_path / "other", size=25)
+    if harm == "remove":
+        shard.unlink()
+    elif harm == "grow":
+        shard.write_bytes(shard.read_bytes() + b"more")
+    else:
+        shard.write_bytes((tmp_path / "other" / other.shards[0].name).read_bytes())
+    for opened in (dataset, pickle.loads(pickle.dumps(dataset))):
+        with pytest.raises(BadInput, match=r"part-00000\.parquet"):
+            for index in range(len(opened)):
+                opened[index]
 
 
 def test_an_index_outside_is_an_index_error(manifest: Manifest) -> None:
