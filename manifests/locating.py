@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 from manifests.errors import BadInput
 from manifests.header import ShardEntry
 from manifests.images import PNG_SIGNATURE
-from manifests.reading import check_size, chosen_rows, damaged, read_group
+from manifests.reading import check_size, chosen_rows, leaf_columns, read_group
 from manifests.schema import BULKY
 
 if TYPE_CHECKING:
@@ -210,9 +210,7 @@ def _sorted_rows(manifest: Manifest, split: str | None, dx: str | None, accepted
                 for group, rows, table in _chosen_groups(manifest, entry, file, columns, split, accepted_only):
                     tables.append(table)
                     addresses.append(np.array([(number, group, row) for row in rows], np.int32))
-                    chunks[number, group] = _picture_chunks(
-                        file.metadata.row_group(group), manifest.storage.shown(entry.name)
-                    )
+                    chunks[number, group] = _picture_chunks(file, group)
     if not tables:
         empty = pa.array([], pa.string())
         return Rows(empty, empty, np.zeros(0, np.int64), addresses[0], chunks)
@@ -238,14 +236,18 @@ def _chosen_groups(
             yield group, rows, table.take(rows).select(["pair_id", "group_id", "label"])
 
 
-def _picture_chunks(group: pq.RowGroupMetaData, where: str) -> tuple[Chunk | None, ...]:
-    columns = {c.path_in_schema: c for c in map(group.column, range(group.num_columns))}
-    found = []
+def _picture_chunks(file: pq.ParquetFile, group: int) -> tuple[Chunk | None, ...]:
+    facts, leaves, found = file.metadata.row_group(group), leaf_columns(file), list[Chunk | None]()
     for name in BULKY:
-        column = columns.get(f"{name}.bytes")
-        if column is None:
-            raise damaged(where, KeyError(f"no column {name} with bytes"))
+        leaf = leaves[f"{name}.bytes"]
+        schema = file.schema.column(leaf)
+        # A struct that may be null, of bytes that may be null. Of other levels pyarrow must not be asked for facts:
+        # where they contradict a damaged schema, it ends the process.
+        if (schema.max_definition_level, schema.max_repetition_level) != (2, 0):
+            found.append(None)
+            continue
+        column = facts.column(leaf)
         start, end = column.data_page_offset, column.data_page_offset + column.total_compressed_size
         plain = column.compression == "UNCOMPRESSED" and column.dictionary_page_offset is None
-        found.append(Chunk(start, end, group.num_rows) if plain else None)
+        found.append(Chunk(start, end, facts.num_rows) if plain else None)
     return tuple(found)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from manifests.errors import BadInput
 from manifests.header import ShardEntry, parse_header
 from manifests.pairs import PairArrays
-from manifests.schema import HEADER_NAME, Kind, column_types
+from manifests.schema import BULKY, HEADER_NAME, Kind, column_types
 from manifests.shards import shard_metadata
 from manifests.storage import Storage, shortened, storage_at
 
@@ -146,17 +146,29 @@ def open_shard(manifest: Manifest, entry: ShardEntry) -> pq.ParquetFile:
     try:
         source: Any = storage.path(entry.name) if storage.local else storage.open(entry.name)
         file = pq.ParquetFile(source, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
+        leaves = leaf_columns(file)
+        said = shard_metadata(file.schema_arrow)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise damaged(where, error) from None
-    said = shard_metadata(file.schema_arrow)
     if said.get("manifest_id") != manifest.header["manifest_id"] or said.get("shard") != entry.name:
         raise BadInput(f"{where} belongs to another manifest or place; restore the shard from its original.")
+    wanted = {name for name in manifest.columns() if name not in BULKY} | {f"{name}.bytes" for name in BULKY}
+    if absent := sorted(wanted - leaves.keys()):
+        raise damaged(where, ValueError(f"no column {absent[0]}"))
     if file.metadata.num_rows != entry.rows:
         raise BadInput(
             f"{where} has {file.metadata.num_rows} rows where {HEADER_NAME} says {entry.rows}; "
             "restore the shard from its original."
         )
     return file
+
+
+def leaf_columns(file: pq.ParquetFile) -> dict[str, int]:
+    """Number of each column that holds values, by its path; as the schema has it, without the columns' own facts.
+
+    pyarrow ends the process, without an exception, where those facts are damaged: ask for no more than is needed.
+    """
+    return {file.schema.column(number).path: number for number in range(len(file.schema))}
 
 
 def damaged(where: str, error: Exception) -> BadInput:

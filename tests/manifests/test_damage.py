@@ -110,3 +110,18 @@ def test_a_random_row_is_what_was_committed_or_an_error(original: Any, data: st.
             else:
                 assert np.array_equal(item["image"].numpy().transpose(1, 2, 0), arrays.images[index])
                 assert np.array_equal(item["mask"].numpy(), arrays.masks[index])
+
+
+@pytest.mark.parametrize("byte", [b"X", b"\xf0"])
+@pytest.mark.parametrize("name", ["pair_id", "group_id", "label", "split", "image", "mask", "bytes", "image_sha256"])
+def test_a_spoilt_column_name_is_one_sentence(original: Any, tmp_path: Path, name: str, byte: bytes) -> None:
+    shutil.copytree(original[0], tmp_path / "manifest")
+    target = sorted((tmp_path / "manifest").rglob("*.parquet"))[0]
+    content = target.read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    at = content.index(bytes([len(name)]) + name.encode(), footer) + 1  # the schema stands first in a footer
+    target.write_bytes(content[:at] + byte + content[at + 1 :])
+    with pytest.raises(EvendermError, match=rf"{target.name} (is damaged|has)"):
+        ManifestDataset(open_manifest(tmp_path / "manifest"))
+    with pytest.raises(EvendermError, match=target.name):
+        open_manifest(tmp_path / "manifest").arrays()
