@@ -50,7 +50,7 @@ class CodecSettings(Frozen):
     name: Literal["signed_distance", "signed_distance_s2d", "vae"] = Field(
         "signed_distance_s2d", description="vae: the autoencoder's code of the mask's picture"
     )
-    clip: float = Field(0.125, gt=0, le=1, description="distance that maps to 1, as a share of the side")
+    clip: float = Field(0.05, gt=0, le=1, description="distance that maps to 1, as a share of the side")
 
 
 class PretrainSettings(Frozen):
