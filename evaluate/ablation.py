@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 TERMS = {"image": 1.0, "mask": 0.5, "lesion": 0.2, "dice": 0.1}
 """Loss terms, and the weight at which one that is off is tried."""
 NOISES = (0.0, 0.1, 0.2, 0.4)
-CODECS = {
-    "signed distance, 1 channel": {"name": "signed_distance"},
-    "signed distance, 4 channels": {"name": "signed_distance_s2d"},
+CODECS: Mapping[str, Mapping[str, Any]] = {
+    "signed distance, 1 channel": {"name": "signed_distance", "clip": 0.125},
+    "signed distance, 4 channels": {"name": "signed_distance_s2d", "clip": 0.125},
     "signed distance, 4 channels, clipped at 0.05": {"name": "signed_distance_s2d", "clip": 0.05},
     "VAE": {"name": "vae"},
 }
@@ -160,17 +160,14 @@ def compare_codecs(
     Figures: mean and 5th percentile Dice, and the mean boundary error in pixels of the mask's size.
     """
     from augment.base import decode_images, image_encoder
-    from augment.mask_codec import SignedDistanceCodec, VaeCodec
+    from augment.mask_codec import MaskCodec, VaeCodec, codec_from
 
     vae = base.vae()
     vae_codec = VaeCodec(
         base.latent_channels, image_encoder(vae, base), lambda latents: decode_images(vae, base, latents)
     )
-    codecs = {
-        "signed distance, 1 channel": SignedDistanceCodec(fold=1),
-        "signed distance, 4 channels": SignedDistanceCodec(fold=2),
-        f"VAE, {base.latent_channels} channels": vae_codec,
-    }
+    distances = {name: codec_from(codec) for name, codec in CODECS.items() if codec["name"] != "vae"}
+    codecs: Mapping[str, MaskCodec] = {**distances, f"VAE, {base.latent_channels} channels": vae_codec}
     return [
         Variant(f"{name}, noise {noise:g}", _round_trip(codec, masks, masks.shape[1] // base.downscale, noise, seed))
         for name, codec in codecs.items()
