@@ -133,8 +133,6 @@ class RowLocator:
         if len(found) == chunk.rows:
             return found + chunk.start
         digest = f"{name}_sha256"
-        if digest not in self._file(shard).schema_arrow.names:
-            return None
         table = read_group(self.manifest.storage, entry.name, self._file(shard), group, [digest])
         present = table[digest].is_valid().to_numpy()
         if present.sum() != len(found):
