@@ -42,7 +42,7 @@ from manifests.pairs import PairArrays
 from manifests.progress import Progress, StopRequested
 
 DOMAIN = "domain"
-_VALIDATION_LEVELS = 8  # noise levels at which each held-out pair is judged
+_VALIDATION_LEVELS = 4  # noise levels at which each held-out pair is judged, other ones for each pair
 _VALIDATION_PAIRS = 32
 
 
@@ -129,7 +129,9 @@ class AdapterTrainer:
         if self.settings.bf16 and not self.settings.dora:  # DoRA computes with the frozen weights themselves
             round_frozen_weights(unet)
         compute_norms_in_float(unet, self.device)
-        return unet.to(self.device, memory_format=torch.channels_last).train()
+        # peft's DoRA views the weights of convolutions as they lie, which channels last does not allow.
+        layout = torch.contiguous_format if self.settings.dora else torch.channels_last
+        return unet.to(self.device, memory_format=layout).train()
 
     def run(self, progress: Progress) -> None:
         """Trains until the steps are done or validation stops improving, from wherever the checkpoint stands."""
@@ -236,21 +238,22 @@ class AdapterTrainer:
             return self.memory.fit(self._loss_of_held_out)
 
     def _loss_of_held_out(self) -> float:
-        """Mean loss over held-out pairs and noise levels; the noise follows from the place of a pair alone."""
+        """Mean loss over held-out pairs and noise levels; noise and levels follow from the place of a pair alone."""
         pairs = self.held_out[:_VALIDATION_PAIRS]
         levels = self.schedule.config.num_train_timesteps
+        places = (torch.arange(len(pairs)) + 0.5) / len(pairs)
         losses = []
         for start in range(0, len(pairs), self.settings.batch):
-            indices = pairs[start : start + self.settings.batch]
+            chosen = slice(start, start + self.settings.batch)
+            indices, place = pairs[chosen], places[chosen]
             clean = self.cache.batch(indices, np.zeros(len(indices), dtype=np.int64))
             said = self.said[indices]
             for level in range(_VALIDATION_LEVELS):
                 noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1000 * start + level))
-                timestep = int((level + 0.5) / _VALIDATION_LEVELS * levels)
+                timesteps = ((level + place) / _VALIDATION_LEVELS * levels).long()
                 for part in self.memory.parts(len(indices)):
-                    timesteps = torch.full((len(clean[part]),), timestep)
-                    loss, _ = self._loss(clean[part], noise[part], timesteps, said[part])
-                    losses.append(float(loss) * len(timesteps))
+                    loss, _ = self._loss(clean[part], noise[part], timesteps[part], said[part])
+                    losses.append(float(loss) * len(timesteps[part]))
         return sum(losses) / (len(pairs) * _VALIDATION_LEVELS)
 
     @contextmanager

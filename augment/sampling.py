@@ -49,16 +49,32 @@ class Known:
 
 def make_sampler(config: Any, name: str) -> Any:
     """The diffusers scheduler `name` for a base's schedule; the prediction type stays the schedule's own."""
-    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
+    from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
-    if name == "ddim":
-        return DDIMScheduler.from_config(config, timestep_spacing="trailing", set_alpha_to_one=True)
     if name == "euler":
         return EulerDiscreteScheduler.from_config(config, timestep_spacing="trailing")
-    algorithm = {"dpm++": "dpmsolver++", "dpm++sde": "sde-dpmsolver++"}[name]
+    # DDIM is the first-order solver (Lu et al. 2022, section 4.1); diffusers' own takes no levels of the caller's.
+    algorithm, order = {"ddim": ("dpmsolver++", 1), "dpm++": ("dpmsolver++", 2), "dpm++sde": ("sde-dpmsolver++", 2)}[
+        name
+    ]
     return DPMSolverMultistepScheduler.from_config(
-        config, algorithm_type=algorithm, timestep_spacing="trailing", final_sigmas_type="zero"
+        config, algorithm_type=algorithm, solver_order=order, timestep_spacing="trailing", final_sigmas_type="zero"
     )
+
+
+def noise_levels(steps: int, levels: int, spacing: float) -> list[int]:
+    """The `steps` of `levels` noise levels at which a pair is denoised, from the noisiest, each below the one before.
+
+    spacing: 1 spaces them evenly; the greater it is, the more of them lie at high noise, where colour, size and place
+    are decided.
+    """
+    found = levels
+    chosen = []
+    for number in range(steps):
+        wanted = round(levels * (1 - (number / steps) ** spacing)) - 1
+        found = max(min(wanted, found - 1), steps - 1 - number)
+        chosen.append(found)
+    return chosen
 
 
 def rescaled_guidance(conditional: Tensor, unconditional: Tensor, guidance: float, rescale: float) -> Tensor:
@@ -150,7 +166,6 @@ class PairSampler:
     def latents(self, prompts: Sequence[str], seeds: Sequence[int], known: Known | None = None) -> Tensor:
         """Clean latents (B, C + M, h, w) of the pairs that `draw` decodes."""
         sampler = make_sampler(self.schedule.config, self.settings.sampler)
-        sampler.set_timesteps(self.settings.steps)
         shape = (self.unet.config.in_channels, self.latent_side, self.latent_side)
         noise = noise_for(seeds, shape).to(self.device)
         timesteps = self._timesteps(sampler, known)
@@ -172,6 +187,10 @@ class PairSampler:
         return current.float()
 
     def _timesteps(self, sampler: Any, known: Known | None) -> Tensor:
+        # Evenly around what is known: there a share of the steps is a share of the noise, and masks are found better.
+        spacing = self.settings.spacing if known is None else 1.0
+        levels = noise_levels(self.settings.steps, sampler.config.num_train_timesteps, spacing)
+        sampler.set_timesteps(timesteps=levels)
         timesteps = sampler.timesteps
         if known is None or known.strength >= 1:
             return timesteps

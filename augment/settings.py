@@ -86,11 +86,13 @@ class AdaptSettings(Frozen):
     steps: int = Field(300, ge=1)
     domain_steps: int = Field(1000, ge=1, description="only for a base without mask channels")
     batch: int = Field(16, ge=1)
-    learning_rate: float = 3e-4
+    learning_rate: float = Field(1e-3, gt=0, description="for the shipped base; a large one wants less")
     warmup: int = Field(20, ge=0)
     rank: int = Field(16, ge=1)
     alpha: int = Field(16, ge=1)
-    targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+    targets: tuple[str, ...] = Field(
+        ("conv1", "conv2"), description="modules that get LoRA; to_q, to_k, to_v and to_out.0 are the attention's"
+    )
     rslora: bool = False
     dora: bool = False
     ema_decay: float = 0.98
@@ -119,11 +121,14 @@ class AdaptSettings(Frozen):
 class SamplingSettings(Frozen):
     """How pairs are drawn."""
 
-    steps: int = Field(20, ge=1)
+    steps: int = Field(20, ge=1, le=1000)
+    spacing: float = Field(
+        1.7, ge=1, le=4, description="of the noise levels: 1 even; the greater, the more steps at high noise"
+    )
     guidance: float = Field(2.0, ge=0)
     guidance_rescale: float = Field(0.0, ge=0, le=1)
     guidance_above: float = Field(
-        0.4, ge=0, le=1, description="share of the noise levels, from the quietest, that go without guidance"
+        0.6, ge=0, le=1, description="share of the noise levels, from the quietest, that go without guidance"
     )
     sampler: Literal["dpm++", "dpm++sde", "ddim", "euler"] = "dpm++sde"
     negative_prompt: str = ""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from evaluate.explain_settings import ExplainSettings
 
 _FINE = 1.25  # pixels of the generator; structure finer than this is beyond what it draws
+_GUIDED_ABOVE = 0.4  # a picture that begins in the middle of the noise is guided further down than one from noise alone
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ def guided(sampler: PairSampler, guidance: float, rival: str | None = None) -> P
     """The same networks under another guidance; away from the class `rival` where one is given."""
     changed = copy.copy(sampler)
     away = {} if rival is None else {"negative_prompt": prompt_for(rival)}
-    changed.settings = sampler.settings.model_copy(update={"guidance": guidance, **away})
+    above = min(sampler.settings.guidance_above, _GUIDED_ABOVE)
+    changed.settings = sampler.settings.model_copy(update={"guidance": guidance, "guidance_above": above, **away})
     return changed
 
 

@@ -26,6 +26,7 @@ TITLES = {
     "terms": "Loss terms, one taken out or in at a time",
     "codec": "Mask codecs, round trip of real masks under noise",
     "trained-codec": "Mask codecs, domain adapters trained with each",
+    "adapters": "Class adapters, what LoRA sits on and how fast it learns",
     "sampling": "Sampling settings, one changed at a time",
 }
 PREFIX = "ablation_"
@@ -94,7 +95,14 @@ def _results(path: Path) -> dict[str, Any]:
 def _variants(name: str, data: Path, out: Path, settings: Settings, watch: Watch) -> Iterator[Variant]:
     """The variants of one table as they are measured."""
     from augment.base import open_base
-    from evaluate.ablation import ablate_codecs, ablate_terms, compare_codecs, make_bench, sweep_sampling
+    from evaluate.ablation import (
+        ablate_adapters,
+        ablate_codecs,
+        ablate_terms,
+        compare_codecs,
+        make_bench,
+        sweep_sampling,
+    )
 
     base = open_base(settings.base)
     subject = subject_of(data, base, out, settings, watch)
@@ -102,6 +110,9 @@ def _variants(name: str, data: Path, out: Path, settings: Settings, watch: Watch
         yield from compare_codecs(subject.validation.masks, base, seed=settings.seed)
         return
     with watch.task(f"ablate {name}", "units") as progress:
+        if name == "adapters":
+            yield from ablate_adapters(subject, settings.adapt, progress)
+            return
         bench = make_bench(subject, progress)
         measured = {
             "terms": partial(ablate_terms, bench, settings.adapt, progress),

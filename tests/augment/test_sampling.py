@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 
 from augment.base import image_encoder, open_base
 from augment.prompts import DESCRIPTIONS, prompt_for
-from augment.sampling import PairSampler, noise_for, rescaled_guidance, tidy_mask
+from augment.sampling import PairSampler, make_sampler, noise_for, noise_levels, rescaled_guidance, tidy_mask
 from augment.settings import BaseSettings, SamplingSettings
 from augment.text_encoder import embeddings_of, tokens_of
 from manifests.errors import BadInput
@@ -86,6 +88,35 @@ def test_encoding_goes_on_with_fewer_images_when_gpu_memory_is_full(pairs_128: P
     assert torch.allclose(image_encoder(vae, base)(images), whole, atol=1e-5)
 
 
+@pytest.mark.parametrize("steps", [1, 8, 20, 50, 1000])
+@pytest.mark.parametrize("spacing", [1.0, 1.7, 4.0])
+def test_noise_levels_fall_from_the_noisiest_and_are_all_different(steps: int, spacing: float) -> None:
+    levels = noise_levels(steps, 1000, spacing)
+    assert len(levels) == steps and levels[0] == 999 and levels[-1] >= 0
+    assert all(first > second for first, second in pairwise(levels))
+
+
+def test_a_spacing_of_one_is_even_and_a_greater_one_puts_more_steps_at_high_noise() -> None:
+    assert noise_levels(20, 1000, 1.0) == list(range(999, 0, -50))
+    shares = [np.mean(np.array(noise_levels(20, 1000, spacing)) >= 500) for spacing in (1.0, 1.7, 2.2)]
+    assert shares[0] == 0.5 and shares == sorted(set(shares))
+
+
+def test_ddim_is_that_of_diffusers() -> None:
+    from diffusers import DDIMScheduler
+
+    config = open_base(BaseSettings()).scheduler().config
+    ours = make_sampler(config, "ddim")
+    theirs = DDIMScheduler.from_config(config, timestep_spacing="trailing", set_alpha_to_one=True)
+    ours.set_timesteps(timesteps=noise_levels(5, 1000, 1.0))
+    theirs.set_timesteps(5)
+    first = second = noise_for([1], (20, 16, 16))
+    for timestep in ours.timesteps:
+        first = ours.step(torch.sin(first), timestep, first).prev_sample
+        second = theirs.step(torch.sin(second), timestep, second).prev_sample
+    assert torch.allclose(first, second, atol=1e-4)
+
+
 def test_a_pairs_noise_depends_on_its_own_seed_alone() -> None:
     assert torch.equal(noise_for([5, 6], (2, 3))[1], noise_for([6], (2, 3))[0])
 
@@ -122,12 +153,12 @@ def test_the_image_follows_the_callers_mask(sampler: PairSampler, two_places: np
 
 def test_the_mask_found_for_an_image_lies_on_its_lesion(sampler: PairSampler, two_places: np.ndarray) -> None:
     patient = PairSampler(sampler.base, None, SamplingSettings(steps=20))
-    masks, prompts = np.concatenate([two_places, two_places]), [prompt_for("nv")] * 4
-    images = patient.draw(prompts, [1, 1, 2, 2], patient.given_mask(masks)).images
-    found = patient.draw(prompts, [5, 6, 7, 8], patient.given_image(images)).masks
-    own = [dice(found[n], masks[n]) for n in range(4)]
-    other_place = [dice(found[n], masks[n ^ 1]) for n in range(4)]
-    assert np.mean(own) > 0.5 and np.mean(other_place) < 0.15, (own, other_place)
+    masks, prompts = np.concatenate([two_places] * 4), [prompt_for("nv")] * 8
+    images = patient.draw(prompts, [1, 1, 2, 2, 3, 3, 4, 4], patient.given_mask(masks)).images
+    found = patient.draw(prompts, range(5, 13), patient.given_image(images)).masks
+    own = [dice(found[n], masks[n]) for n in range(8)]
+    other_place = [dice(found[n], masks[n ^ 1]) for n in range(8)]
+    assert np.mean(own) > 0.4 and np.mean(other_place) < 0.15, (own, other_place)
 
 
 @pytest.mark.parametrize("kind", ["empty", "full"])

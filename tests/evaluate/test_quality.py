@@ -9,8 +9,10 @@ import pytest
 from augment.base import open_base
 from augment.settings import AdaptSettings, BaseSettings, ObjectiveSettings, SamplingSettings
 from evaluate.ablation import (
+    ADAPTERS,
     CODECS,
     Bench,
+    ablate_adapters,
     ablate_codecs,
     ablate_terms,
     compare_codecs,
@@ -98,9 +100,20 @@ def test_each_codec_is_trained_with(bench: Bench) -> None:
     assert len({variant.figures["agreement"] for variant in variants}) > 1
 
 
+def test_each_way_of_adapting_is_trained(bench: Bench) -> None:
+    short = AdaptSettings(steps=2, batch=4, warmup=1, rank=2, validate_every=2)
+    variants = list(ablate_adapters(bench.subject, short))
+    assert [variant.name for variant in variants] == list(ADAPTERS)
+    assert len({variant.figures["loss_before"] for variant in variants}) == 1
+    assert all(variant.figures["loss_after"] <= variant.figures["loss_before"] for variant in variants)
+    assert len({variant.figures["loss_after"] for variant in variants}) > 1
+
+
 def test_a_sweep_changes_one_setting_at_a_time(bench: Bench) -> None:
     variants = list(
-        sweep_sampling(bench, guidances=(1.0, 2.0), steps=(2, 3), samplers=("ddim",), rescales=(), aboves=())
+        sweep_sampling(
+            bench, guidances=(1.0, 2.0), steps=(2, 3), spacings=(), samplers=("ddim",), rescales=(), aboves=()
+        )
     )
     assert [variant.name for variant in variants] == ["as set", "guidance 1.0", "steps 3", "sampler ddim"]
 
