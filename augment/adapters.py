@@ -64,7 +64,7 @@ def check_targets(unet: Any, targets: Sequence[str], base: BaseFolder) -> None:
         if target not in ends:
             raise BadInput(
                 f"adapt.targets names {target!r}, which the UNet of {base.path} has no module of; "
-                "name modules such as conv1 and conv2, or to_q, to_k, to_v and to_out.0"
+                "name modules such as conv2, or to_q, to_k, to_v and to_out.0"
             )
 
 

@@ -91,7 +91,7 @@ class AdaptSettings(Frozen):
     rank: int = Field(16, ge=1)
     alpha: int = Field(16, ge=1)
     targets: tuple[str, ...] = Field(
-        ("conv1", "conv2"), description="modules that get LoRA; to_q, to_k, to_v and to_out.0 are the attention's"
+        ("conv2",), description="modules that get LoRA; to_q, to_k, to_v and to_out.0 are those of the attention"
     )
     rslora: bool = False
     dora: bool = False
@@ -101,8 +101,8 @@ class AdaptSettings(Frozen):
     gradient_checkpointing: bool = False
     bf16: bool = True
     checkpoint_every: int = Field(50, ge=1)
-    validate_every: int = Field(50, ge=1)
-    patience: int = Field(3, ge=1, description="validations without improvement before a class stops")
+    validate_every: int = Field(75, ge=1)
+    patience: int = Field(2, ge=1, description="validations without improvement before a class stops")
     holdout: float = Field(0.1, gt=0, lt=0.5, description="share of a class's training groups kept for its loss")
     min_pairs: int = Field(8, ge=2)
     attributes: tuple[Literal["age_group", "sex", "site", "skin_tone"], ...] = Field(

@@ -35,10 +35,10 @@ CONVOLUTIONS = ("conv1", "conv2")
 ADAPTERS: Mapping[str, Mapping[str, Any]] = {
     "attention, rate 0.0003": {"targets": ATTENTION, "learning_rate": 3e-4},
     "attention, rate 0.001": {"targets": ATTENTION, "learning_rate": 1e-3},
-    "attention, rate 0.003": {"targets": ATTENTION, "learning_rate": 3e-3},
-    "convolutions, rate 0.001": {"targets": CONVOLUTIONS, "learning_rate": 1e-3},
-    "convolutions, rate 0.003": {"targets": CONVOLUTIONS, "learning_rate": 3e-3},
-    "both, rate 0.001": {"targets": ATTENTION + CONVOLUTIONS, "learning_rate": 1e-3},
+    "second convolutions, rate 0.001": {"targets": CONVOLUTIONS[1:], "learning_rate": 1e-3},
+    "second convolutions, rate 0.003": {"targets": CONVOLUTIONS[1:], "learning_rate": 3e-3},
+    "all convolutions, rate 0.001": {"targets": CONVOLUTIONS, "learning_rate": 1e-3},
+    "attention and all convolutions, rate 0.001": {"targets": ATTENTION + CONVOLUTIONS, "learning_rate": 1e-3},
 }
 SAMPLERS = ("dpm++", "dpm++sde", "ddim", "euler")
 
@@ -164,9 +164,9 @@ def _trained(
 
 def sweep_sampling(
     bench: Bench,
+    spacings: Sequence[float] = (1.0, 1.4, 1.7, 2.2),
     guidances: Sequence[float] = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0),
     steps: Sequence[int] = (8, 12, 20, 50),
-    spacings: Sequence[float] = (1.0, 1.4, 1.7, 2.2),
     samplers: Sequence[str] = SAMPLERS,
     rescales: Sequence[float] = (0.5,),
     aboves: Sequence[float] = (0.0, 0.4, 0.6),
@@ -175,9 +175,9 @@ def sweep_sampling(
     """One setting changed at a time; what the settings say already comes first and is not measured again."""
     settings = bench.subject.sampling
     plan = {
+        "spacing": spacings,
         "guidance": guidances,
         "steps": steps,
-        "spacing": spacings,
         "sampler": samplers,
         "guidance_rescale": rescales,
         "guidance_above": aboves,
