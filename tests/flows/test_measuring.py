@@ -47,6 +47,12 @@ def test_tables_join_the_results_of_a_run_and_its_report_and_nothing_is_done_aga
     assert reason_to_run(job.folder, benchmarking.steps(job)[0]) is None
 
 
+def test_ways_to_adapt_are_compared_without_judges(tiny_run: FinishedRun, tmp_path: Path) -> None:
+    printed = whole_run.finish(_words("ablate", tiny_run.data, tmp_path / "ablation", "--what", "adapters"))
+    assert "| variant | loss_before | loss_after | steps_per_second |" in printed
+    assert "| second convolutions, rate 0.001 |" in printed
+
+
 def test_every_table_stays_when_another_is_measured(tmp_path: Path) -> None:
     for name in ("codec", "sampling"):
         _keep(tmp_path, name, [{"variant": f"of {name}", "dice": 0.9, "kid": None}])
