@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.models.attention_processor import AttnProcessor
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 
 from augment.adapter_data import prompts_of, split_by_group
@@ -30,7 +29,7 @@ from augment.adapters import (
 )
 from augment.base import BaseFolder, image_encoder, prompt_embeddings
 from augment.denoiser_training import class_weights
-from augment.joint import compute_norms_in_float, outer_parameters
+from augment.joint import compute_norms_in_float, outer_parameters, round_frozen_weights
 from augment.latents import DIHEDRAL, LatentCache, build_latent_cache
 from augment.mask_codec import bound_codec, codec_from
 from augment.memory_batch import MemoryBatch
@@ -289,16 +288,3 @@ class AdapterTrainer:
             "settings": self.settings.model_dump(mode="json"),
         }
         return save_adapter(out_file, adapter_tensors(self.unet), lora_config(self.settings), self.codec, provenance)
-
-
-def round_frozen_weights(unet: Any) -> None:
-    """Keeps frozen weights as the bfloat16 that autocast makes of them anew at every step: the same numbers, faster.
-
-    Frozen vectors (norms, biases) stay as they are, and so does all that is trained.
-    """
-    for value in unet.parameters():
-        if not value.requires_grad and value.dim() > 1:
-            value.data = value.data.bfloat16()
-    for module in unet.modules():
-        if isinstance(module, BaseTunerLayer):
-            module.cast_input_dtype_enabled = False

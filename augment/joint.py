@@ -74,3 +74,18 @@ def compute_norms_in_float(unet: nn.Module, device: torch.device) -> None:
         for module in unet.modules():
             if type(module) is nn.GroupNorm:
                 module.__class__ = FloatGroupNorm
+
+
+def round_frozen_weights(unet: Any) -> None:
+    """Keeps frozen weights as the bfloat16 that autocast makes of them anew at every step: the same numbers, faster.
+
+    Frozen vectors (norms, biases) stay as they are, and so does all that is trained.
+    """
+    for value in unet.parameters():
+        if not value.requires_grad and value.dim() > 1:
+            value.data = value.data.bfloat16()
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in unet.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.cast_input_dtype_enabled = False
