@@ -81,11 +81,11 @@ def round_frozen_weights(unet: Any) -> None:
 
     Frozen vectors (norms, biases) stay as they are, and so does all that is trained.
     """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
     for value in unet.parameters():
         if not value.requires_grad and value.dim() > 1:
             value.data = value.data.bfloat16()
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
     for module in unet.modules():
         if isinstance(module, BaseTunerLayer):
             module.cast_input_dtype_enabled = False
