@@ -19,6 +19,7 @@ from augment.memory_batch import MemoryBatch, joined
 from augment.settings import SamplingSettings
 from manifests.errors import BadInput
 
+ROUNDS = 4  # through each noise level around a given mask or image
 _SPECK = 0.05  # parts below this share of the largest one are decoding noise
 
 
@@ -32,15 +33,17 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Known:
-    """What is held fixed while sampling (replacement after Lugmayr et al. 2022, without resampling).
+    """What is held fixed while sampling (replacement after Lugmayr et al. 2022).
 
     latents: clean values (B, C + M, h, w); region: 1 where they hold, 0 where the denoiser is free, same shape;
-    strength: share of the noise that sampling starts from (1 starts from noise alone).
+    strength: share of the noise that sampling starts from (1 starts from noise alone); rounds: times that each noise
+    level is gone through, noised again in between, so that what is free comes to fit what is held (resampling there).
     """
 
     latents: Tensor
     region: Tensor
     strength: float = 1.0
+    rounds: int = 1
 
     def part(self, chosen: slice) -> Known:
         """What is known of the pairs `chosen`."""
@@ -175,12 +178,16 @@ class PairSampler:
         generators = [torch.Generator().manual_seed(seed ^ 0x5EED) for seed in seeds]
         context = self._context(prompts)
         current = start
-        for timestep in timesteps:
-            if known is not None:
-                current = self._hold(current, known, noise, sampler, timestep)
-            output = self._denoise(sampler.scale_model_input(current, timestep), timestep, context)
-            keywords = {"generator": generators} if self.settings.sampler == "dpm++sde" else {}
-            current = sampler.step(output, timestep, current, **keywords).prev_sample
+        for number, timestep in enumerate(timesteps):
+            rounds = known.rounds if known is not None and number + 1 < len(timesteps) else 1
+            for left in reversed(range(rounds)):
+                if known is not None:
+                    current = self._hold(current, known, noise, sampler, timestep)
+                output = self._denoise(sampler.scale_model_input(current, timestep), timestep, context)
+                keywords = {"generator": generators} if self.settings.sampler == "dpm++sde" else {}
+                current = sampler.step(output, timestep, current, **keywords).prev_sample
+                if left:
+                    current = self._noised_again(current, sampler, generators)
         if known is not None:
             held = known.region.to(self.device)
             current = held * known.latents.to(self.device) + (1 - held) * current
@@ -198,6 +205,18 @@ class PairSampler:
         if hasattr(sampler, "set_begin_index"):
             sampler.set_begin_index(skipped)
         return timesteps[skipped:]
+
+    def _noised_again(self, current: Tensor, sampler: Any, generators: Sequence[torch.Generator]) -> Tensor:
+        """Takes the sampler's last step back: what it made, noised to the level that it began at."""
+        index = sampler.step_index - 1
+        before, after = sampler.sigmas[index : index + 2]
+        sampler.set_timesteps(timesteps=sampler.timesteps.tolist())
+        sampler.set_begin_index(index)
+        fresh = torch.stack([torch.randn(current.shape[1:], generator=generator) for generator in generators])
+        added = (before**2 - after**2).sqrt() * fresh.to(current)
+        if self.settings.sampler == "euler":  # which adds noise to clean values and scales nothing
+            return current + added
+        return ((1 + after**2).sqrt() * current + added) / (1 + before**2).sqrt()
 
     def _hold(self, current: Tensor, known: Known, noise: Tensor, sampler: Any, timestep: Tensor) -> Tensor:
         noisy = sampler.add_noise(known.latents.to(self.device), noise, timestep.reshape(1).repeat(len(noise)))
@@ -232,7 +251,7 @@ class PairSampler:
         mask = torch.from_numpy(self.codec.encode(masks, image.shape[-1])).to(image)
         return torch.cat([image, mask], dim=1)
 
-    def given_mask(self, masks: np.ndarray) -> Known:
+    def given_mask(self, masks: np.ndarray, rounds: int = ROUNDS) -> Known:
         """Holds the caller's masks (B, S, S) while the images follow them. BadInput if one is empty or full."""
         for number, mask in enumerate(masks):
             if not mask.any() or mask.all():
@@ -240,12 +259,14 @@ class PairSampler:
                 raise BadInput(f"mask {number + 1} of {len(masks)} is {kind}; give one with a lesion and skin")
         values = torch.from_numpy(self.codec.encode(masks, self.latent_side))
         images = torch.zeros(len(values), self.base.latent_channels, *values.shape[2:])
-        return Known(torch.cat([images, values], dim=1), self._region(len(values), image=0.0, mask=1.0))
+        region = self._region(len(values), image=0.0, mask=1.0)
+        return Known(torch.cat([images, values], dim=1), region, rounds=rounds)
 
-    def given_image(self, images: np.ndarray) -> Known:
+    def given_image(self, images: np.ndarray, rounds: int = ROUNDS) -> Known:
         """Holds the images (B, S, S, 3) while the denoiser finds their masks."""
         empty = np.zeros(images.shape[:3], dtype=bool)
-        return Known(self.encode_pair(images, empty), self._region(len(images), image=1.0, mask=0.0))
+        region = self._region(len(images), image=1.0, mask=0.0)
+        return Known(self.encode_pair(images, empty), region, rounds=rounds)
 
     def inside_mask(self, images: np.ndarray, masks: np.ndarray, strength: float) -> Known:
         """Frees the image inside the masks only (B, S, S), from noise of `strength`; the mask is held."""

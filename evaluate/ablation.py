@@ -190,6 +190,44 @@ def sweep_sampling(
                 yield Variant(f"{key} {value}", judged(bench, changed, None, progress))
 
 
+def ablate_given(
+    bench: Bench, rounds: Sequence[int] = (1, 2, 4, 8), pairs: int = 32, progress: Progress = no_progress
+) -> Iterator[Variant]:
+    """Pictures drawn to real masks and masks found for real pictures, by the rounds through each noise level.
+
+    Figures, on validation pairs: `picture_fits_mask`, Dice of the given masks with what U-Nets trained on real pairs
+    find in the pictures that were drawn to them (`real pairs`: in the real ones); `mask_fits_picture`, Dice of the
+    masks found for real pictures with the real ones. Raises BadInput for a base without mask channels.
+    """
+    from augment.prompts import prompt_for
+    from augment.sampling import PairSampler
+    from evaluate.judge_fitting import dice
+    from evaluate.quality import dice_of, mean_over
+
+    subject = bench.subject
+    chosen = np.random.default_rng(subject.seed).permutation(len(subject.validation))[:pairs]
+    real = subject.validation.select(sorted(chosen))
+    sampler = PairSampler(subject.base, None, subject.sampling, "bfloat16")
+    prompts = [prompt_for(real.classes[label]) for label in real.labels]
+    seeds = range(subject.seed, subject.seed + len(real))
+    yield Variant(
+        "real pairs",
+        {"picture_fits_mask": mean_over(bench.judges.segmenters, real, dice_of), "mask_fits_picture": None},
+    )
+    for done, number in enumerate(rounds):
+        to_masks = sampler.draw(prompts, seeds, sampler.given_mask(real.masks, number))
+        found = sampler.draw(prompts, seeds, sampler.given_image(real.images, number)).masks
+        pictures = replace(real, images=to_masks.images)
+        progress(done + 1, len(rounds))
+        yield Variant(
+            f"{number} rounds" if number > 1 else "1 round",
+            {
+                "picture_fits_mask": mean_over(bench.judges.segmenters, pictures, dice_of),
+                "mask_fits_picture": float(dice(found, real.masks).mean()),
+            },
+        )
+
+
 def compare_codecs(
     masks: np.ndarray, base: BaseFolder, noises: Sequence[float] = NOISES, seed: int = 0
 ) -> list[Variant]:

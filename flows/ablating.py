@@ -28,6 +28,7 @@ TITLES = {
     "trained-codec": "Mask codecs, domain adapters trained with each",
     "adapters": "Class adapters, what LoRA sits on and how fast it learns",
     "sampling": "Sampling settings, one changed at a time",
+    "given": "Given masks and pictures, by rounds through each noise level",
 }
 PREFIX = "ablation_"
 """What the tables' names in results.json begin with."""
@@ -98,6 +99,7 @@ def _variants(name: str, data: Path, out: Path, settings: Settings, watch: Watch
     from evaluate.ablation import (
         ablate_adapters,
         ablate_codecs,
+        ablate_given,
         ablate_terms,
         compare_codecs,
         make_bench,
@@ -118,6 +120,7 @@ def _variants(name: str, data: Path, out: Path, settings: Settings, watch: Watch
             "terms": partial(ablate_terms, bench, settings.adapt, progress),
             "trained-codec": partial(ablate_codecs, bench, settings.adapt, progress),
             "sampling": partial(sweep_sampling, bench, progress=progress),
+            "given": partial(ablate_given, bench, progress=progress),
         }
         for variant in measured[name]():
             watch.say(f"{variant.name}: {json.dumps(variant.figures)}")

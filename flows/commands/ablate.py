@@ -17,7 +17,8 @@ def command(
         Path, typer.Option("--out", callback=on_disk, help="Folder for ablation.md, results.json and what is kept.")
     ],
     what: Annotated[
-        str, typer.Option("--what", help="terms, codec, trained-codec, adapters or sampling; several with commas.")
+        str,
+        typer.Option("--what", help="terms, codec, trained-codec, adapters, sampling or given; several with commas."),
     ] = "terms,codec",
     preset: Preset = "embedded",
     settings: SettingsFile = None,

@@ -1,10 +1,11 @@
 """Steps/s, pairs/s and peak memory of the Stable Diffusion 2 preset, on random weights of the full architecture.
 
-    python tests/benchmarks/stable_diffusion_speed.py --out FOLDER [--narrow]
+    python tests/benchmarks/stable_diffusion_speed.py --out FOLDER [--brief | --narrow]
 
 It builds the base (865 M parameters in the denoiser), draws a phantom, then runs prepare, adapt and synthesise as the
 `sd2` preset has them, with few steps and pairs, kills adapt and synthesise once each on the way, and prints a table
-from the run's own log. For a GPU; --narrow does the same with a narrow base at 64 px, on any machine.
+from the run's own log. For a GPU; --brief does the same with two steps each, which proves the path at full size where
+there is none (16 GB of memory, an hour on one thread); --narrow takes a narrow base at 64 px.
 """
 
 from __future__ import annotations
@@ -46,6 +47,18 @@ QUICK = (
     "adapt.checkpoint_every=10",
     "synthesis.balance=16",
     "synthesis.gates=false",
+)
+BRIEF = (
+    "engine.threads=1",
+    "adapt.steps=2",
+    "adapt.domain_steps=2",
+    "adapt.warmup=1",
+    "adapt.checkpoint_every=1",
+    "adapt.min_pairs=4",
+    "sampling.steps=3",
+    "sampling.batch=2",
+    "synthesis.balance=10",
+    "synthesis.shard_size=2",
 )
 NARROW = ("base.resolution=64", "prepare.size=64", "synthesis.shard_size=8", "sampling.steps=4", "adapt.steps=8")
 
@@ -100,16 +113,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Builds, runs and prints; the table is kept as speed.md in the folder."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--narrow", action="store_true", help="a narrow base at 64 px")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--brief", action="store_true", help="the full base, two steps and a few pairs")
+    size.add_argument("--narrow", action="store_true", help="a narrow base at 64 px")
     chosen = parser.parse_args(arguments)
     out: Path = chosen.out.resolve()
     base, data, run = out / "base", out / "phantom", out / "run"
     if not (base / "model_index.json").exists():
         write_narrow_base(base) if chosen.narrow else write_full_base(base)
     if not data.exists():
-        words = ["phantom", "--out", str(data), "--pairs", "60", "--seed", "0"]
+        words = ["phantom", "--out", str(data), "--pairs", "30" if chosen.brief else "60", "--seed", "0"]
         subprocess.run([sys.executable, "-m", "flows.command_line", *words], check=True)
-    overrides = [f"base.path={base}", "engine.name=plain", *QUICK, *(NARROW if chosen.narrow else ())]
+    overrides = [f"base.path={base}", "engine.name=plain", *QUICK]
+    overrides += NARROW if chosen.narrow else BRIEF if chosen.brief else ()
     settings = [word for override in overrides for word in ("--set", override)]
     subprocess.run(command("prepare", run, "--data", str(data), "--preset", "sd2", *settings), check=True)
     killed_and_repeated("adapt", run, "work/adapt/domain/*.checkpoint.safetensors")

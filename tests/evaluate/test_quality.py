@@ -15,6 +15,7 @@ from evaluate.ablation import (
     Bench,
     ablate_adapters,
     ablate_codecs,
+    ablate_given,
     ablate_terms,
     compare_codecs,
     make_bench,
@@ -120,6 +121,15 @@ def test_a_sweep_changes_one_setting_at_a_time(bench: Bench) -> None:
         )
     )
     assert [variant.name for variant in variants] == ["as set", "guidance 1.0", "steps 3", "sampler ddim"]
+
+
+def test_rounds_around_a_given_mask_or_picture_are_compared(bench: Bench) -> None:
+    variants = list(ablate_given(bench, rounds=(1, 2), pairs=3))
+    assert [variant.name for variant in variants] == ["real pairs", "1 round", "2 rounds"]
+    assert variants[1].figures != variants[2].figures
+    assert all(0 <= variant.figures["mask_fits_picture"] <= 1 for variant in variants[1:])
+    rows = [{"variant": variant.name, **variant.figures} for variant in variants]
+    assert "| real pairs |" in variants_table("given", rows)
 
 
 def test_codecs_are_compared_under_the_same_noise(real) -> None:
