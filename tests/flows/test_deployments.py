@@ -71,8 +71,9 @@ def test_a_schedule_fires_and_the_run_tells_its_story(
     schedule = IntervalSchedule(interval=timedelta(seconds=20), anchor_date=datetime.now(UTC))
     parameters = {"data": str(phantom_folder), "out": str(out), "preset": "tiny"}
     made = DeploymentScheduleCreate(schedule=schedule, active=True, parameters=parameters)
-    client.create_deployment_schedules(deployment.id, [(made.schedule, True)])
+    # First: the schedule may fire at once.
     client._client.patch(f"/deployments/{deployment.id}", json={"parameters": parameters})
+    client.create_deployment_schedules(deployment.id, [(made.schedule, True)])
     run = _finished_run(client, deployment.id)
     for made_schedule in client.read_deployment(deployment.id).schedules:
         client._client.delete(f"/deployments/{deployment.id}/schedules/{made_schedule.id}")
