@@ -252,7 +252,10 @@ class PairSampler:
         return torch.cat([image, mask], dim=1)
 
     def given_mask(self, masks: np.ndarray, rounds: int = ROUNDS) -> Known:
-        """Holds the caller's masks (B, S, S) while the images follow them. BadInput if one is empty or full."""
+        """Holds the caller's masks (B, S, S) while the images follow them, `rounds` times through each noise level.
+
+        Raises BadInput if one is empty or full.
+        """
         for number, mask in enumerate(masks):
             if not mask.any() or mask.all():
                 kind = "full" if mask.any() else "empty"
@@ -263,7 +266,7 @@ class PairSampler:
         return Known(torch.cat([images, values], dim=1), region, rounds=rounds)
 
     def given_image(self, images: np.ndarray, rounds: int = ROUNDS) -> Known:
-        """Holds the images (B, S, S, 3) while the denoiser finds their masks."""
+        """Holds the images (B, S, S, 3) while the denoiser finds their masks, `rounds` times through each level."""
         empty = np.zeros(images.shape[:3], dtype=bool)
         region = self._region(len(images), image=1.0, mask=0.0)
         return Known(self.encode_pair(images, empty), region, rounds=rounds)
