@@ -102,7 +102,7 @@ def by_denoiser(sampler: PairSampler, prompts: Sequence[str], seed: int) -> Find
         import cv2
 
         small = cv2.resize(image, (sampler.side, sampler.side), interpolation=cv2.INTER_AREA)
-        # One round: a majority is as good as several of one draw, and a person waits.
+        # One round, since a person waits; the majority over prompts steadies it.
         known = sampler.given_image(np.repeat(small[None], len(prompts), axis=0), rounds=1)
         drawn = sampler.draw(prompts, [seed + number for number in range(len(prompts))], known)
         share = drawn.masks.mean(axis=0).astype(np.float32)
