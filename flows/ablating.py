@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from evaluate.results import ABLATION, SCHEMA_VERSION, read_results, write_results
 from flows.environment import limit_threads
 from flows.measuring import subject_of
 from flows.records import amend_outputs
-from flows.run_folder import SCHEMA_VERSION, RunFolder, write_json
+from flows.run_folder import RunFolder
 from flows.run_lock import run_lock
 from flows.settings import Settings
 from flows.watching import Watch
@@ -30,8 +31,6 @@ TITLES = {
     "sampling": "Sampling settings, one changed at a time",
     "given": "Given masks and pictures, by rounds through each noise level",
 }
-PREFIX = "ablation_"
-"""What the tables' names in results.json begin with."""
 
 
 def ablate(data: Path, what: tuple[str, ...], out: Path, settings: Settings) -> int:
@@ -61,7 +60,7 @@ def ablate(data: Path, what: tuple[str, ...], out: Path, settings: Settings) -> 
 def tables_of(results: Path) -> dict[str, Any]:
     """The ablation tables in a results.json, by name; none where no such file can be read."""
     try:
-        return {name: rows for name, rows in _results(results).items() if name.startswith(PREFIX)}
+        return {name: rows for name, rows in _results(results).items() if name.startswith(ABLATION)}
     except BadInput:
         return {}
 
@@ -71,9 +70,9 @@ def _keep(out: Path, name: str, rows: list[dict[str, Any]]) -> None:
     from evaluate.ablation import variants_table
     from evaluate.report import write_report
 
-    results = _results(out / "results.json") | {f"{PREFIX}{name}": rows}
-    write_json(out / "results.json", results)
-    tables = [(title, results.get(f"{PREFIX}{key}")) for key, title in TITLES.items()]
+    results = _results(out / "results.json") | {f"{ABLATION}{name}": rows}
+    write_results(out / "results.json", results)
+    tables = [(title, results.get(f"{ABLATION}{key}")) for key, title in TITLES.items()]
     text = "\n".join(variants_table(title, found) for title, found in tables if found)
     (out / "ablation.md").write_text(text, encoding="utf-8")
     if (out / "report.html").exists():
@@ -81,16 +80,8 @@ def _keep(out: Path, name: str, rows: list[dict[str, Any]]) -> None:
 
 
 def _results(path: Path) -> dict[str, Any]:
-    """The results that are there already: a run's, or those of earlier ablations."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {"schema_version": SCHEMA_VERSION}
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path} cannot be read ({error}); remove it or choose another --out") from None
-    if not isinstance(found, dict) or found.get("schema_version") != SCHEMA_VERSION:
-        raise BadInput(f"{path} is no results.json of this version; choose another --out")
-    return found
+    """The results that are there already: a run's, or those of earlier ablations; BadInput if they are neither."""
+    return read_results(path) if path.exists() else {"schema_version": SCHEMA_VERSION}
 
 
 def _variants(name: str, data: Path, out: Path, settings: Settings, watch: Watch) -> Iterator[Variant]:

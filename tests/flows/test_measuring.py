@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from flows.ablating import _keep, tables_of
 from flows.records import reason_to_run
 from flows.run_folder import open_job
+from manifests.errors import BadInput, EvendermError
 from tests.flows import whole_run
 from tests.flows.conftest import FinishedRun
 
@@ -69,8 +71,18 @@ def test_a_results_file_of_something_else_is_left_alone(tiny_run: FinishedRun, t
     ended = subprocess.run(
         _words("ablate", tiny_run.data, tmp_path, "--what", "codec"), capture_output=True, text=True, check=False
     )
-    assert ended.returncode == 2 and "no results.json of this version" in ended.stderr + ended.stdout
+    assert ended.returncode == 2 and "schema version 99" in ended.stderr + ended.stdout
     assert (tmp_path / "results.json").read_text() == '{"schema_version": 99}'
+
+
+def test_what_breaks_the_contract_of_results_is_never_written(run: Path) -> None:
+    before = (run / "results.json").read_text()
+    with pytest.raises(EvendermError, match="not a finite number"):
+        _keep(run, "codec", [{"variant": "one", "dice": math.nan}])
+    assert (run / "results.json").read_text() == before
+    (run / "results.json").write_text(json.dumps({**json.loads(before), "arms": "none"}))
+    with pytest.raises(BadInput, match="not a results file"):
+        _keep(run, "codec", [{"variant": "one", "dice": 0.9}])
 
 
 def test_quality_writes_its_table_and_a_sheet(tiny_run: FinishedRun, tmp_path: Path) -> None:
