@@ -62,7 +62,7 @@ stop: $(READY)
 
 # Tiny runs that are killed, starved and cut off at random moments; every one must end as if undisturbed.
 faults: $(READY)
-	@$(BIN)/python -m flows.faults --count $(FAULTS) --out runs/faults
+	@$(BIN)/python -m tests.faults.campaign --count $(FAULTS) --out runs/faults
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Speed and peak memory of preparing, writing and random-access reading, beside `datasets` doing the same work.
+"""Speed and peak memory of preparing and writing, beside `datasets` doing the same work.
 
     python tests/benchmarks/manifest_speed.py --pairs 100000
 
@@ -155,42 +155,11 @@ def prepare_theirs(folder: Path, pairs: int) -> int:
     return pairs
 
 
-def read_ours(folder: Path, pairs: int) -> int:
-    """Decoded pairs in random order, at most 20,000 of them."""
-    from manifests.dataset import ManifestDataset
-    from manifests.reading import open_manifest
-
-    dataset = ManifestDataset(open_manifest(folder))
-    order = np.random.default_rng(1).permutation(pairs)[:20_000]
-    started()
-    for index in order.tolist():
-        item = dataset[index]
-        assert item["image"].shape == (3, SIDE, SIDE)
-    return len(order)
-
-
-def read_theirs(folder: Path, pairs: int) -> int:
-    """The same draws from the same manifest, loaded and decoded by datasets."""
-    import datasets
-
-    files = str(folder / "data/*/*.parquet")
-    loaded = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(folder / "cache"))
-    order = np.random.default_rng(1).permutation(pairs)[:20_000]
-    started()
-    for index in order.tolist():
-        item = loaded[index]
-        assert np.asarray(item["image"]).shape == (SIDE, SIDE, 3)
-        assert np.asarray(item["mask"]).shape == (SIDE, SIDE)
-    return len(order)
-
-
 PARTS: dict[str, Callable[[Path, int], int]] = {
     "prepare_ours": prepare_ours,
     "prepare_theirs": prepare_theirs,
     "write_ours": write_ours,
     "write_theirs": write_theirs,
-    "read_ours": read_ours,
-    "read_theirs": read_theirs,
 }
 _start = [0.0, 0.0]
 
@@ -240,19 +209,16 @@ def compare(folder: Path, pairs: int) -> None:
         "prepare_theirs": run("prepare_theirs", folder / "all", pairs),
         "write_ours": run("write_ours", folder / "all", pairs),
         "write_theirs": run("write_theirs", folder / "theirs", pairs),
-        "read_ours": run("read_ours", folder / "all", pairs),
-        "read_theirs": run("read_theirs", folder / "all", pairs),
     }
     small = {
         "prepare_ours": run("prepare_ours", folder / "few", few),
         "write_ours": run("write_ours", folder / "few", few),
-        "read_ours": run("read_ours", folder / "few", few),
     }
     print(f"{pairs} pairs of {SIDE} px\n")
     print(f"{'':14}{'pairs/s of wall':>18}{'pairs/s of CPU':>18}{'peak MiB':>12}")
     for name, row in figures.items():
         print(f"{name:14}{row['wall']:18.0f}{row['cpu']:18.0f}{row['peak']:12.0f}")
-    for name, bound in (("prepare", 400), ("write", 1000), ("read", 1500)):
+    for name, bound in (("prepare", 400), ("write", 1000)):
         by = {clock: figures[f"{name}_ours"][clock] / figures[f"{name}_theirs"][clock] for clock in ("wall", "cpu")}
         flat = figures[f"{name}_ours"]["peak"] / small[f"{name}_ours"]["peak"]
         print(f"{name}: {by['wall']:.2f} times datasets by the clock, {by['cpu']:.2f} by processor time")

@@ -13,10 +13,10 @@ from flows.records import Step, listing_digest, reason_to_run, record_path, writ
 from flows.run_folder import RunFolder, new_job
 from flows.settings import load_settings
 from manifests.errors import BadInput
-from manifests.phantom_layouts import write_layout
 from manifests.reading import open_manifest
 from manifests.settings import PrepareSettings
 from manifests.sources.table import named_files
+from tests.manifests.phantom_layouts import write_layout
 
 STEP = Step("adapt:mel", 1, {"adapt.steps": 3, "arms": ("real", "hybrid")}, {"real": "aa", "base": "bb"})
 

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import settings
 
 from manifests.images import encode_mask, encode_png
-from manifests.phantom_layouts import LAYOUTS, write_layout
 from manifests.reading import Manifest
 from manifests.schema import SPLITS, PairRow
 from manifests.storage import Storage, storage_at
 from manifests.writing import ManifestWriter
+from tests.manifests.phantom_layouts import LAYOUTS, write_layout
 from tests.manifests.source_layouts import PAIRS
 
 # How long an example takes says more about the machine than about us.

@@ -16,10 +16,10 @@ from manifests.clusters import connected, same_group_links
 from manifests.duplicates import DuplicatePair, find_duplicates, is_duplicate, least_agreeing
 from manifests.fingerprints import RECORD, fingerprint
 from manifests.phantom import PhantomPair, draw_pair
-from manifests.phantom_layouts import rephotographed
 from manifests.progress import no_progress
 from manifests.spool import RecordSpool
 from manifests.word_search import COMPARE_ALL_UP_TO
+from tests.manifests.phantom_layouts import rephotographed
 
 SIDE = 128
 Change = Callable[[PhantomPair], PhantomPair]

@@ -20,11 +20,11 @@ from manifests.download import FetchFailed, _s3_checksum
 from manifests.errors import BadInput
 from manifests.fetch import DATASETS, fetch
 from manifests.phantom import write_phantom
-from manifests.phantom_layouts import write_layout
 from manifests.settings import PrepareSettings
 from manifests.sources import find_source
 from manifests.unpacking import unpack
 from tests.manifests.faulty_server import QUICK, Server, faulty_server
+from tests.manifests.phantom_layouts import write_layout
 
 __all__ = ["faulty_server"]  # pytest finds the fixture `server` by it
 

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from manifests.errors import EvendermError
-from manifests.phantom_layouts import LAYOUTS, write_layout
 from manifests.prepare import prepare
 from manifests.reading import open_manifest
 from manifests.settings import PrepareSettings
 from manifests.verification import verify_manifest
+from tests.manifests.phantom_layouts import LAYOUTS, write_layout
 
 SIDE = 40
 CASES_PER_LAYOUT = 30

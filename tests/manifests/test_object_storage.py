@@ -12,7 +12,6 @@ import pytest
 
 from flows.command_line import exit_code
 from manifests.copying import copy_manifest
-from manifests.dataset import ManifestDataset, loader, shuffled
 from manifests.errors import BadInput, StorageFailed
 from manifests.phantom import write_phantom
 from manifests.prepare import prepare
@@ -36,10 +35,8 @@ def test_a_manifest_on_s3_is_read_like_one_on_disk(tmp_path: Path, s3: Any, mani
     expected, found = here.arrays(size=16), there.arrays(size=16)
     assert found.pair_ids == expected.pair_ids
     assert np.array_equal(found.images, expected.images)
-    pair = ManifestDataset(pickle.loads(pickle.dumps(there)))[7]
-    assert pair["pair_id"] == expected.pair_ids[7]
-    forked = loader(ManifestDataset(there), shuffled(30), seed=0, batch_size=30, workers=1)
-    assert sorted(next(iter(forked))["pair_id"]) == expected.pair_ids
+    sent = pickle.loads(pickle.dumps(there))
+    assert sent.arrays(size=16).pair_ids == expected.pair_ids
     report = verify_manifest(there.storage)
     assert report.ok
     assert report.rows == 30

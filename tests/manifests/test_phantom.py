@@ -12,9 +12,9 @@ import pytest
 
 from manifests.errors import BadInput
 from manifests.phantom import PhantomPair, draw_pair, split_counts, write_phantom
-from manifests.phantom_layouts import rephotographed
 from manifests.phantom_lesions import LESIONS
 from manifests.progress import StopRequested
+from tests.manifests.phantom_layouts import rephotographed
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -12,12 +12,12 @@ import pytest
 
 from manifests.errors import BadInput
 from manifests.phantom import draw_pair, write_csv, write_image, write_mask, write_phantom
-from manifests.phantom_layouts import rephotographed, write_isic2018, write_layout
 from manifests.prepare import PrepareSummary, prepare
 from manifests.progress import StopRequested
 from manifests.reading import open_manifest
 from manifests.settings import PrepareSettings
 from manifests.verification import verify_manifest
+from tests.manifests.phantom_layouts import rephotographed, write_isic2018, write_layout
 
 SMALL = PrepareSettings(size=48)
 TRAIN, TRAIN_MASKS = "ISIC-2017_Training_Data", "ISIC-2017_Training_Part1_GroundTruth"

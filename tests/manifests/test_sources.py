@@ -11,9 +11,9 @@ import pytest
 
 from manifests.errors import BadInput
 from manifests.phantom import write_csv, write_image, write_phantom
-from manifests.phantom_layouts import LAYOUTS, write_isic2018, write_layout
 from manifests.settings import PrepareSettings, TableColumns
 from manifests.sources import SOURCES, find_source
+from tests.manifests.phantom_layouts import LAYOUTS, write_isic2018, write_layout
 from tests.manifests.source_layouts import PAIRS, SETTINGS, read
 
 SEVEN = {"akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"}

@@ -13,10 +13,10 @@ from PIL import Image
 from manifests.errors import BadInput
 from manifests.images import encode_png
 from manifests.phantom import draw_pair, write_csv, write_image, write_mask, write_phantom
-from manifests.phantom_layouts import rephotographed
 from manifests.prepare import prepare
 from manifests.settings import PrepareSettings
 from manifests.shards import DISCLAIMER
+from tests.manifests.phantom_layouts import rephotographed
 
 COLUMNS = ("id", "image", "mask", "class", "split", "group")
 Row = dict[str, str]

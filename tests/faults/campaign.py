@@ -1,6 +1,7 @@
 """A fault campaign: tiny runs that are killed, starved and cut off at random moments, and must end alike.
 
-`python -m flows.faults --count 200 --out FOLDER` prints a table of faults and outcomes and leaves it as faults.md.
+`python -m tests.faults.campaign --count 200 --out FOLDER` prints a table of faults and outcomes and
+leaves it as faults.md.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from flows.execution import LEFTOVER_FOLDERS
-from flows.fault_kinds import FAULTS, Strike, Victim
 from flows.records import file_digest
 from flows.run_log import read_events
 from manifests.storage import TEMPORARY
+from tests.faults.kinds import FAULTS, Strike, Victim
 
 # What says when and where a result was made rather than what was found.
 ASIDE = ("timings", "environment")
@@ -224,7 +225,9 @@ def _told(counts: Counter[str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The campaign from the command line; exit code 1 if a run went wrong."""
-    parser = argparse.ArgumentParser(prog="python -m flows.faults", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults.campaign", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--count", type=int, default=200, help="faults in all")
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs and faults.md")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")

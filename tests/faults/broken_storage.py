@@ -1,4 +1,4 @@
-"""The command line with storage that goes wrong: `python -m flows.faulty_storage KIND AFTER TIMES COMMAND...`.
+"""The command line with storage that goes wrong: `python -m tests.faults.broken_storage KIND AFTER TIMES COMMAND...`.
 
 What a fault campaign runs to see that a run survives a storage fault that passes and ends cleanly on one that stays.
 """

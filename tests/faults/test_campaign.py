@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.fault_kinds import FAULTS, Strike
-from flows.faults import TURNS, Campaign, made, run_campaign
-from flows.faulty_storage import break_storage
 from manifests.errors import StorageFailed
 from manifests.local_storage import LocalStorage
+from tests.faults.broken_storage import break_storage
+from tests.faults.campaign import TURNS, Campaign, made, run_campaign
+from tests.faults.kinds import FAULTS, Strike
 from tests.flows.conftest import FinishedRun
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from flows.faulty_storage import KINDS, MARK
+from tests.faults.broken_storage import KINDS, MARK
 
 STOP_SECONDS = 10.0
 # A run that lost its server or a worker, or its disk, must end within this, well or badly.
@@ -143,7 +143,7 @@ def break_storage(victim: Victim) -> Strike:
     """Storage answers 503 or cuts an upload, once or for good; the run must go on for a while, or end by itself."""
     times = victim.moments.choice((1, 2, LASTING))
     after = victim.moments.randrange(12)
-    with victim.started("flows.faulty_storage", victim.moments.choice(KINDS), str(after), str(times)) as process:
+    with victim.started("tests.faults.broken_storage", victim.moments.choice(KINDS), str(after), str(times)) as process:
         if times == LASTING:
             strike = _ended(victim, process, True)
             return Strike(MARK in victim.output(), strike.code, strike.complaint)
