@@ -23,8 +23,8 @@ from augment.prompts import prompt_for
 from augment.sampling import PairSampler
 from augment.settings import SamplingSettings
 from augment.tensor_files import tensor_bytes
-from manifests.images import encode_mask, encode_png
 from manifests.pairs import PairArrays
+from manifests.png import encode_mask, encode_png
 from manifests.progress import Progress, no_progress
 from manifests.schema import ATTRIBUTES, PairRow
 from manifests.storage import Storage

@@ -24,9 +24,8 @@ from evaluate.diagnosis.diagnosis import Candidate, Diagnosis
 from evaluate.explain_settings import ExplainSettings
 from evaluate.explanation import Explanation, Shown
 from evaluate.localisation import FindLesion, locate
-from manifests.checking import centre_square, resized_image, resized_mask
 from manifests.errors import BadInput, EvendermError
-from manifests.images import decode_image, decode_mask, image_size
+from manifests.images import centre_square, decode_image, decode_mask, image_size, resized_image, resized_mask
 from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:

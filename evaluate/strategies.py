@@ -221,7 +221,7 @@ def turned(
 ) -> tuple[Drawn, PairArrays]:
     """Pairs turned into class `label`, and the pairs that they started from at the sampler's side, in their order."""
     from augment.sampling import Drawn
-    from manifests.decoding import resize_pair
+    from manifests.images import resize_pair
 
     both = [resize_pair(image, mask, sampler.side) for image, mask in zip(pairs.images, pairs.masks, strict=True)]
     own = replace(pairs, images=np.stack([image for image, _ in both]), masks=np.stack([mask for _, mask in both]))

@@ -89,7 +89,7 @@ def finish(job: Job, out: Path, records: Sequence[Mapping[str, Any]]) -> None:
 
 def write_references(job: Job, explainer: Explainer, out: Path) -> None:
     """The generated reference pairs as a synthetic manifest; none of them passed a gate, so none is accepted."""
-    from manifests.images import encode_mask, encode_png
+    from manifests.png import encode_mask, encode_png
     from manifests.schema import PairRow
     from manifests.writing import ManifestWriter
 

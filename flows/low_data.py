@@ -125,8 +125,8 @@ def _wrapped(share: float, call: Call) -> Call:
 def _restrict(job: Job, share: float, progress: Progress) -> Mapping[str, Any]:
     """Writes the training pairs of the share, the same as those of the arms' real pairs, as a manifest."""
     from evaluate.arms import low_data_rows
+    from manifests.copying import write_subset
     from manifests.schema import UNLABELLED
-    from manifests.subset import write_subset
 
     real = open_real(job)
     table = real.table(["pair_id", "dx", "group_id"], split="train").to_pydict()

@@ -22,7 +22,7 @@ def measure(data: Path, base_path: str, out: Path, settings: Settings) -> int:
     from augment.base import open_base
     from evaluate.contact_sheet import contact_sheet
     from evaluate.quality import measure_quality, quality_json, quality_table
-    from manifests.images import encode_png
+    from manifests.png import encode_png
 
     base = open_base(settings.base.model_copy(update={"path": base_path}))
     out.mkdir(parents=True, exist_ok=True)

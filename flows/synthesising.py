@@ -217,7 +217,7 @@ def release_models() -> None:
 
 
 def _candidates(job: Job) -> Storage:
-    from manifests.storage import storage_at
+    from manifests.storage_at import storage_at
 
     return storage_at(job.folder.work / "candidates")
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from manifests.errors import BadInput
 from manifests.schema import check_classes
 from manifests.settings import PrepareSettings
-from manifests.sources.layout import SourceListing, SourceRow
-from manifests.sources.rejected import Rejection
+from manifests.sources.layout import Rejection, SourceListing, SourceRow
 from manifests.splits import PROTECTION
 
 PAIRS, CLASSIFICATION, SEGMENTATION = "pairs", "classification", "segmentation"

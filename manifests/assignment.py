@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from manifests.clusters import connected, same_group_links
 from manifests.duplicates import DuplicatePair, find_duplicates
-from manifests.kept_splits import KeptSplits, with_kept_splits
 from manifests.progress import Progress
 from manifests.row_pipeline import CheckedRows, RowSpools
 from manifests.schema import UNLABELLED
 from manifests.settings import PrepareSettings
-from manifests.sources.rejected import Rejection
-from manifests.splits import PROTECTION, fold_split, grouped_folds, grouped_split, leaks, merged_splits
+from manifests.sources.layout import Rejection
+from manifests.splits import (
+    PROTECTION,
+    KeptSplits,
+    fold_split,
+    grouped_folds,
+    grouped_split,
+    leaks,
+    merged_splits,
+    with_kept_splits,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,3 +217,29 @@ def _disagreeing(checked: CheckedRows, pairs: list[DuplicatePair]) -> list[tuple
     return [
         (checked.pair_ids[p.first], checked.pair_ids[p.second]) for p in pairs if classes[p.first] != classes[p.second]
     ]
+
+
+def connected(count: int, links: Iterable[tuple[int, int]]) -> list[int]:
+    """For each of `count` rows the smallest row that it is linked to, directly or through others."""
+    parent = list(range(count))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    for a, b in links:
+        one, other = root(a), root(b)
+        parent[max(one, other)] = min(one, other)
+    return [root(row) for row in range(count)]
+
+
+def same_group_links(groups: Sequence[str | None]) -> list[tuple[int, int]]:
+    """A link from each row to the first one of its group; rows without a group have none."""
+    first: dict[str, int] = {}
+    links = []
+    for row, group in enumerate(groups):
+        if group is not None and first.setdefault(group, row) != row:
+            links.append((first[group], row))
+    return links

@@ -7,18 +7,25 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from manifests.errors import BadInput
 from manifests.fingerprints import fingerprint
-from manifests.images import decode_image, decode_mask, encode_mask, encode_png, exif_orientation, image_size
-from manifests.mask_values import MaskValues
+from manifests.images import (
+    MaskValues,
+    centre_square,
+    decode_image,
+    decode_mask,
+    exif_orientation,
+    image_size,
+    resized_image,
+    resized_mask,
+)
+from manifests.png import encode_mask, encode_png
 from manifests.schema import pair_id_fault
 from manifests.settings import PrepareSettings
 from manifests.shards import DISCLAIMER
-from manifests.sources.layout import SourceRow
-from manifests.sources.rejected import Rejection
+from manifests.sources.layout import Rejection, SourceRow
 
 SMALLEST_SIDE = 32
 LARGE_FILE = 200_000
@@ -161,28 +168,3 @@ def looks_inverted(mask: np.ndarray) -> bool:
     """Whether the mask covers the whole frame and leaves out one large blob that nowhere touches it."""
     frame = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
     return bool(frame.all()) and float(mask.mean()) < 0.97
-
-
-def centre_square(array: np.ndarray) -> np.ndarray:
-    """The largest square in the middle of (H, W, ...)."""
-    height, width = array.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return array[top : top + side, left : left + side]
-
-
-def resized_image(image: np.ndarray, size: int) -> np.ndarray:
-    """uint8 (size, size, 3): area averages when it shrinks, cubic when it grows."""
-    if image.shape[0] == size:
-        return np.ascontiguousarray(image)
-    resampling = cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_CUBIC
-    return cv2.resize(np.ascontiguousarray(image), (size, size), interpolation=resampling)
-
-
-def resized_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """bool (size, size): lesion where more than half of the pixel's area is lesion."""
-    if mask.shape[0] == size:
-        return np.ascontiguousarray(mask)
-    share = np.ascontiguousarray(mask).astype(np.uint8) * np.uint8(255)
-    resampling = cv2.INTER_AREA if mask.shape[0] > size else cv2.INTER_LINEAR
-    return cv2.resize(share, (size, size), interpolation=resampling) > 127

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from manifests.errors import BadInput
-from manifests.images import decode_stored, decode_stored_mask
+from manifests.images import decode_stored, decode_stored_mask, resize_pair
 from manifests.mapped_arrays import new_mapped_array
 from manifests.pairs import PairArrays
 from manifests.schema import ATTRIBUTES, canonical_json
@@ -82,19 +82,6 @@ def decode_pair(
     if mask.shape != image.shape[:2]:
         raise BadInput(f"{where}: the mask is {_sides(mask)} and the image {_sides(image)}; restore the shard.")
     return resize_pair(image, mask, size)
-
-
-def resize_pair(image: np.ndarray, mask: np.ndarray, size: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Both at (size, size): the image by area if it shrinks, else bilinearly; the mask by nearest one."""
-    import cv2
-    import numpy as np
-
-    if size is None or image.shape[:2] == (size, size):
-        return image, mask
-    shrinks = min(image.shape[:2]) > size
-    resized = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    nearest = cv2.resize(mask.view(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST_EXACT)
-    return resized, nearest.astype(bool)
 
 
 Fill = Callable[["np.ndarray", "np.ndarray"], None]

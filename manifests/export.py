@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from manifests.errors import BadInput
-from manifests.images import decode_stored_mask, encode_png, png_text
+from manifests.images import decode_stored_mask
+from manifests.png import encode_png, png_text
 from manifests.progress import Progress, no_progress
 from manifests.reading import Manifest
 from manifests.schema import ATTRIBUTES, file_stem
-from manifests.sources.rejected import harmless_cell
+from manifests.sources.layout import harmless_cell
 from manifests.storage import explained
 
 Target = Literal["nnunet", "folders"]

@@ -3,64 +3,30 @@
 from __future__ import annotations
 
 import io
-import struct
 import warnings
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import cv2
+import numpy as np
+
 from manifests.errors import BadInput
-from manifests.mask_values import lesion_of
+from manifests.png import PNG_SIGNATURE, png_header
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+
+SOFT_EDGE = 0.05
+"""The largest share of a mask's pixels that may be neither dark nor bright: what resampling and JPEG make of edges."""
 MAX_PIXELS = 50_000_000
 """Pictures above this many pixels are refused before they are decoded, unless a setting says otherwise."""
-
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_AFTER_HEADER = 33  # signature 8, IHDR chunk 25
-_FILTER_UP = 2
 _TURN_MARKS = {
     PNG_SIGNATURE: (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp"),
     b"\xff\xd8": (b"Exif", b"http://ns.adobe.com/xap"),
 }
-
-
-def encode_png(array: np.ndarray, text: Mapping[str, str] | None = None, level: int = 1) -> bytes:
-    """PNG of a uint8 array (H, W, 3) RGB or (H, W) grey; the same array and text give the same bytes.
-
-    Every row is stored as its difference from the row above (filter "up"). At level 0 and 1 those are only
-    Huffman coded: photographs have few repeats for LZ77 to find, and this is three times as fast.
-    """
-    import numpy as np
-
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
-        raise ValueError(f"expected uint8 (H, W) or (H, W, 3), got {array.dtype} {array.shape}")
-    strategy = zlib.Z_HUFFMAN_ONLY if level <= 1 and array.ndim == 3 else zlib.Z_DEFAULT_STRATEGY
-    height, width = array.shape[:2]
-    rows = np.ascontiguousarray(array).reshape(height, -1)
-    filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
-    filtered[:, 0] = _FILTER_UP
-    filtered[0, 1:] = rows[0]
-    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    packer = zlib.compressobj(max(level, 1), zlib.DEFLATED, 15, 9, strategy)
-    colour_type = 2 if array.ndim == 3 else 0
-    header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
-    data = packer.compress(filtered.data) + packer.flush()
-    texts = b"".join(_text_chunk(key, value) for key, value in (text or {}).items())
-    return PNG_SIGNATURE + _chunk(b"IHDR", header) + texts + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
-
-
-def encode_mask(mask: np.ndarray) -> bytes:
-    """8-bit grey PNG, 0 and 255, of a bool mask (H, W)."""
-    import numpy as np
-
-    if mask.dtype != np.bool_ or mask.ndim != 2:
-        raise ValueError(f"expected bool (H, W), got {mask.dtype} {mask.shape}")
-    return encode_png(mask.view(np.uint8) * np.uint8(255))
 
 
 def decode_image(
@@ -150,79 +116,6 @@ def _may_be_turned(content: bytes) -> bool:
     return any(mark in content for mark in marks)
 
 
-def png_header(content: bytes, name: str = "image") -> tuple[int, int, int, int]:
-    """(width, height, bit depth, colour type) of a PNG, from its first chunk."""
-    if len(content) < _AFTER_HEADER or content[:8] != PNG_SIGNATURE or content[12:16] != b"IHDR":
-        raise BadInput(f"{name} is not a PNG; restore the shard from its original.")
-    width, height, depth, colour_type = struct.unpack(">IIBB", content[16:26])
-    if width == 0 or height == 0:
-        raise BadInput(f"{name} is a PNG without pixels; restore the shard from its original.")
-    return width, height, depth, colour_type
-
-
-def with_png_text(content: bytes, text: Mapping[str, str]) -> bytes:
-    """The PNG with these text chunks in front of its pixels, in place of earlier ones with their keywords.
-
-    Nothing is decoded or packed again.
-    """
-    png_header(content)
-    chunks = b"".join(_text_chunk(key, value) for key, value in text.items())
-    kept, at = b"", _AFTER_HEADER
-    for kind, start, end in _leading_chunks(content):
-        if not (kind in _TEXT_KINDS and _keyword(content[start + 8 : end - 4]) in text):
-            kept += content[start:end]
-        at = end
-    return content[:_AFTER_HEADER] + chunks + kept + content[at:]
-
-
-def png_text(content: bytes) -> dict[str, str]:
-    """The text chunks that stand in front of a PNG's pixels, by keyword; compressed ones are left out."""
-    png_header(content)
-    found: dict[str, str] = {}
-    for kind, start, end in _leading_chunks(content):
-        body = content[start + 8 : end - 4]
-        value = body.partition(b"\0")[2]
-        if kind == b"tEXt":
-            found[_keyword(body)] = value.decode("latin-1")
-        elif kind == b"iTXt" and value[:1] == b"\0":
-            found[_keyword(body)] = value[2:].split(b"\0", 2)[-1].decode("utf-8", "replace")
-    return found
-
-
-_TEXT_KINDS = (b"tEXt", b"iTXt", b"zTXt")
-
-
-def _keyword(body: bytes) -> str:
-    return body.partition(b"\0")[0].decode("latin-1")
-
-
-def _leading_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, start, end) of the whole chunks between a PNG's header and its pixels."""
-    at = _AFTER_HEADER
-    while at + 12 <= len(content):
-        (length,) = struct.unpack(">I", content[at : at + 4])
-        kind, end = content[at + 4 : at + 8], at + 12 + length
-        if kind in (b"IDAT", b"IEND") or end > len(content):
-            return
-        yield kind, at, end
-        at = end
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
-
-
-def _text_chunk(keyword: str, value: str) -> bytes:
-    """tEXt where Latin-1 can say it, else iTXt (PNG specification, 11.3.4)."""
-    if not 1 <= len(keyword) <= 79:
-        raise ValueError(f"a PNG keyword has 1 to 79 characters, not {keyword!r}")
-    clean = value.replace("\0", " ")
-    try:
-        return _chunk(b"tEXt", keyword.encode("latin-1") + b"\0" + clean.encode("latin-1"))
-    except UnicodeEncodeError:
-        return _chunk(b"iTXt", keyword.encode("latin-1") + b"\0\0\0\0\0" + clean.encode("utf-8", "replace"))
-
-
 def _too_large(name: str, width: int, height: int, max_pixels: int) -> str:
     return (
         f"{name} has {width} x {height} pixels, more than the limit of {max_pixels}; "
@@ -297,3 +190,73 @@ def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
         black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
         picture = Image.alpha_composite(black, picture)
     return picture.convert(mode)
+
+
+class MaskValues(BadInput):
+    """A picture whose values do not tell lesion from skin."""
+
+
+def lesion_of(values: np.ndarray, name: str) -> np.ndarray:
+    """bool (H, W) of the values (H, W) of a mask.
+
+    Of two values the greater is lesion; a single one is lesion unless it is 0. Among more, the brighter half is, where
+    hardly any pixel lies between dark and bright: labels of several classes and photographs raise MaskValues.
+    """
+    import numpy as np
+
+    low, high = values.min(), values.max()
+    if low == high:
+        return np.full(values.shape, high > 0)
+    if ((values == low) | (values == high)).all():
+        return values == high
+    top = 255 if values.dtype == np.uint8 else _brightest(float(high))
+    between = float(((values > top / 4) & (values < top * 3 / 4)).mean())
+    if between > SOFT_EDGE or low > top / 4 or high < top * 3 / 4:
+        raise MaskValues(
+            f"{name} has more than two values, from {low:g} to {high:g}, which do not tell lesion from skin; save it "
+            "with 0 and 255"
+        )
+    return values > top / 2
+
+
+def _brightest(high: float) -> float:
+    """What stands for white among values that go up to `high`."""
+    return next((top for top in (1.0, 255.0) if high <= top), 65535.0)
+
+
+def centre_square(array: np.ndarray) -> np.ndarray:
+    """The largest square in the middle of (H, W, ...)."""
+    height, width = array.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return array[top : top + side, left : left + side]
+
+
+def resized_image(image: np.ndarray, size: int) -> np.ndarray:
+    """uint8 (size, size, 3): area averages when it shrinks, cubic when it grows."""
+    if image.shape[0] == size:
+        return np.ascontiguousarray(image)
+    resampling = cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_CUBIC
+    return cv2.resize(np.ascontiguousarray(image), (size, size), interpolation=resampling)
+
+
+def resized_mask(mask: np.ndarray, size: int) -> np.ndarray:
+    """bool (size, size): lesion where more than half of the pixel's area is lesion."""
+    if mask.shape[0] == size:
+        return np.ascontiguousarray(mask)
+    share = np.ascontiguousarray(mask).astype(np.uint8) * np.uint8(255)
+    resampling = cv2.INTER_AREA if mask.shape[0] > size else cv2.INTER_LINEAR
+    return cv2.resize(share, (size, size), interpolation=resampling) > 127
+
+
+def resize_pair(image: np.ndarray, mask: np.ndarray, size: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Both at (size, size): the image by area if it shrinks, else bilinearly; the mask by nearest one."""
+    import cv2
+    import numpy as np
+
+    if size is None or image.shape[:2] == (size, size):
+        return image, mask
+    shrinks = min(image.shape[:2]) > size
+    resized = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    nearest = cv2.resize(mask.view(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST_EXACT)
+    return resized, nearest.astype(bool)

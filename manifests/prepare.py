@@ -12,17 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from manifests.admission import admit_rows
-from manifests.assignment import AssignedRow, Assignment, DuplicateFigures, assign_rows
+from manifests.assignment import AssignedRow, Assignment, assign_rows
 from manifests.errors import BadInput
-from manifests.kept_splits import read_kept_splits
-from manifests.prepare_summary import summary_markdown
+from manifests.prepare_summary import PrepareSummary, _by_check, summary_markdown
 from manifests.progress import Progress, no_progress
 from manifests.row_pipeline import RowSpools, check_rows
 from manifests.schema import SPLITS, UNLABELLED, PairRow, check_classes
 from manifests.settings import PrepareSettings
 from manifests.sources import find_source
-from manifests.sources.rejected import Rejection, rejected_csv
-from manifests.storage import Storage, explained, storage_at
+from manifests.sources.layout import Rejection, rejected_csv
+from manifests.splits import read_kept_splits
+from manifests.storage import Storage, explained
+from manifests.storage_at import storage_at
 from manifests.worker_pool import side_by_side
 from manifests.writing import ManifestWriter
 
@@ -38,27 +39,6 @@ class Origin:
     source: str
     licence: str
     task: str
-
-
-@dataclass(frozen=True)
-class PrepareSummary:
-    """What prepare did. counts: pairs by split and class; rejected: every row set aside, with its reason;
-    groups: lesions, patients or clusters in the manifest; rare: classes under `min_pairs` training pairs."""
-
-    source_name: str
-    task: str
-    classes: tuple[str, ...]
-    counts: dict[str, dict[str, int]]
-    rejected: tuple[Rejection, ...]
-    duplicates: DuplicateFigures
-    groups: int
-    rare: dict[str, int]
-    manifest_digest: str
-
-    @property
-    def rejected_counts(self) -> dict[str, int]:
-        """Rows set aside by check."""
-        return _by_check(self.rejected)
 
 
 def prepare(
@@ -205,10 +185,6 @@ def _counts(classes: tuple[str, ...], assignment: Assignment) -> dict[str, dict[
     found = Counter((row.split, row.dx) for row in assignment.rows)
     named = [*classes, UNLABELLED] if any(dx == UNLABELLED for _, dx in found) else classes
     return {split: {dx: found[split, dx] for dx in named} for split in SPLITS}
-
-
-def _by_check(rejected: Sequence[Rejection]) -> dict[str, int]:
-    return dict(sorted(Counter(row.check for row in rejected).items()))
 
 
 def _content_digest(assignment: Assignment) -> str:

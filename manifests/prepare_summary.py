@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from manifests.assignment import Assignment
+from manifests.assignment import Assignment, DuplicateFigures
 from manifests.schema import SPLITS
 from manifests.settings import PrepareSettings
-from manifests.sources.rejected import harmless_cell
-
-if TYPE_CHECKING:
-    from manifests.prepare import PrepareSummary
+from manifests.sources.layout import Rejection, harmless_cell
 
 LISTED = 12
 
@@ -69,3 +68,28 @@ def _notes(summary: PrepareSummary, enlarged: int, settings: PrepareSettings) ->
 
 def _cell(text: str) -> str:
     return harmless_cell(text).replace("|", "\\|")
+
+
+@dataclass(frozen=True)
+class PrepareSummary:
+    """What prepare did. counts: pairs by split and class; rejected: every row set aside, with its reason;
+    groups: lesions, patients or clusters in the manifest; rare: classes under `min_pairs` training pairs."""
+
+    source_name: str
+    task: str
+    classes: tuple[str, ...]
+    counts: dict[str, dict[str, int]]
+    rejected: tuple[Rejection, ...]
+    duplicates: DuplicateFigures
+    groups: int
+    rare: dict[str, int]
+    manifest_digest: str
+
+    @property
+    def rejected_counts(self) -> dict[str, int]:
+        """Rows set aside by check."""
+        return _by_check(self.rejected)
+
+
+def _by_check(rejected: Sequence[Rejection]) -> dict[str, int]:
+    return dict(sorted(Counter(row.check for row in rejected).items()))

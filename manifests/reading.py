@@ -13,7 +13,8 @@ from manifests.header import ShardEntry, parse_header
 from manifests.pairs import PairArrays
 from manifests.schema import BULKY, HEADER_NAME, Kind, column_types
 from manifests.shards import shard_metadata
-from manifests.storage import Storage, shortened, storage_at
+from manifests.storage import Storage, shortened
+from manifests.storage_at import storage_at
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from manifests.errors import BadInput
-from manifests.images import decode_stored, png_text
+from manifests.images import decode_stored
+from manifests.png import png_text
 from manifests.schema import SPLITS, UNLABELLED, pair_id_fault
 from manifests.shards import DISCLAIMER
 

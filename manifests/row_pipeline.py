@@ -15,8 +15,7 @@ from manifests.checking import CheckedRow, check_row
 from manifests.fingerprints import RECORD
 from manifests.progress import Progress
 from manifests.settings import PrepareSettings
-from manifests.sources.layout import SourceRow
-from manifests.sources.rejected import Rejection
+from manifests.sources.layout import Rejection, SourceRow
 from manifests.spool import ByteSpool, RecordSpool
 from manifests.worker_pool import side_by_side, worker_pool
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from manifests.errors import BadInput
-from manifests.images import png_header, with_png_text
+from manifests.png import png_header, with_png_text
 from manifests.schema import (
     ATTRIBUTES,
     BULKY,

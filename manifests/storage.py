@@ -10,9 +10,9 @@ import contextlib
 import errno
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from manifests.errors import BadInput, StorageFailed
 
@@ -71,24 +71,6 @@ class Storage(ABC):
     def shown(self, name: str) -> str:
         """The path of a file as its user would write it."""
         return f"{self.location.rstrip('/')}/{name}"
-
-
-def storage_at(location: str | Path | Storage, options: Mapping[str, Any] | None = None) -> Storage:
-    """The storage behind a path or a URL such as s3://bucket/folder; `options` go to its fsspec file system.
-
-    Raises BadInput for a URL that names no folder or needs a package that is not installed.
-    """
-    if isinstance(location, Storage):
-        return location
-    text = str(location)
-    scheme, separator, rest = text.partition("://")
-    if not separator or scheme in ("file", "local"):
-        from manifests.local_storage import LocalStorage
-
-        return LocalStorage(rest if separator else text)
-    from manifests.object_storage import ObjectStorage
-
-    return ObjectStorage(text, options or {})
 
 
 def on_disk(path: Path | None) -> Path | None:

@@ -30,7 +30,8 @@ from manifests.schema import (
     shard_name,
 )
 from manifests.shards import ShardInfo, encode_shard, read_shard_info, shard_metadata
-from manifests.storage import Storage, is_leftover, storage_at
+from manifests.storage import Storage, is_leftover
+from manifests.storage_at import storage_at
 
 STAGING = ".staging"
 """Where shards wait while the location still holds a committed manifest that readers may be using."""

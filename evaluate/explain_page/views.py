@@ -19,7 +19,7 @@ from evaluate.report.classes import reliability_chart
 from evaluate.report.pictures import QUALITY, Picture, outline_path
 from evaluate.report.svg import Drawing
 from evaluate.report.tables import Cell, Table, settings_table
-from manifests.images import encode_png
+from manifests.png import encode_png
 from manifests.shards import DISCLAIMER
 
 CHANGED = (

@@ -11,8 +11,10 @@ from manifests.sources.labels import join_rows, mask_alone
 from manifests.sources.layout import (
     IMAGE_ENDINGS,
     OTHER_ENDINGS,
+    SPLIT_NAMES,
     FolderGuard,
     FoundImages,
+    Rejection,
     Source,
     SourceListing,
     SourceRow,
@@ -20,8 +22,6 @@ from manifests.sources.layout import (
     listing_is_not_empty,
     locate_folder,
 )
-from manifests.sources.rejected import Rejection
-from manifests.sources.split_names import SPLIT_NAMES
 
 NAME = "folders"
 IMAGES, MASKS = "images", "masks"

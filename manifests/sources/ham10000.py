@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from manifests.settings import PrepareSettings
-from manifests.sources.attributes import age_group, plain_value, told
 from manifests.sources.csv_table import Table, read_csv
-from manifests.sources.labels import LabelBook, join_rows, known_class
+from manifests.sources.labels import LabelBook, age_group, join_rows, known_class, plain_value, told
 from manifests.sources.layout import (
     CLASS_CODES,
     FolderGuard,

@@ -9,6 +9,7 @@ from manifests.sources.csv_table import read_csv
 from manifests.sources.labels import LabelBook, join_rows, known_class
 from manifests.sources.layout import (
     FolderGuard,
+    Rejection,
     Source,
     SourceListing,
     SourceRow,
@@ -17,7 +18,6 @@ from manifests.sources.layout import (
     locate,
     locate_folder,
 )
-from manifests.sources.rejected import Rejection
 
 NAME = "isic2016"
 SECTIONS = (("train", "Training"), ("test", "Test"))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from manifests.settings import PrepareSettings
-from manifests.sources.attributes import age_group, plain_value, told
 from manifests.sources.csv_table import read_csv
-from manifests.sources.labels import LabelBook, join_rows, one_hot_labels
+from manifests.sources.labels import LabelBook, age_group, join_rows, one_hot_labels, plain_value, told
 from manifests.sources.layout import (
     FolderGuard,
+    Rejection,
     Source,
     SourceListing,
     SourceRow,
@@ -18,7 +18,6 @@ from manifests.sources.layout import (
     locate,
     locate_folder,
 )
-from manifests.sources.rejected import Rejection
 
 NAME = "isic2017"
 SECTIONS = (

@@ -11,6 +11,7 @@ from manifests.sources.layout import (
     CLASS_CODES,
     FolderGuard,
     FoundImages,
+    Rejection,
     Source,
     SourceListing,
     SourceRow,
@@ -19,7 +20,6 @@ from manifests.sources.layout import (
     locate,
     locate_folder,
 )
-from manifests.sources.rejected import Rejection
 
 NAME = "isic2018"
 SECTIONS = (("train", "Training"), ("validation", "Validation"), ("test", "Test"))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from manifests.errors import BadInput
 from manifests.sources.csv_table import Table
-from manifests.sources.layout import FoundImages, SourceRow
-from manifests.sources.rejected import Rejection
+from manifests.sources.layout import FoundImages, Rejection, SourceRow
+
+NOT_TOLD = {"", "unknown", "nan", "none", "na", "n/a", "null", "-"}
 
 
 @dataclass
@@ -124,3 +126,26 @@ def join_rows(
 def mask_alone(pair_id: str, path: str) -> Rejection:
     """The reason for a mask that belongs to no row."""
     return Rejection(pair_id, "mask alone", f"{path} is the mask of no image; add its image or remove it", path)
+
+
+def age_group(text: str) -> str | None:
+    """The decade of an age in years, as in 40-49; None where it is not told or absurd."""
+    try:
+        years = float(text)
+    except ValueError:
+        return None
+    if not math.isfinite(years) or not 0 <= years < 120:
+        return None
+    decade = int(years) // 10 * 10
+    return f"{decade}-{decade + 9}"
+
+
+def plain_value(text: str) -> str | None:
+    """A short lower-case value, None where it is not told."""
+    value = " ".join(text.split()).lower()
+    return None if value in NOT_TOLD else value[:64]
+
+
+def told(**values: str | None) -> tuple[tuple[str, str], ...]:
+    """The attributes that have a value."""
+    return tuple((name, value) for name, value in values.items() if value is not None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,8 +11,20 @@ from pathlib import Path
 
 from manifests.errors import BadInput
 from manifests.settings import PrepareSettings
-from manifests.sources.rejected import Rejection
 
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+HEADER = ("pair_id", "check", "reason", "image")
+# What a spreadsheet would take for a formula (OWASP, CSV injection).
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 OTHER_ENDINGS = (
     ".avif", ".cr2", ".dcm", ".dng", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".nef", ".pgm", ".ppm", ".psd",
@@ -171,3 +185,34 @@ def listing_is_not_empty(rows: Sequence[SourceRow], rejected: Sequence[Rejection
     if not rows:
         hint = f" (first reason: {rejected[0].reason})" if rejected else ""
         raise BadInput(f"{folder} holds no usable images{hint}; check that the dataset was unpacked completely")
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A row that does not enter the manifest.
+
+    check: the short name under which the summary counts it; reason: a sentence for the user; image: the file
+    as the source names it.
+    """
+
+    pair_id: str
+    check: str
+    reason: str
+    image: str = ""
+
+
+def harmless_cell(value: str) -> str:
+    """`value` without control characters, and with an apostrophe before what a spreadsheet would run."""
+    plain = "".join(c if c.isprintable() else " " for c in value)
+    stripped = plain.lstrip()
+    return "'" + plain if value[:1] in _FORMULA_STARTS or stripped[:1] in _FORMULA_STARTS else plain
+
+
+def rejected_csv(rejected: Iterable[Rejection]) -> bytes:
+    """CSV of what was set aside, sorted, in UTF-8, safe to open in a spreadsheet."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    for row in sorted(rejected, key=lambda r: (r.pair_id, r.check, r.reason)):
+        writer.writerow([harmless_cell(v) for v in (row.pair_id, row.check, row.reason, row.image)])
+    return text.getvalue().encode("utf-8", "backslashreplace")

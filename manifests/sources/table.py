@@ -7,18 +7,18 @@ from pathlib import Path
 
 from manifests.errors import BadInput
 from manifests.settings import PrepareSettings
-from manifests.sources.attributes import age_group, plain_value, told
 from manifests.sources.csv_table import Table, read_csv
+from manifests.sources.labels import age_group, plain_value, told
 from manifests.sources.layout import (
+    SPLIT_NAMES,
     FolderGuard,
+    Rejection,
     Source,
     SourceListing,
     SourceRow,
     listing_is_not_empty,
     outside_reason,
 )
-from manifests.sources.rejected import Rejection
-from manifests.sources.split_names import SPLIT_NAMES
 
 NAME = "table"
 ENDINGS = (".csv", ".tsv", ".parquet")

@@ -14,7 +14,7 @@ from augment.sampling import Drawn
 from augment.settings import SamplingSettings
 from augment.synthesis import ClassJob, Settlement, draw_shard, write_class
 from manifests.pairs import PairArrays
-from manifests.storage import storage_at
+from manifests.storage_at import storage_at
 from manifests.writing import ManifestWriter
 
 SIDE = 64

@@ -15,7 +15,7 @@ from augment.settings import SamplingSettings
 from augment.synthesis import ClassJob, Settlement, Verdict, draw_shard, pair_seed, write_class
 from manifests.pairs import PairArrays
 from manifests.reading import Manifest
-from manifests.storage import storage_at
+from manifests.storage_at import storage_at
 from manifests.writing import ManifestWriter
 
 JOB = ClassJob("mel", 0, 10, 64, 7, 8, SamplingSettings(batch=4), "base", "adapter", "judge", "CC-0")

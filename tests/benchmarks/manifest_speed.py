@@ -49,7 +49,7 @@ def pictures() -> tuple[np.ndarray, np.ndarray]:
 
 def write_ours(folder: Path, pairs: int) -> int:
     """Encode and write, shard by shard, and commit."""
-    from manifests.images import encode_mask, encode_png
+    from manifests.png import encode_mask, encode_png
     from manifests.schema import PairRow
     from manifests.writing import ManifestWriter
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from evaluate.settings import BenchmarkSettings
-from manifests.images import encode_mask, encode_png
+from manifests.png import encode_mask, encode_png
 from manifests.reading import Manifest
 from manifests.schema import PairRow
 from manifests.writing import ManifestWriter

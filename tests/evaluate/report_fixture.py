@@ -13,7 +13,7 @@ from evaluate.history import append_history
 from evaluate.metrics import classification_names, metric_info
 from evaluate.results import write_results
 from evaluate.settings import BenchmarkSettings, parse_arm
-from manifests.images import encode_mask, encode_png
+from manifests.png import encode_mask, encode_png
 from manifests.reading import Manifest
 from manifests.schema import PairRow
 from manifests.writing import ManifestWriter

@@ -15,7 +15,7 @@ from evaluate.diagnosis.diagnosis import CAUTION, Candidate, Diagnosis
 from evaluate.explain_page import page_html
 from evaluate.explain_page.views import headline
 from evaluate.explanation import to_json
-from manifests.images import png_text
+from manifests.png import png_text
 from tests.evaluate.browser import Browser, running_browser
 from tests.evaluate.explanation_fixture import RECORD, explanation_of
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from manifests import word_search
-from manifests.checking import resized_mask
-from manifests.clusters import connected, same_group_links
+from manifests.assignment import connected, same_group_links
 from manifests.duplicates import DuplicatePair, find_duplicates, is_duplicate, least_agreeing
 from manifests.fingerprints import RECORD, fingerprint
+from manifests.images import resized_mask
 from manifests.phantom import PhantomPair, draw_pair
 from manifests.progress import no_progress
 from manifests.spool import RecordSpool

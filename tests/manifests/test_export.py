@@ -14,7 +14,7 @@ from PIL import Image
 from manifests.copying import copy_manifest
 from manifests.errors import BadInput
 from manifests.export import export_manifest
-from manifests.images import png_text
+from manifests.png import png_text
 from manifests.progress import StopRequested
 from manifests.writing import ManifestWriter
 

@@ -15,18 +15,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from manifests.errors import BadInput
-from manifests.images import (
-    decode_image,
-    decode_mask,
-    decode_stored,
-    decode_stored_mask,
-    encode_mask,
-    encode_png,
-    image_size,
-    png_text,
-    with_png_text,
-)
-from manifests.mask_values import MaskValues
+from manifests.images import MaskValues, decode_image, decode_mask, decode_stored, decode_stored_mask, image_size
+from manifests.png import encode_mask, encode_png, png_text, with_png_text
 
 RGB = arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20), st.just(3)))
 

@@ -17,10 +17,11 @@ import pytest
 
 from manifests.claim import CLAIM_NAME
 from manifests.errors import BadInput
-from manifests.images import encode_mask, encode_png
+from manifests.png import encode_mask, encode_png
 from manifests.reading import open_manifest
 from manifests.schema import PairRow
-from manifests.storage import Storage, storage_at
+from manifests.storage import Storage
+from manifests.storage_at import storage_at
 from manifests.writing import ManifestWriter
 from tests.manifests.written_folder import contents
 

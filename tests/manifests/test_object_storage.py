@@ -17,7 +17,7 @@ from manifests.phantom import write_phantom
 from manifests.prepare import prepare
 from manifests.reading import open_manifest
 from manifests.settings import PrepareSettings
-from manifests.storage import storage_at
+from manifests.storage_at import storage_at
 from manifests.verification import verify_manifest
 from manifests.writing import ManifestWriter
 

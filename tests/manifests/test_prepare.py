@@ -12,7 +12,8 @@ import pytest
 
 from manifests.errors import BadInput
 from manifests.phantom import draw_pair, write_csv, write_image, write_mask, write_phantom
-from manifests.prepare import PrepareSummary, prepare
+from manifests.prepare import prepare
+from manifests.prepare_summary import PrepareSummary
 from manifests.progress import StopRequested
 from manifests.reading import open_manifest
 from manifests.settings import PrepareSettings

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from manifests.errors import BadInput
-from manifests.images import encode_png
 from manifests.phantom import draw_pair, write_csv, write_image, write_mask, write_phantom
+from manifests.png import encode_png
 from manifests.prepare import prepare
 from manifests.settings import PrepareSettings
 from manifests.shards import DISCLAIMER

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from manifests.copying import write_subset
 from manifests.errors import BadInput
-from manifests.subset import write_subset
 from manifests.verification import verify_manifest
 from tests.evaluate.benchmark_fixture import CLASSES, COUNTS, manifest, real_rows
 

@@ -17,7 +17,8 @@ import pytest
 
 from manifests.claim import CLAIM_NAME, LAPSE_SECONDS, ManifestBusy
 from manifests.reading import open_manifest
-from manifests.storage import Storage, storage_at
+from manifests.storage import Storage
+from manifests.storage_at import storage_at
 from manifests.writing import ManifestWriter
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from manifests.errors import BadInput
 from manifests.header import header_checksum
-from manifests.images import encode_mask, encode_png, with_png_text
+from manifests.png import encode_mask, encode_png, with_png_text
 from manifests.progress import StopRequested
 from manifests.shards import DISCLAIMER
 from manifests.verification import VerificationReport, verify_manifest

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from manifests.errors import BadInput
-from manifests.images import png_text
+from manifests.png import png_text
 from manifests.reading import open_manifest
 from manifests.schema import UNLABELLED, column_types
 from manifests.writing import ManifestWriter

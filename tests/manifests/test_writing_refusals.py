@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from manifests.errors import BadInput, StorageFailed
-from manifests.images import encode_mask
+from manifests.png import encode_mask
 from manifests.reading import open_manifest
 from tests.manifests.written_folder import writer_at
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from manifests.prepare import PrepareSummary, prepare
+from manifests.prepare import prepare
+from manifests.prepare_summary import PrepareSummary
 from manifests.reading import open_manifest
 from manifests.settings import PrepareSettings
 
