@@ -17,7 +17,7 @@ from torch import Tensor
 
 from augment.mask_codec import MaskCodec
 from manifests.errors import BadInput
-from manifests.mapped_arrays import new_mapped_array
+from manifests.files import new_mapped_array
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from manifests.schema import ATTRIBUTES
+from manifests.format.schema import ATTRIBUTES
 
 # Descriptions after the dermoscopic criteria of the HAM10000 classes (Tschandl et al. 2018; Kittler et al. 2016).
 DESCRIPTIONS: dict[str, str] = {

@@ -23,12 +23,12 @@ from augment.prompts import prompt_for
 from augment.sampling import PairSampler
 from augment.settings import SamplingSettings
 from augment.tensor_files import tensor_bytes
+from manifests.format.schema import ATTRIBUTES, PairRow
+from manifests.format.writing import ManifestWriter
 from manifests.pairs import PairArrays
 from manifests.png import encode_mask, encode_png
 from manifests.progress import Progress, no_progress
-from manifests.schema import ATTRIBUTES, PairRow
-from manifests.storage import Storage
-from manifests.writing import ManifestWriter
+from manifests.storage.base import Storage
 
 SOURCE = "evenderm"
 _ROWS_PER_SHARD = 512

@@ -23,10 +23,10 @@ from evaluate.segmenter import THRESHOLD, Segmenter
 from evaluate.settings import DRAWS, ArmName, BenchmarkSettings, Task, parse_arm
 from evaluate.split_rules import check_evidence
 from manifests.errors import BadInput
+from manifests.format.reading import Manifest
+from manifests.format.schema import canonical_json
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress
-from manifests.reading import Manifest
-from manifests.schema import canonical_json
 
 CODE_VERSION = "1"
 """Changed with every change of what a cell computes, so that older cells are not taken for its own."""

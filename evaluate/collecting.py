@@ -29,8 +29,8 @@ from evaluate.split_rules import check_evidence, evidence_notes, notes
 from evaluate.statistics import group_weights
 from evaluate.summary import JudgedSet, arm_entry, measure, rare_classes, small_subgroups
 from manifests.errors import EvendermError
-from manifests.reading import Manifest
-from manifests.schema import ATTRIBUTES
+from manifests.format.reading import Manifest
+from manifests.format.schema import ATTRIBUTES
 
 BOOTSTRAP_SEED = 20171
 """One stream of weights for every arm, seed and metric: what makes comparisons paired."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import BadInput, EvendermError
-from manifests.storage_at import storage_at
+from manifests.storage import storage_at
 
 SCHEMA_VERSION = 1
 SCHEMA_PATH = Path(__file__).with_name("results_schema.json")

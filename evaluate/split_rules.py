@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from evaluate.settings import BenchmarkSettings, Task, parse_arm
 from manifests.errors import BadInput
-from manifests.reading import Manifest
-from manifests.schema import SPLITS
+from manifests.format.reading import Manifest
+from manifests.format.schema import SPLITS
 
 LEAST_SEEDS = 3
 # Among which the strongest is looked for; weighing classes means nothing where masks are learned.

@@ -18,7 +18,7 @@ from manifests.progress import Progress
 
 if TYPE_CHECKING:
     from evaluate.settings import Task
-    from manifests.reading import Manifest
+    from manifests.format.reading import Manifest
 
 VERSION = 4
 
@@ -55,7 +55,7 @@ def train_cell(job: Job, progress: Progress, arm: str, task: Task, seed: int) ->
 
 def synthetic_manifest(job: Job) -> Manifest | None:
     """The synthetic manifest; None if no class needed pairs."""
-    from manifests.reading import open_manifest
+    from manifests.format.reading import open_manifest
 
     return open_manifest(job.folder.synthetic) if has_synthetic(job) else None
 

@@ -17,8 +17,8 @@ from flows.preparing import open_real
 from flows.records import read_record, write_record
 from flows.run_folder import Job
 from flows.run_log import read_events
+from manifests.format.reading import Manifest
 from manifests.progress import Progress
-from manifests.reading import Manifest
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -75,7 +75,7 @@ def read_contents(sources: Sequence[Source]) -> tuple[dict[Source, tuple[bytes, 
 
 
 def _from_manifest(place: str, split: str) -> list[Source]:
-    from manifests.reading import open_manifest
+    from manifests.format.reading import open_manifest
 
     manifest = open_manifest(place)
     rows = manifest.table(["pair_id", "dx"], split=split).to_pylist()
@@ -86,7 +86,7 @@ def _from_manifest(place: str, split: str) -> list[Source]:
 
 def _pair_bytes(location: str, wanted: Sequence[str]) -> dict[str, tuple[bytes, bytes | None]]:
     """Image and mask bytes of some pairs by id; only the row groups that hold one are read."""
-    from manifests.reading import open_manifest, read_group
+    from manifests.format.reading import open_manifest, read_group
 
     manifest, ids = open_manifest(location), set(wanted)
     found: dict[str, tuple[bytes, bytes | None]] = {}

@@ -89,9 +89,9 @@ def finish(job: Job, out: Path, records: Sequence[Mapping[str, Any]]) -> None:
 
 def write_references(job: Job, explainer: Explainer, out: Path) -> None:
     """The generated reference pairs as a synthetic manifest; none of them passed a gate, so none is accepted."""
+    from manifests.format.schema import PairRow
+    from manifests.format.writing import ManifestWriter
     from manifests.png import encode_mask, encode_png
-    from manifests.schema import PairRow
-    from manifests.writing import ManifestWriter
 
     real = open_real(job)
     provenance = {"made_by": dict(explainer.made_by), "version": VERSION}

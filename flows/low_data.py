@@ -18,7 +18,7 @@ from manifests.errors import BadInput
 from manifests.progress import Progress
 
 if TYPE_CHECKING:
-    from manifests.reading import Manifest
+    from manifests.format.reading import Manifest
 
 VERSION = 1
 
@@ -83,7 +83,7 @@ def restricted_manifests(job: Job) -> dict[float, Manifest]:
 def _made_of(job: Job, part: Job) -> Manifest:
     """The generated pairs of a part, which must be of that part, and the part of the run's real pairs."""
     from evaluate.split_rules import check_made_from
-    from manifests.reading import open_manifest
+    from manifests.format.reading import open_manifest
 
     synthetic, real = open_manifest(part.folder.synthetic), open_manifest(part.folder.real)
     check_made_from(real, synthetic)
@@ -126,7 +126,7 @@ def _restrict(job: Job, share: float, progress: Progress) -> Mapping[str, Any]:
     """Writes the training pairs of the share, the same as those of the arms' real pairs, as a manifest."""
     from evaluate.arms import low_data_rows
     from manifests.copying import write_subset
-    from manifests.schema import UNLABELLED
+    from manifests.format.schema import UNLABELLED
 
     real = open_real(job)
     table = real.table(["pair_id", "dx", "group_id"], split="train").to_pydict()

@@ -42,8 +42,8 @@ def measure(data: Path, base_path: str, out: Path, settings: Settings) -> int:
 def subject_of(data: Path, base: BaseFolder, out: Path, settings: Settings, watch: Watch) -> Subject:
     """The base with the training and validation pairs of `data` at its side, through a real manifest in `out`."""
     from evaluate.quality import Subject
-    from manifests.prepare import prepare
-    from manifests.reading import open_manifest
+    from manifests.format.reading import open_manifest
+    from manifests.prepare.prepare import prepare
 
     if not (out / "real" / "manifest.json").exists():
         with watch.task("prepare", "pairs") as progress:

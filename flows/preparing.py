@@ -16,7 +16,7 @@ from manifests.errors import BadInput
 from manifests.progress import Progress
 
 if TYPE_CHECKING:
-    from manifests.reading import Manifest
+    from manifests.format.reading import Manifest
 
 VERSION = 1
 
@@ -30,7 +30,7 @@ def steps(job: Job) -> list[Step]:
 
 def _kept_digest(job: Job) -> dict[str, str]:
     """The manifest whose splits stay; BadInput if it is the one that this step writes."""
-    from manifests.reading import read_header
+    from manifests.format.reading import read_header
 
     kept = job.settings.prepare.keep_splits_of
     if kept is None:
@@ -72,7 +72,7 @@ def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[
 
 def prepare_source(job: Job, progress: Progress) -> Mapping[str, Any]:
     """Reads, checks and splits the source into the real manifest."""
-    from manifests.prepare import prepare
+    from manifests.prepare.prepare import prepare
 
     started = time.monotonic()
     (step,) = steps(job)
@@ -90,7 +90,7 @@ def prepare_source(job: Job, progress: Progress) -> Mapping[str, Any]:
 
 def open_real(job: Job) -> Manifest:
     """The run's real manifest. Raises BadInput if prepare has not made it yet."""
-    from manifests.reading import open_manifest
+    from manifests.format.reading import open_manifest
 
     real_digest(job)
     return open_manifest(job.folder.real)

@@ -13,7 +13,7 @@ from flows.run_lock import run_lock
 from flows.settings import Settings
 from flows.watching import Watch
 from manifests.errors import BadInput
-from manifests.reading import open_manifest
+from manifests.format.reading import open_manifest
 
 if TYPE_CHECKING:
     from augment.base import BaseFolder
@@ -23,7 +23,7 @@ def pretrain(data: Path, out: Path, work: Path, settings: Settings) -> int:
     """Trains a base on the training split of `data` and writes it to `out`; checkpoints lie in `work`."""
     from augment.base_card import base_card
     from augment.pretraining import Pretraining
-    from manifests.prepare import prepare
+    from manifests.prepare.prepare import prepare
 
     if out.exists() and any(out.iterdir()) and not (out / "model_index.json").exists():
         raise BadInput(f"{out}: is not empty and holds no base; choose another --out")

@@ -10,7 +10,7 @@ from typing import Any
 
 from flows.settings import Settings, settings_from
 from manifests.errors import BadInput
-from manifests.storage import on_disk
+from manifests.storage.base import on_disk
 
 SCHEMA_VERSION = 1
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from augment.fine_detail import FineDetail
     from augment.sampling import PairSampler
     from augment.synthesis import ClassJob, ClassOutcome, Settlement
-    from manifests.storage import Storage
+    from manifests.storage.base import Storage
 
 VERSION = 2
 
@@ -71,7 +71,7 @@ def fill_range(job: Job, progress: Progress, dx: str, shard: int) -> Mapping[str
 def commit_pairs(job: Job, progress: Progress, without: Sequence[str]) -> Mapping[str, Any]:
     """Writes the settled candidates of every class but those in `without` as the synthetic manifest."""
     from augment.synthesis import write_class
-    from manifests.writing import ManifestWriter
+    from manifests.format.writing import ManifestWriter
 
     started = time.monotonic()
     release_models()
@@ -169,7 +169,7 @@ def _fine_detail(job: Job, dx: str, side: int) -> FineDetail | None:
 def _detail_of(folder: RunFolder, digest: str, dx: str, side: int, share: float, seed: int) -> FineDetail:
     """Kept for the next range; `digest` tells versions of the real manifest apart."""
     from augment.fine_detail import FineDetail
-    from manifests.reading import open_manifest
+    from manifests.format.reading import open_manifest
 
     pairs = open_manifest(folder.real).arrays(split="train", dx=dx, size=side, cache=folder.work / "detail")
     return FineDetail.of(pairs, share, seed)
@@ -178,7 +178,7 @@ def _detail_of(folder: RunFolder, digest: str, dx: str, side: int, share: float,
 @lru_cache(maxsize=1)
 def _people(folder: RunFolder, digest: str, dx: str, names: tuple[str, ...]) -> list[Mapping[str, str]]:
     """The attributes `names` of the real training pairs of `dx`, in their order; kept for the next range."""
-    from manifests.reading import open_manifest
+    from manifests.format.reading import open_manifest
 
     if not names:
         return []
@@ -217,7 +217,7 @@ def release_models() -> None:
 
 
 def _candidates(job: Job) -> Storage:
-    from manifests.storage_at import storage_at
+    from manifests.storage import storage_at
 
     return storage_at(job.folder.work / "candidates")
 

@@ -7,15 +7,15 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from manifests.claim import CLAIM_NAME
 from manifests.errors import BadInput
-from manifests.header import ShardEntry
+from manifests.format.claim import CLAIM_NAME
+from manifests.format.header import ShardEntry
+from manifests.format.reading import Manifest, read_group
+from manifests.format.schema import ATTRIBUTES, CARD_NAME, HEADER_NAME, SHARD_PATTERN, PairRow
+from manifests.format.writing import ManifestWriter
 from manifests.progress import Progress, no_progress
-from manifests.reading import Manifest, read_group
-from manifests.schema import ATTRIBUTES, CARD_NAME, HEADER_NAME, SHARD_PATTERN, PairRow
-from manifests.storage import Storage
-from manifests.storage_at import storage_at
-from manifests.writing import ManifestWriter
+from manifests.storage import storage_at
+from manifests.storage.base import Storage
 
 BESIDE = ("rejected.csv", "summary.md")
 """What prepare writes beside a manifest and a copy takes along."""

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from manifests.errors import BadInput
+from manifests.format.reading import Manifest
+from manifests.format.schema import ATTRIBUTES, file_stem
 from manifests.images import decode_stored_mask
 from manifests.png import encode_png, png_text
 from manifests.progress import Progress, no_progress
-from manifests.reading import Manifest
-from manifests.schema import ATTRIBUTES, file_stem
-from manifests.sources.layout import harmless_cell
-from manifests.storage import explained
+from manifests.sources.listing import harmless_cell
+from manifests.storage.base import explained
 
 Target = Literal["nnunet", "folders"]
 NNUNET_NAME = "Dataset501_Lesions"

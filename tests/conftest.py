@@ -23,7 +23,7 @@ PHANTOM_PAIRS = 60
 @pytest.fixture(scope="session")
 def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """60 drawn pairs of three classes in the ISIC 2017 layout; not to be written to."""
-    from manifests.phantom import write_phantom
+    from manifests.phantom.draw import write_phantom
 
     folder = tmp_path_factory.mktemp("data") / "phantom"
     write_phantom(folder, PHANTOM_PAIRS, 0)
@@ -33,7 +33,7 @@ def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def real_manifest(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real manifest of the drawn dataset at 128 px; not to be written to."""
-    from manifests.prepare import prepare
+    from manifests.prepare.prepare import prepare
     from manifests.settings import PrepareSettings
 
     out = tmp_path_factory.mktemp("manifest") / "real"

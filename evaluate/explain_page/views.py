@@ -19,8 +19,8 @@ from evaluate.report.classes import reliability_chart
 from evaluate.report.pictures import QUALITY, Picture, outline_path
 from evaluate.report.svg import Drawing
 from evaluate.report.tables import Cell, Table, settings_table
+from manifests.format.shards import DISCLAIMER
 from manifests.png import encode_png
-from manifests.shards import DISCLAIMER
 
 CHANGED = (
     "Synthetic picture: a photograph whose lesion was changed by a generative model; for research, not for diagnosis."

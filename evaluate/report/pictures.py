@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from manifests.format.reading import Manifest, read_group
 from manifests.images import decode_stored, decode_stored_mask
-from manifests.reading import Manifest, read_group
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluate.report.pictures import Row, small_rows
-from manifests.reading import Manifest, open_manifest
-from manifests.schema import HEADER_NAME
+from manifests.format.reading import Manifest, open_manifest
+from manifests.format.schema import HEADER_NAME
 
 
 @dataclass(frozen=True)

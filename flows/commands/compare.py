@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from manifests.storage import on_disk
+from manifests.storage.base import on_disk
 
 REGRESSION = 3
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from manifests.storage import on_disk
+from manifests.storage.base import on_disk
 
 
 def command(
@@ -21,7 +21,7 @@ def command(
     from flows.watching import Watch
     from manifests.copying import copy_manifest
     from manifests.export import export_manifest
-    from manifests.reading import open_manifest
+    from manifests.format.reading import open_manifest
 
     if to != "manifest":
         on_disk(Path(out))

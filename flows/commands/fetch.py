@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from manifests.storage import on_disk
+from manifests.storage.base import on_disk
 
 
 def command(
@@ -26,7 +26,7 @@ def command(
     from rich.console import Console
 
     from flows.watching import Watch
-    from manifests.fetch import fetch
+    from manifests.fetch.datasets import fetch
 
     watch = Watch(None, Console())
     with watch.bars(), watch.task(f"fetch {name}", "bytes") as progress:

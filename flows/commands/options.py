@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from manifests.storage import on_disk
+from manifests.storage.base import on_disk
 
 Data = Annotated[
     Path, typer.Option("--data", callback=on_disk, help="Dataset as downloaded: a folder, or a CSV or Parquet file.")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from manifests.storage import on_disk
+from manifests.storage.base import on_disk
 
 
 def command(
@@ -20,7 +20,7 @@ def command(
     from rich.console import Console
 
     from flows.watching import Watch
-    from manifests.phantom import write_phantom
+    from manifests.phantom.draw import write_phantom
 
     watch = Watch(None, Console())
     with watch.bars(), watch.task("phantom", "pairs") as progress:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.options import Data, Overrides, Preset, SettingsFile
-from manifests.storage import on_disk
+from manifests.storage.base import on_disk
 
 
 def command(

@@ -15,7 +15,7 @@ def command(
 
     from flows.watching import Watch
     from manifests.errors import BadInput
-    from manifests.verification import verify_manifest
+    from manifests.format.verify import verify_manifest
 
     watch = Watch(None, Console())
     with watch.bars(), watch.task("verify", "pairs") as progress:

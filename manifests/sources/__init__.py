@@ -6,7 +6,7 @@ from pathlib import Path
 
 from manifests.errors import BadInput
 from manifests.sources import class_folders, ham10000, isic2016, isic2017, isic2018, ph2, table
-from manifests.sources.layout import Rejection, Source, SourceListing, SourceRow
+from manifests.sources.listing import Rejection, Source, SourceListing, SourceRow
 
 __all__ = ["SOURCES", "Rejection", "Source", "SourceListing", "SourceRow", "find_source"]
 

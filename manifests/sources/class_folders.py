@@ -8,7 +8,7 @@ from pathlib import Path
 
 from manifests.settings import PrepareSettings
 from manifests.sources.labels import join_rows, mask_alone
-from manifests.sources.layout import (
+from manifests.sources.listing import (
     IMAGE_ENDINGS,
     OTHER_ENDINGS,
     SPLIT_NAMES,

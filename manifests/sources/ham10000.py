@@ -7,7 +7,7 @@ from pathlib import Path
 from manifests.settings import PrepareSettings
 from manifests.sources.csv_table import Table, read_csv
 from manifests.sources.labels import LabelBook, age_group, join_rows, known_class, plain_value, told
-from manifests.sources.layout import (
+from manifests.sources.listing import (
     CLASS_CODES,
     FolderGuard,
     Source,

@@ -7,7 +7,7 @@ from pathlib import Path
 from manifests.settings import PrepareSettings
 from manifests.sources.csv_table import read_csv
 from manifests.sources.labels import LabelBook, join_rows, known_class
-from manifests.sources.layout import (
+from manifests.sources.listing import (
     FolderGuard,
     Rejection,
     Source,

@@ -7,7 +7,7 @@ from pathlib import Path
 from manifests.settings import PrepareSettings
 from manifests.sources.csv_table import read_csv
 from manifests.sources.labels import LabelBook, join_rows, one_hot_labels
-from manifests.sources.layout import (
+from manifests.sources.listing import (
     CLASS_CODES,
     FolderGuard,
     FoundImages,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from manifests.errors import BadInput
 from manifests.sources.csv_table import Table
-from manifests.sources.layout import FoundImages, Rejection, SourceRow
+from manifests.sources.listing import FoundImages, Rejection, SourceRow
 
 NOT_TOLD = {"", "unknown", "nan", "none", "na", "n/a", "null", "-"}
 

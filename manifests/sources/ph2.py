@@ -8,7 +8,7 @@ from manifests.errors import BadInput
 from manifests.settings import PrepareSettings
 from manifests.sources.csv_table import Table, read_text
 from manifests.sources.labels import LabelBook, join_rows, known_class
-from manifests.sources.layout import (
+from manifests.sources.listing import (
     FolderGuard,
     FoundImages,
     Source,

@@ -9,7 +9,7 @@ from manifests.errors import BadInput
 from manifests.settings import PrepareSettings
 from manifests.sources.csv_table import Table, read_csv
 from manifests.sources.labels import age_group, plain_value, told
-from manifests.sources.layout import (
+from manifests.sources.listing import (
     SPLIT_NAMES,
     FolderGuard,
     Rejection,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from augment.base import BaseFolder, check_base
+from manifests.format.reading import open_manifest
 from manifests.pairs import PairArrays
-from manifests.reading import open_manifest
 from tests.augment.tiny_bases import write_narrow_base
 
 

@@ -13,9 +13,9 @@ from augment.latents import dihedral
 from augment.sampling import Drawn
 from augment.settings import SamplingSettings
 from augment.synthesis import ClassJob, Settlement, draw_shard, write_class
+from manifests.format.writing import ManifestWriter
 from manifests.pairs import PairArrays
-from manifests.storage_at import storage_at
-from manifests.writing import ManifestWriter
+from manifests.storage import storage_at
 
 SIDE = 64
 JOB = ClassJob("mel", 0, 6, 64, 7, 8, SamplingSettings(batch=4), "base", "adapter", "", "CC-0", 1.0, "real")

@@ -29,7 +29,7 @@ def sampler() -> PairSampler:
 
 @pytest.fixture(scope="module")
 def pairs_128(real_manifest) -> PairArrays:
-    from manifests.reading import open_manifest
+    from manifests.format.reading import open_manifest
 
     return open_manifest(real_manifest).arrays(split="validation", size=128).select([0, 1])
 

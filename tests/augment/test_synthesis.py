@@ -13,10 +13,10 @@ from augment.prompts import prompt_for
 from augment.sampling import Drawn
 from augment.settings import SamplingSettings
 from augment.synthesis import ClassJob, Settlement, Verdict, draw_shard, pair_seed, write_class
+from manifests.format.reading import Manifest
+from manifests.format.writing import ManifestWriter
 from manifests.pairs import PairArrays
-from manifests.reading import Manifest
-from manifests.storage_at import storage_at
-from manifests.writing import ManifestWriter
+from manifests.storage import storage_at
 
 JOB = ClassJob("mel", 0, 10, 64, 7, 8, SamplingSettings(batch=4), "base", "adapter", "judge", "CC-0")
 

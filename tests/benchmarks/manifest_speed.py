@@ -49,9 +49,9 @@ def pictures() -> tuple[np.ndarray, np.ndarray]:
 
 def write_ours(folder: Path, pairs: int) -> int:
     """Encode and write, shard by shard, and commit."""
+    from manifests.format.schema import PairRow
+    from manifests.format.writing import ManifestWriter
     from manifests.png import encode_mask, encode_png
-    from manifests.schema import PairRow
-    from manifests.writing import ManifestWriter
 
     images, masks = pictures()
 
@@ -124,7 +124,7 @@ def draw_source(folder: Path, pairs: int) -> Path:
 
 def prepare_ours(folder: Path, pairs: int) -> int:
     """Checks, near-duplicates, split, shards and commit, with two workers."""
-    from manifests.prepare import prepare
+    from manifests.prepare.prepare import prepare
     from manifests.settings import PrepareSettings
 
     table = folder / "source/pairs.csv"

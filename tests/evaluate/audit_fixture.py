@@ -9,7 +9,7 @@ from evaluate.copy_threshold import CopyThreshold
 from evaluate.fidelity import FIGURES, MASK_FIGURES
 from evaluate.gate_settings import FidelitySettings
 from evaluate.gates import gates_report
-from manifests.reading import Manifest
+from manifests.format.reading import Manifest
 
 ATTACKS = ("exact", "flip", "recolour", "crop", "recompress")
 

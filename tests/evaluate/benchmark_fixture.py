@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from evaluate.settings import BenchmarkSettings
+from manifests.format.reading import Manifest
+from manifests.format.schema import PairRow
+from manifests.format.writing import ManifestWriter
 from manifests.png import encode_mask, encode_png
-from manifests.reading import Manifest
-from manifests.schema import PairRow
-from manifests.writing import ManifestWriter
 
 CLASSES = ("nv", "mel")
 CONTROLS = ("real", "real+oversampling", "real+replay", "real+strong")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from manifests.pairs import PairArrays
-from manifests.phantom import draw_pair
+from manifests.phantom.draw import draw_pair
 
 CLASSES = ("bkl", "mel", "nv")
 

@@ -11,7 +11,7 @@ from evaluate.demonstrations_personal import blended
 from evaluate.diagnosis.diagnosis import Candidate, Diagnosis
 from evaluate.explanation import Explanation, Shown
 from evaluate.localisation import Localisation, locate
-from manifests.phantom import draw_pair
+from manifests.phantom.draw import draw_pair
 
 SIDE = 256
 RECORD: dict[str, Any] = {

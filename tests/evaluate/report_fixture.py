@@ -13,10 +13,10 @@ from evaluate.history import append_history
 from evaluate.metrics import classification_names, metric_info
 from evaluate.results import write_results
 from evaluate.settings import BenchmarkSettings, parse_arm
+from manifests.format.reading import Manifest
+from manifests.format.schema import PairRow
+from manifests.format.writing import ManifestWriter
 from manifests.png import encode_mask, encode_png
-from manifests.reading import Manifest
-from manifests.schema import PairRow
-from manifests.writing import ManifestWriter
 from tests.evaluate.audit_fixture import make_audits
 
 CLASSES = ("bkl", "mel", "nv")

@@ -14,8 +14,8 @@ from evaluate.results import write_results
 from evaluate.settings import BenchmarkSettings
 from evaluate.split_rules import evidence_notes
 from manifests.errors import BadInput, EvendermError
+from manifests.format.reading import Manifest
 from manifests.progress import StopRequested
-from manifests.reading import Manifest
 from tests.evaluate.benchmark_fixture import (
     COUNTS,
     FEW,

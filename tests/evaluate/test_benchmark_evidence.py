@@ -13,7 +13,7 @@ import torch
 
 from evaluate.benchmark import Cell, run_cell
 from manifests.errors import BadInput
-from manifests.reading import Manifest
+from manifests.format.reading import Manifest
 from tests.evaluate.benchmark_fixture import COUNTS, FEW, made_row, manifest, real_and_generated, real_rows, row
 
 torch.set_num_threads(1)

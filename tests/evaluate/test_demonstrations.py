@@ -14,7 +14,7 @@ from evaluate.demonstrations import ClassSampler, ClassSamplers, best_of, refere
 from evaluate.demonstrations_personal import Manner, blended, personalised
 from evaluate.strategies_figures import outside_likeness
 from manifests.pairs import PairArrays
-from manifests.phantom import draw_pair
+from manifests.phantom.draw import draw_pair
 
 PAIR = draw_pair("nv", 4, 2, 128)
 

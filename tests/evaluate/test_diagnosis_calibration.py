@@ -7,7 +7,7 @@ import pytest
 
 from evaluate.diagnosis.calibration import calibration_error, fit_temperature, held_out_probabilities, scaled
 from evaluate.diagnosis.outliers import OutlierScale, image_statistics
-from manifests.phantom import draw_pair
+from manifests.phantom.draw import draw_pair
 
 
 def overconfident(count: int = 4000, factor: float = 3.0) -> tuple[np.ndarray, np.ndarray]:

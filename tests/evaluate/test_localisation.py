@@ -9,7 +9,7 @@ import pytest
 
 from evaluate.localisation import SamLocaliser, locate
 from manifests.errors import BadInput, EvendermError
-from manifests.phantom import draw_pair
+from manifests.phantom.draw import draw_pair
 from tests.evaluate.hub_folders import as_hub_cache, with_pickled_weights
 
 SIDE = 96

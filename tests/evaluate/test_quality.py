@@ -25,8 +25,8 @@ from evaluate.ablation import (
 from evaluate.quality import Subject, draw_like_real, measure_quality, quality_table
 from evaluate.quality_settings import QualitySettings
 from manifests.errors import BadInput
+from manifests.format.reading import open_manifest
 from manifests.pairs import PairArrays
-from manifests.reading import open_manifest
 
 SAMPLING = SamplingSettings(steps=2)
 SMALL = QualitySettings.model_validate(

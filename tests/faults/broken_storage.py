@@ -10,8 +10,8 @@ import itertools
 import sys
 from typing import Any
 
-from manifests.local_storage import LocalStorage
-from manifests.storage import TEMPORARY, explained
+from manifests.storage.base import TEMPORARY, explained
+from manifests.storage.local import LocalStorage
 
 # Printed when the fault comes, for whoever started this.
 MARK = "storage fault:"

@@ -25,7 +25,7 @@ from typing import Any
 from flows.execution import LEFTOVER_FOLDERS
 from flows.records import file_digest
 from flows.run_log import read_events
-from manifests.storage import TEMPORARY
+from manifests.storage.base import TEMPORARY
 from tests.faults.kinds import FAULTS, Strike, Victim
 
 # What says when and where a result was made rather than what was found.
@@ -165,7 +165,7 @@ def room(folder: Path) -> Iterator[bool]:
 
 def _reference(out: Path) -> tuple[Path, float, dict[str, Any]]:
     """The data of the campaign, and how long an uninterrupted run on it takes and what it makes."""
-    from manifests.phantom import write_phantom
+    from manifests.phantom.draw import write_phantom
 
     data, run = out / "phantom", out / "room" / "reference"
     shutil.rmtree(data, ignore_errors=True)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from flows.run_folder import RunFolder, new_job, save_job
 from flows.settings import load_settings
-from manifests.phantom import draw_pair
+from manifests.phantom.draw import draw_pair
 
 SMALL = [
     "explain.classifier.members=2", "explain.classifier.training.updates=6", "explain.classifier.training.size=64",

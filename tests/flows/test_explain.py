@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from flows import command_line
-from manifests.phantom import draw_pair
-from manifests.reading import open_manifest
+from manifests.format.reading import open_manifest
+from manifests.phantom.draw import draw_pair
 from tests.evaluate.test_localisation import write_tiny_sam
 
 pytest_plugins = ["tests.flows.explain_fixture"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from manifests.errors import StorageFailed
-from manifests.local_storage import LocalStorage
+from manifests.storage.local import LocalStorage
 from tests.faults.broken_storage import break_storage
 from tests.faults.campaign import TURNS, Campaign, made, run_campaign
 from tests.faults.kinds import FAULTS, Strike

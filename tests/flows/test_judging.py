@@ -10,8 +10,8 @@ import numpy as np
 from flows.judging import fit_gates
 from flows.run_folder import Job, RunFolder
 from flows.settings import load_settings
+from manifests.format.reading import open_manifest
 from manifests.progress import no_progress
-from manifests.reading import open_manifest
 from tests.evaluate.report_fixture import COUNTS, Pair, drawn_pair, write_real
 
 COUNTED = {"train": {"bkl": 8, "mel": 8, "nv": 14}, "validation": COUNTS["validation"], "test": COUNTS["test"]}

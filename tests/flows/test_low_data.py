@@ -13,7 +13,7 @@ from flows.execution import execute
 from flows.run_folder import open_job
 from flows.sequence import JUDGING_STEPS
 from manifests.errors import BadInput
-from manifests.reading import open_manifest
+from manifests.format.reading import open_manifest
 from tests.flows.conftest import FinishedRun
 
 OVERRIDES = ("engine.name=plain", "benchmark.seeds=1", "benchmark.low_data=[0.5]")

@@ -16,7 +16,7 @@ from flows.execution import execute
 from flows.run_folder import Job, new_job
 from flows.settings import load_settings
 from manifests.errors import BadInput
-from manifests.reading import open_manifest
+from manifests.format.reading import open_manifest
 from tests.augment.tiny_bases import write_narrow_base
 from tests.flows import whole_run
 

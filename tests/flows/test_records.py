@@ -13,7 +13,7 @@ from flows.records import Step, listing_digest, reason_to_run, record_path, writ
 from flows.run_folder import RunFolder, new_job
 from flows.settings import load_settings
 from manifests.errors import BadInput
-from manifests.reading import open_manifest
+from manifests.format.reading import open_manifest
 from manifests.settings import PrepareSettings
 from manifests.sources.table import named_files
 from tests.manifests.phantom_layouts import write_layout

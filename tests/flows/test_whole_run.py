@@ -19,8 +19,8 @@ from flows.run_folder import RunFolder, open_job
 from flows.run_log import read_events
 from flows.status import read_status, status_lines
 from manifests.errors import EvendermError
+from manifests.format.reading import open_manifest
 from manifests.progress import no_progress
-from manifests.reading import open_manifest
 from tests.flows import whole_run
 from tests.flows.conftest import FinishedRun
 

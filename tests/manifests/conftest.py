@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from manifests.format.reading import Manifest
+from manifests.format.schema import SPLITS, PairRow
+from manifests.format.writing import ManifestWriter
 from manifests.png import encode_mask, encode_png
-from manifests.reading import Manifest
-from manifests.schema import SPLITS, PairRow
-from manifests.storage import Storage
-from manifests.storage_at import storage_at
-from manifests.writing import ManifestWriter
+from manifests.storage import storage_at
+from manifests.storage.base import Storage
 from tests.manifests.phantom_layouts import LAYOUTS, write_layout
 from tests.manifests.source_layouts import PAIRS
 

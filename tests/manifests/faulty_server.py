@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from manifests.download import Patience
+from manifests.fetch.download import Patience
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 QUICK = Patience(timeout=0.5, attempts=3, pause=0.01)

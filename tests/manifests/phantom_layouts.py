@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from manifests.errors import BadInput
-from manifests.phantom import (
+from manifests.phantom.draw import (
     PhantomPair,
     draw_pair,
     shuffled_classes,

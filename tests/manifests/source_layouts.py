@@ -6,7 +6,7 @@ from pathlib import Path
 
 from manifests.settings import PrepareSettings
 from manifests.sources import find_source
-from manifests.sources.layout import SourceListing
+from manifests.sources.listing import SourceListing
 
 PAIRS = 24
 SETTINGS = PrepareSettings()

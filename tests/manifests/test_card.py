@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from manifests.schema import UNLABELLED
-from manifests.writing import ManifestWriter
+from manifests.format.schema import UNLABELLED
+from manifests.format.writing import ManifestWriter
 
 
 def card_of(folder: Path) -> tuple[dict[str, Any], str]:

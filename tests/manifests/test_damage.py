@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manifests.errors import EvendermError
+from manifests.format.reading import open_manifest
+from manifests.format.verify import verify_manifest
 from manifests.pairs import PairArrays
-from manifests.reading import open_manifest
-from manifests.verification import verify_manifest
 
 KINDS = ("cut", "flip", "grow", "zero", "empty", "remove", "replace", "text", "swap bytes")
 

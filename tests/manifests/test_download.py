@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from manifests.download import FetchFailed, RemoteFile, download, recorded
 from manifests.errors import BadInput
+from manifests.fetch.download import FetchFailed, RemoteFile, download, recorded
 from manifests.progress import StopRequested
 from tests.manifests.faulty_server import CONTENT, QUICK, Server, faulty_server
 

@@ -10,15 +10,15 @@ import cv2
 import numpy as np
 import pytest
 
-from manifests import word_search
-from manifests.assignment import connected, same_group_links
-from manifests.duplicates import DuplicatePair, find_duplicates, is_duplicate, least_agreeing
-from manifests.fingerprints import RECORD, fingerprint
+from manifests.duplicates import search
+from manifests.duplicates.find import DuplicatePair, find_duplicates, is_duplicate, least_agreeing
+from manifests.duplicates.fingerprints import RECORD, fingerprint
+from manifests.duplicates.search import COMPARE_ALL_UP_TO
 from manifests.images import resized_mask
-from manifests.phantom import PhantomPair, draw_pair
+from manifests.phantom.draw import PhantomPair, draw_pair
+from manifests.prepare.assignment import connected, same_group_links
 from manifests.progress import no_progress
-from manifests.spool import RecordSpool
-from manifests.word_search import COMPARE_ALL_UP_TO
+from manifests.storage.spool import RecordSpool
 from tests.manifests.phantom_layouts import rephotographed
 
 SIDE = 128
@@ -102,8 +102,8 @@ def test_many_pictures_are_looked_up_by_words_with_the_same_outcome(
     assert len(links & right) >= 25
     assert not links - right
     assert found == _search(originals + copies, tmp_path), "the same pictures give the same pairs"
-    monkeypatch.setattr(word_search, "INDEXED_AT_ONCE", 32)
-    monkeypatch.setattr(word_search, "ASKED_AT_ONCE", 16)
+    monkeypatch.setattr(search, "INDEXED_AT_ONCE", 32)
+    monkeypatch.setattr(search, "ASKED_AT_ONCE", 16)
     assert found == _search(originals + copies, tmp_path), "in whatever parts they are looked up"
 
 
@@ -129,18 +129,18 @@ def test_the_nearest_by_words_are_those_of_a_plain_product_whatever_the_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     random = np.random.default_rng(0)
-    records = np.zeros(90, word_search.WORDS_RECORD)
+    records = np.zeros(90, search.WORDS_RECORD)
     records["count"] = 12
     records["words"][:, :12] = random.integers(0, 60, (90, 12))
-    words = RecordSpool(tmp_path / "words", word_search.WORDS_RECORD)
+    words = RecordSpool(tmp_path / "words", search.WORDS_RECORD)
     words.add(records)
-    monkeypatch.setattr(word_search, "INDEXED_AT_ONCE", 40)
-    monkeypatch.setattr(word_search, "ASKED_AT_ONCE", 8)
+    monkeypatch.setattr(search, "INDEXED_AT_ONCE", 40)
+    monkeypatch.setattr(search, "ASKED_AT_ONCE", 8)
     with ThreadPoolExecutor(2) as pool:
-        nearest = word_search._most_words_shared(words, no_progress, pool, workers=2)
-    matrix = word_search.word_matrix(word_search._word_lists(records), word_search._word_weights(words))
+        nearest = search._most_words_shared(words, no_progress, pool, workers=2)
+    matrix = search.word_matrix(search._word_lists(records), search._word_weights(words))
     shared = (matrix @ matrix.T).toarray()
     np.fill_diagonal(shared, -1)
-    best = np.sort(shared, axis=1)[:, : -word_search.CANDIDATES - 1 : -1]
+    best = np.sort(shared, axis=1)[:, : -search.CANDIDATES - 1 : -1]
     assert np.allclose(np.take_along_axis(shared, nearest, 1), best)
-    assert all(len(set(row)) == word_search.CANDIDATES for row in nearest.tolist())
+    assert all(len(set(row)) == search.CANDIDATES for row in nearest.tolist())

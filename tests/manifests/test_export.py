@@ -14,9 +14,9 @@ from PIL import Image
 from manifests.copying import copy_manifest
 from manifests.errors import BadInput
 from manifests.export import export_manifest
+from manifests.format.writing import ManifestWriter
 from manifests.png import png_text
 from manifests.progress import StopRequested
-from manifests.writing import ManifestWriter
 
 
 def read(path: Path) -> np.ndarray:

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from flows.command_line import exit_code
-from manifests import fetch as fetching
-from manifests.download import FetchFailed, _s3_checksum
 from manifests.errors import BadInput
-from manifests.fetch import DATASETS, fetch
-from manifests.phantom import write_phantom
+from manifests.fetch import datasets as fetching
+from manifests.fetch.datasets import DATASETS, fetch
+from manifests.fetch.download import FetchFailed, _s3_checksum
+from manifests.fetch.unpacking import unpack
+from manifests.phantom.draw import write_phantom
 from manifests.settings import PrepareSettings
 from manifests.sources import find_source
-from manifests.unpacking import unpack
 from tests.manifests.faulty_server import QUICK, Server, faulty_server
 from tests.manifests.phantom_layouts import write_layout
 

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from manifests.errors import EvendermError
-from manifests.prepare import prepare
-from manifests.reading import open_manifest
+from manifests.format.reading import open_manifest
+from manifests.format.verify import verify_manifest
+from manifests.prepare.prepare import prepare
 from manifests.settings import PrepareSettings
-from manifests.verification import verify_manifest
 from tests.manifests.phantom_layouts import LAYOUTS, write_layout
 
 SIDE = 40

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from manifests.format.reading import Manifest
+from manifests.format.schema import column_types
 from manifests.images import decode_image
-from manifests.reading import Manifest
-from manifests.schema import column_types
 
 
 @pytest.fixture(scope="module", params=["real", "synthetic"])

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from manifests.claim import CLAIM_NAME
 from manifests.errors import BadInput
+from manifests.format.claim import CLAIM_NAME
+from manifests.format.reading import open_manifest
+from manifests.format.schema import PairRow
+from manifests.format.writing import ManifestWriter
 from manifests.png import encode_mask, encode_png
-from manifests.reading import open_manifest
-from manifests.schema import PairRow
-from manifests.storage import Storage
-from manifests.storage_at import storage_at
-from manifests.writing import ManifestWriter
+from manifests.storage import storage_at
+from manifests.storage.base import Storage
 from tests.manifests.written_folder import contents
 
 SHARDS, PAIRS = 6, 20

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from manifests.errors import StorageFailed
-from manifests.mapped_arrays import new_mapped_array
+from manifests.files import new_mapped_array
 
 
 def test_all_space_is_taken_before_anything_is_written(tmp_path: Path) -> None:

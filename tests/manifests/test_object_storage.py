@@ -13,13 +13,13 @@ import pytest
 from flows.command_line import exit_code
 from manifests.copying import copy_manifest
 from manifests.errors import BadInput, StorageFailed
-from manifests.phantom import write_phantom
-from manifests.prepare import prepare
-from manifests.reading import open_manifest
+from manifests.format.reading import open_manifest
+from manifests.format.verify import verify_manifest
+from manifests.format.writing import ManifestWriter
+from manifests.phantom.draw import write_phantom
+from manifests.prepare.prepare import prepare
 from manifests.settings import PrepareSettings
-from manifests.storage_at import storage_at
-from manifests.verification import verify_manifest
-from manifests.writing import ManifestWriter
+from manifests.storage import storage_at
 
 
 def test_the_same_rows_give_the_same_bytes_on_disk_and_on_s3(tmp_path: Path, s3: Any, manifest_at: Any) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from manifests.errors import BadInput
-from manifests.phantom import PhantomPair, draw_pair, split_counts, write_phantom
-from manifests.phantom_lesions import LESIONS
+from manifests.phantom.draw import PhantomPair, draw_pair, split_counts, write_phantom
+from manifests.phantom.lesions import LESIONS
 from manifests.progress import StopRequested
 from tests.manifests.phantom_layouts import rephotographed
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from manifests.errors import BadInput
-from manifests.phantom import draw_pair, write_csv, write_image, write_mask, write_phantom
-from manifests.prepare import prepare
-from manifests.prepare_summary import PrepareSummary
+from manifests.format.reading import open_manifest
+from manifests.format.verify import verify_manifest
+from manifests.phantom.draw import draw_pair, write_csv, write_image, write_mask, write_phantom
+from manifests.prepare.prepare import prepare
+from manifests.prepare.summary import PrepareSummary
 from manifests.progress import StopRequested
-from manifests.reading import open_manifest
 from manifests.settings import PrepareSettings
-from manifests.verification import verify_manifest
 from tests.manifests.phantom_layouts import rephotographed, write_isic2018, write_layout
 
 SMALL = PrepareSettings(size=48)

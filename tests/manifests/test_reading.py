@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from manifests.decoding import cached_arrays
 from manifests.errors import BadInput
-from manifests.header import header_checksum
+from manifests.format.decoding import cached_arrays
+from manifests.format.header import header_checksum
+from manifests.format.reading import open_manifest
+from manifests.format.writing import ManifestWriter
 from manifests.images import decode_image, decode_mask
-from manifests.reading import open_manifest
-from manifests.writing import ManifestWriter
 from tests.manifests.conftest import pair_row
 
 

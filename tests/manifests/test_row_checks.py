@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from manifests.phantom import draw_pair, write_csv, write_image, write_mask, write_phantom
+from manifests.format.reading import open_manifest
+from manifests.format.shards import DISCLAIMER
+from manifests.phantom.draw import draw_pair, write_csv, write_image, write_mask, write_phantom
 from manifests.png import encode_png
-from manifests.prepare import prepare
-from manifests.reading import open_manifest
+from manifests.prepare.prepare import prepare
 from manifests.settings import PrepareSettings
-from manifests.shards import DISCLAIMER
-from manifests.sources.layout import Rejection, rejected_csv
+from manifests.sources.listing import Rejection, rejected_csv
 
 SMALL = PrepareSettings(size=48)
 TRAIN, TRAIN_MASKS = "ISIC-2017_Training_Data", "ISIC-2017_Training_Part1_GroundTruth"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifests.errors import BadInput
-from manifests.schema import (
+from manifests.format.schema import (
     SHARD_PATTERN,
     UNLABELLED,
     check_classes,

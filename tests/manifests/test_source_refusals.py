@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from manifests.errors import BadInput
-from manifests.phantom import write_csv, write_phantom
+from manifests.phantom.draw import write_csv, write_phantom
 from manifests.settings import PrepareSettings
 from manifests.sources import find_source
 from tests.manifests.source_layouts import PAIRS, read

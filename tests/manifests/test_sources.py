@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from manifests.errors import BadInput
-from manifests.phantom import write_csv, write_image, write_phantom
+from manifests.phantom.draw import write_csv, write_image, write_phantom
 from manifests.settings import PrepareSettings, TableColumns
 from manifests.sources import SOURCES, find_source
 from tests.manifests.phantom_layouts import LAYOUTS, write_isic2018, write_layout

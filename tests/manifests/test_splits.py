@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manifests.errors import BadInput
-from manifests.splits import fold_split, grouped_folds, grouped_split, leaks, merged_splits
+from manifests.prepare.splits import fold_split, grouped_folds, grouped_split, leaks, merged_splits
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 60).map("lesion-{}".format), st.sampled_from(["nv", "nv", "nv", "mel", "bkl"])),

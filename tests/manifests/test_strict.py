@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from manifests.errors import BadInput
-from manifests.phantom import draw_pair, write_csv, write_image, write_mask, write_phantom
+from manifests.format.shards import DISCLAIMER
+from manifests.phantom.draw import draw_pair, write_csv, write_image, write_mask, write_phantom
 from manifests.png import encode_png
-from manifests.prepare import prepare
+from manifests.prepare.prepare import prepare
 from manifests.settings import PrepareSettings
-from manifests.shards import DISCLAIMER
 from tests.manifests.phantom_layouts import rephotographed
 
 COLUMNS = ("id", "image", "mask", "class", "split", "group")

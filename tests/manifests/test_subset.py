@@ -8,7 +8,7 @@ import pytest
 
 from manifests.copying import write_subset
 from manifests.errors import BadInput
-from manifests.verification import verify_manifest
+from manifests.format.verify import verify_manifest
 from tests.evaluate.benchmark_fixture import CLASSES, COUNTS, manifest, real_rows
 
 

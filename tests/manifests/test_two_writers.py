@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from manifests.claim import CLAIM_NAME, LAPSE_SECONDS, ManifestBusy
-from manifests.reading import open_manifest
-from manifests.storage import Storage
-from manifests.storage_at import storage_at
-from manifests.writing import ManifestWriter
+from manifests.format.claim import CLAIM_NAME, LAPSE_SECONDS, ManifestBusy
+from manifests.format.reading import open_manifest
+from manifests.format.writing import ManifestWriter
+from manifests.storage import storage_at
+from manifests.storage.base import Storage
 
 
 @pytest.fixture(params=["disk", "s3"])

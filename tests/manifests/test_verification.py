@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from manifests.errors import BadInput
-from manifests.header import header_checksum
+from manifests.format.header import header_checksum
+from manifests.format.shards import DISCLAIMER
+from manifests.format.verify import VerificationReport, verify_manifest
 from manifests.png import encode_mask, encode_png, with_png_text
 from manifests.progress import StopRequested
-from manifests.shards import DISCLAIMER
-from manifests.verification import VerificationReport, verify_manifest
 
 NV = "data/lesion=nv/part-00000.parquet"
 

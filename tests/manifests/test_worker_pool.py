@@ -12,12 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from manifests import row_pipeline, worker_pool
-from manifests.phantom import write_phantom
-from manifests.prepare import prepare
+from manifests import workers
+from manifests.phantom.draw import write_phantom
+from manifests.prepare import pipeline
+from manifests.prepare.prepare import prepare
 from manifests.progress import StopRequested
 from manifests.settings import PrepareSettings
-from manifests.worker_pool import WorkerKilled, side_by_side
+from manifests.workers import WorkerKilled, side_by_side
 
 
 @pytest.fixture
@@ -30,8 +31,8 @@ def isic(tmp_path: Path) -> Path:
 @pytest.fixture
 def in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every row by itself, so that most are still to come after the first."""
-    monkeypatch.setattr(row_pipeline, "TOGETHER", 1)
-    monkeypatch.setattr(worker_pool, "PROCESSES_FROM", 1)
+    monkeypatch.setattr(pipeline, "TOGETHER", 1)
+    monkeypatch.setattr(workers, "PROCESSES_FROM", 1)
 
 
 def worker_processes() -> list[psutil.Process]:
@@ -42,7 +43,7 @@ def test_processes_and_threads_give_the_same_manifest(
     isic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(isic, tmp_path / "threads", PrepareSettings(size=48, workers=2))
-    monkeypatch.setattr(worker_pool, "PROCESSES_FROM", 1)
+    monkeypatch.setattr(workers, "PROCESSES_FROM", 1)
     prepare(isic, tmp_path / "processes", PrepareSettings(size=48, workers=2))
     threads, processes = (
         {p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("*") if p.is_file()}
@@ -112,8 +113,8 @@ def test_outcomes_come_in_order_and_few_are_begun() -> None:
         time.sleep(0.002 * (number % 3))
         return number
 
-    with worker_pool.worker_pool(2, 10) as pool:
+    with workers.worker_pool(2, 10) as pool:
         outcomes = side_by_side(pool, work, range(1000), workers=2)
         assert [next(outcomes) for _ in range(20)] == list(range(20))
         outcomes.close()  # type: ignore[attr-defined]
-    assert len(begun) <= 20 + worker_pool.AHEAD * 2
+    assert len(begun) <= 20 + workers.AHEAD * 2

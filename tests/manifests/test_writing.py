@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from manifests.errors import BadInput
+from manifests.format.reading import open_manifest
+from manifests.format.schema import UNLABELLED, column_types
+from manifests.format.writing import ManifestWriter
 from manifests.png import png_text
-from manifests.reading import open_manifest
-from manifests.schema import UNLABELLED, column_types
-from manifests.writing import ManifestWriter
 from tests.manifests.written_folder import CLASSES, contents, writer_at
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from manifests.errors import BadInput, StorageFailed
+from manifests.format.reading import open_manifest
 from manifests.png import encode_mask
-from manifests.reading import open_manifest
 from tests.manifests.written_folder import writer_at
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from manifests.writing import ManifestWriter
+from manifests.format.writing import ManifestWriter
 
 CLASSES = ("nv", "mel")
 

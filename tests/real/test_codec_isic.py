@@ -9,8 +9,8 @@ import torch
 
 from augment.mask_codec import SignedDistanceCodec
 from evaluate.judge_fitting import dice
-from manifests.prepare import prepare
-from manifests.reading import open_manifest
+from manifests.format.reading import open_manifest
+from manifests.prepare.prepare import prepare
 from manifests.settings import PrepareSettings
 
 

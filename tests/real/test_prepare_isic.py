@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from manifests.prepare import prepare
-from manifests.prepare_summary import PrepareSummary
-from manifests.reading import open_manifest
+from manifests.format.reading import open_manifest
+from manifests.prepare.prepare import prepare
+from manifests.prepare.summary import PrepareSummary
 from manifests.settings import PrepareSettings
 
 # Seen to be one lesion: re-coloured, turned, nearer or farther, and in two official splits.

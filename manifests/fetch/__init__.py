@@ -1,0 +1,1 @@
+"""The official files of public datasets, downloaded from their publishers under a licence that was accepted."""

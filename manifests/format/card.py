@@ -1,0 +1,141 @@
+"""The dataset card: README.md of a manifest, with the YAML header that the Hugging Face hub reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from manifests.format.schema import SPLITS, hub_features
+
+_HUB_LICENCES = {
+    "cc-0": "cc0-1.0",
+    "cc0-1.0": "cc0-1.0",
+    "cc-by": "cc-by-4.0",
+    "cc-by-4.0": "cc-by-4.0",
+    "cc-by-nc": "cc-by-nc-4.0",
+    "cc-by-nc-4.0": "cc-by-nc-4.0",
+    "cc-by-nc-sa-4.0": "cc-by-nc-sa-4.0",
+}
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+def dataset_card(header: Mapping[str, Any]) -> str:
+    """Markdown of the card for a manifest.json; the same header gives the same card."""
+    synthetic = header["kind"] == "synthetic"
+    title = "Synthetic skin-lesion pairs" if synthetic else "Skin-lesion pairs"
+    made_from = json.dumps(header["provenance"], indent=2, sort_keys=True, ensure_ascii=False)
+    sections = [
+        f"---\n{_yaml(_hub_header(header, title))}---",
+        f"# {title}",
+        _introduction(header, synthetic),
+        "## Pairs by split and class",
+        _counts_table(header),
+        "## Reading it",
+        _READING,
+        "## Sources and licences",
+        _tally("source", header["sources"]),
+        _tally("licence", header["licences"]),
+        "## Provenance",
+        f"This manifest's identity is `{header['manifest_id']}`. It was made from:",
+        f"```json\n{made_from}\n```",
+        "## Limits",
+        _SYNTHETIC_LIMITS if synthetic else _REAL_LIMITS,
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+_READING = """\
+```python
+from datasets import load_dataset
+
+pairs = load_dataset("parquet", data_files="data/*/*.parquet", split="train")
+train = pairs.filter(lambda split: split == "train", input_columns="split")
+```
+
+The column `split` says where a pair belongs; the hub's own split names all rows `train`. `image` and
+`mask` are PNG; a mask is 0 or 255 and of its image's size. `manifest.json` names every file with its
+sha256."""
+
+_SYNTHETIC_LIMITS = """\
+Every picture here was drawn by a generative model. None shows a patient. Hairs, grain and other structure finer than
+that model draws may be taken from a real training picture, whose `group_id` the generated one then bears, so that
+folds by group keep them together. They are meant for training beside real pairs and never for validation, testing or
+diagnosis. Rows with `accepted` false failed a check and say
+which in `reject_reason`."""
+
+_REAL_LIMITS = """\
+For research, not for diagnosis. The classes, skin tones and sites are those of the sources and are not
+representative of any population."""
+
+
+def card_figures(header: Mapping[str, Any]) -> list[str]:
+    """The lines of a card that count pairs."""
+    tables = (_counts_table(header), _tally("source", header["sources"]), _tally("licence", header["licences"]))
+    return [line for table in tables for line in table.split("\n")]
+
+
+def _introduction(header: Mapping[str, Any], synthetic: bool) -> str:
+    accepted = sum(sum(by_dx.values()) for by_dx in header["counts"].values())
+    made = "generated" if synthetic else "real"
+    text = f"{accepted:,} {made} pairs of a dermoscopic image and its lesion mask"
+    if not header["masks"]:
+        text = f"{accepted:,} {made} dermoscopic images with their class and without masks"
+    elif header["masks"] < header["rows"]:
+        text += f", which {header['rows'] - header['masks']:,} of all rows do not have"
+    if not header["classes"]:
+        text += ", without classes"
+    rejected = header["rows"] - accepted
+    return text + (f", and {rejected:,} more that were not accepted." if rejected else ".")
+
+
+def _counts_table(header: Mapping[str, Any]) -> str:
+    counts: Mapping[str, Mapping[str, int]] = header["counts"]
+    rejected: Mapping[str, int] = header["rejected"]
+    columns = [*SPLITS, "all"] + (["not accepted"] if any(rejected.values()) else [])
+    lines = ["| class | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
+    for dx in counts[SPLITS[0]]:
+        by_split = [counts[split][dx] for split in SPLITS]
+        cells = [*by_split, sum(by_split), rejected[dx]][: len(columns)]
+        lines.append(f"| {_escaped(dx)} | " + " | ".join(f"{cell:,}" for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def _tally(name: str, counts: Mapping[str, int]) -> str:
+    lines = [f"| {name} | pairs |", "| --- | ---: |"]
+    lines += [f"| {_escaped(value)} | {count:,} |" for value, count in counts.items()]
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    """Text from a source, which must not become Markdown or HTML."""
+    shown = "".join(c if c.isprintable() else " " for c in text)
+    for mark in "\\|`*_[]<>#":
+        shown = shown.replace(mark, f"&#{ord(mark)};")
+    return shown or " "
+
+
+def _hub_header(header: Mapping[str, Any], title: str) -> dict[str, Any]:
+    known = {_HUB_LICENCES.get(licence.casefold()) for licence in header["licences"]}
+    licence = known.pop() if len(known) == 1 else None
+    origin = "synthetic" if header["kind"] == "synthetic" else "real"
+    return {
+        "pretty_name": title,
+        "license": licence or "other",
+        "task_categories": _tasks(header),
+        "tags": ["dermoscopy", "medical", "skin-lesion", origin, "evenderm"],
+        "size_categories": [next((name for limit, name in _SIZES if header["rows"] < limit), "n>1M")],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/*/*.parquet"}]}],
+        "dataset_info": {"features": hub_features(header["kind"], header["classes"])},
+    }
+
+
+def _tasks(header: Mapping[str, Any]) -> list[str]:
+    """What the pairs can be learned for."""
+    serves = {"image-classification": header["classes"], "image-segmentation": header["masks"]}
+    return [task for task, what in serves.items() if what]
+
+
+def _yaml(values: Mapping[str, Any]) -> str:
+    """One top-level key a line; JSON on the right of it, which every YAML reader takes."""
+    return "".join(f"{key}: {json.dumps(value, ensure_ascii=True)}\n" for key, value in values.items())

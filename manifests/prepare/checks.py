@@ -1,0 +1,170 @@
+"""One row of a source, looked at: is the image readable, does the mask belong to it, what does it look like."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from manifests.duplicates.fingerprints import fingerprint
+from manifests.errors import BadInput
+from manifests.format.schema import pair_id_fault
+from manifests.format.shards import DISCLAIMER
+from manifests.images import (
+    MaskValues,
+    centre_square,
+    decode_image,
+    decode_mask,
+    exif_orientation,
+    image_size,
+    resized_image,
+    resized_mask,
+)
+from manifests.png import encode_mask, encode_png
+from manifests.settings import PrepareSettings
+from manifests.sources.listing import Rejection, SourceRow
+
+SMALLEST_SIDE = 32
+LARGE_FILE = 200_000
+LARGEST_FILE = 1024**3
+
+
+@dataclass(frozen=True)
+class CheckedRow:
+    """A row that passed: its square pair as PNG, a digest of the image's pixels and its fingerprint.
+
+    enlarged: whether the source's image was smaller than the stored one; fingerprint: the bytes of one RECORD.
+    """
+
+    image_png: bytes
+    mask_png: bytes | None
+    pixels: bytes
+    enlarged: bool
+    fingerprint: bytes | None
+
+
+class Unfit(Exception):
+    """Why a row cannot be used: the short name of the check, and a sentence."""
+
+    def __init__(self, check: str, reason: str) -> None:
+        super().__init__(reason)
+        self.check, self.reason = check, reason
+
+
+def check_row(row: SourceRow, pair_id: str, with_mask: bool, settings: PrepareSettings) -> CheckedRow | Rejection:
+    """Decode, compare, cut to a square and resize one row; what is wrong with it becomes a Rejection."""
+    try:
+        if fault := pair_id_fault(pair_id):
+            raise Unfit("bad id", f"the id {pair_id[:80]!r} {fault}; rename the image")
+        return _checked(row, with_mask, settings)
+    except Unfit as unfit:
+        return Rejection(pair_id, unfit.check, unfit.reason, row.image)
+
+
+def _checked(row: SourceRow, with_mask: bool, settings: PrepareSettings) -> CheckedRow:
+    content = _file_bytes(row.image)
+    _refuse_generated(content, row.image)
+    try:
+        image, (height, width) = _decoded(content, row.image, settings)
+    except BadInput as error:
+        raise Unfit("unreadable image", str(error)) from None
+    if min(height, width) < SMALLEST_SIDE:
+        reason = f"{row.image} has {width} x {height} pixels; the shorter side must have {SMALLEST_SIDE} or more"
+        raise Unfit("too small", reason)
+    mask = _checked_mask(row, content, (height, width), settings) if with_mask and row.mask else None
+    square = resized_image(centre_square(image), settings.size)
+    square_mask = resized_mask(centre_square(mask), settings.size) if mask is not None else None
+    if square_mask is not None:
+        _refuse_uniform(square_mask, f"{row.mask}, cut to the centre square,")
+    return CheckedRow(
+        encode_png(square),
+        encode_mask(square_mask) if square_mask is not None else None,
+        hashlib.sha256(square.tobytes()).digest()[:16],
+        min(height, width) < settings.size,
+        fingerprint(square, square_mask).tobytes() if settings.duplicates else None,
+    )
+
+
+def _refuse_generated(content: bytes, name: str) -> None:
+    """A generated picture says so in its PNG text; let in as a real one it could end up among the test pairs."""
+    if DISCLAIMER.encode() in content[:4096]:
+        raise Unfit("synthetic", f"{name} says that it was generated; only photographs make a real manifest: remove it")
+
+
+def _decoded(content: bytes, name: str, settings: PrepareSettings) -> tuple[np.ndarray, tuple[int, int]]:
+    """The image, and its size as it was stored: a large file is decoded at a fraction of it where its format can."""
+    if len(content) > LARGE_FILE:
+        size = image_size(content, name, settings.max_pixels)
+        return decode_image(content, settings.max_pixels, name, side=settings.size), size
+    image = decode_image(content, settings.max_pixels, name)
+    return image, image.shape[:2]
+
+
+def _file_bytes(path: str) -> bytes:
+    """The content of a regular file; anything else (a pipe would wait forever) is unfit."""
+    file = Path(path)
+    try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise Unfit("unreadable image", f"{path} is not a regular file; replace it by the picture itself")
+        if status.st_size > LARGEST_FILE:
+            raise Unfit("unreadable image", f"{path} has more than {LARGEST_FILE >> 20} MiB; make it smaller")
+        return file.read_bytes()
+    except OSError as error:
+        raise Unfit("unreadable image", f"{path} cannot be read ({error.strerror}); check the file") from None
+
+
+def _checked_mask(row: SourceRow, image_content: bytes, size: tuple[int, int], settings: PrepareSettings) -> np.ndarray:
+    """The mask as bool (H, W), of the image's size, with a lesion and skin around it."""
+    path = str(row.mask)
+    content = _file_bytes(path)
+    try:
+        mask = decode_mask(content, settings.max_pixels, path)
+    except MaskValues as error:
+        raise Unfit("mask values", str(error)) from None
+    except BadInput as error:
+        raise Unfit("unreadable mask", str(error)) from None
+    _refuse_other_turn(row, (image_content, content), mask.shape, size, settings.max_pixels)
+    if mask.shape != size:
+        height, width = mask.shape
+        reason = f"{path} has {width} x {height} pixels but its image {size[1]} x {size[0]}; make them equal"
+        raise Unfit("mask size", reason)
+    _refuse_uniform(mask, path)
+    if looks_inverted(mask):
+        raise Unfit("inverted mask", f"{path} marks the skin and leaves the lesion out; invert it")
+    return mask
+
+
+def _refuse_other_turn(
+    row: SourceRow, contents: tuple[bytes, bytes], mask_size: tuple[int, ...], size: tuple[int, int], max_pixels: int
+) -> None:
+    """An image that EXIF turns and a mask that it does not, or the other way round, where nothing tells how they lie.
+
+    A mask drawn on the upright image fits it; only a turn that exchanges unequal sides shows that it was.
+    """
+    of_image, of_mask = (exif_orientation(content, row.image, max_pixels) for content in contents)
+    if of_image == of_mask or (mask_size != size and mask_size != size[::-1]):
+        return
+    sides_tell = (of_image > 4) != (of_mask > 4) and size[0] != size[1]
+    if not (sides_tell and mask_size == size):
+        reason = (
+            f"{row.image} is turned by its EXIF data (orientation {of_image}) otherwise than its mask ({of_mask}), so "
+            "that they may lie differently; save both upright"
+        )
+        raise Unfit("mask orientation", reason)
+
+
+def _refuse_uniform(mask: np.ndarray, name: str) -> None:
+    if not mask.any():
+        raise Unfit("empty mask", f"{name} marks no lesion at all; draw the mask or remove the row")
+    if mask.all():
+        raise Unfit("full mask", f"{name} marks the whole picture; draw the mask or remove the row")
+
+
+def looks_inverted(mask: np.ndarray) -> bool:
+    """Whether the mask covers the whole frame and leaves out one large blob that nowhere touches it."""
+    frame = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    return bool(frame.all()) and float(mask.mean()) < 0.97

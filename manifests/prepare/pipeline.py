@@ -1,0 +1,101 @@
+"""Checking all rows side by side, with what is needed later kept on disk and not in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from manifests.duplicates.fingerprints import RECORD
+from manifests.prepare.admission import CLASSIFICATION, Admitted
+from manifests.prepare.checks import CheckedRow, check_row
+from manifests.progress import Progress
+from manifests.settings import PrepareSettings
+from manifests.sources.listing import Rejection, SourceRow
+from manifests.storage.spool import ByteSpool, RecordSpool
+from manifests.workers import side_by_side, worker_pool
+
+TOGETHER = 16
+"""Rows that a worker takes at once: handing over every row by itself costs a tenth of the time."""
+
+
+class RowSpools:
+    """The encoded pairs and the fingerprints of all rows that passed, by their place in the order of checking."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._images = ByteSpool(folder / "images")
+        self._masks = ByteSpool(folder / "masks")
+        self.fingerprints = RecordSpool(folder / "fingerprints", RECORD)
+
+    def add(self, rows: Sequence[CheckedRow]) -> None:
+        self._images.add([row.image_png for row in rows])
+        self._masks.add([row.mask_png or b"" for row in rows])
+        fingerprints = [row.fingerprint for row in rows if row.fingerprint is not None]
+        if fingerprints:
+            self.fingerprints.add(np.frombuffer(b"".join(fingerprints), RECORD))
+
+    def pair(self, place: int) -> tuple[bytes, bytes | None]:
+        """PNG of image and mask."""
+        return self._images.get(place), self._masks.get(place) or None
+
+    def mean_pair_bytes(self) -> int:
+        return (self._images.total() + self._masks.total()) // max(1, len(self._images))
+
+    def close(self) -> None:
+        for spool in (self._images, self._masks, self.fingerprints):
+            spool.close()
+
+
+@dataclass(frozen=True)
+class CheckedRows:
+    """The rows that passed, in the order of their ids; place i of the spools belongs to entry i of each list."""
+
+    pair_ids: list[str] = field(default_factory=list)
+    rows: list[SourceRow] = field(default_factory=list)
+    pixels: list[bytes] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
+    enlarged: list[str] = field(default_factory=list)
+
+
+def check_rows(admitted: Admitted, spools: RowSpools, settings: PrepareSettings, progress: Progress) -> CheckedRows:
+    """Check every admitted row; the outcome does not depend on the number of workers."""
+    result, total = CheckedRows(), len(admitted.rows)
+    threads_before = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # the rows run side by side already
+    try:
+        for start, outcomes in _in_order(admitted, settings):
+            spools.add([outcome for outcome in outcomes if isinstance(outcome, CheckedRow)])
+            for place, outcome in enumerate(outcomes, start):
+                if isinstance(outcome, Rejection):
+                    result.rejected.append(outcome)
+                    continue
+                result.pair_ids.append(admitted.pair_ids[place])
+                result.rows.append(admitted.rows[place])
+                result.pixels.append(outcome.pixels)
+                if outcome.enlarged:
+                    result.enlarged.append(admitted.pair_ids[place])
+            progress(start + len(outcomes), 2 * total, step="checking", set_aside=len(result.rejected))
+    finally:
+        cv2.setNumThreads(threads_before)
+    return result
+
+
+def _in_order(admitted: Admitted, settings: PrepareSettings) -> Iterator[tuple[int, list[CheckedRow | Rejection]]]:
+    """Outcomes by the handful, with the place of the first, in the order of the rows; a bounded number in work."""
+    with_mask, every = admitted.task != CLASSIFICATION, range(len(admitted.rows))
+    pairs = list(zip(admitted.rows, admitted.pair_ids, strict=True))
+    handfuls = (pairs[start : start + TOGETHER] for start in every[::TOGETHER])
+    check = partial(_check_handful, with_mask=with_mask, settings=settings)
+    with worker_pool(settings.workers, len(every)) as pool:
+        yield from zip(every[::TOGETHER], side_by_side(pool, check, handfuls, settings.workers), strict=True)
+
+
+def _check_handful(
+    rows: list[tuple[SourceRow, str]], with_mask: bool, settings: PrepareSettings
+) -> list[CheckedRow | Rejection]:
+    return [check_row(row, pair_id, with_mask, settings) for row, pair_id in rows]
