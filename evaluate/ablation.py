@@ -201,7 +201,7 @@ def ablate_given(
     """
     from augment.prompts import prompt_for
     from augment.sampling import PairSampler
-    from evaluate.judge_fitting import dice
+    from evaluate.mask_metrics import dice
     from evaluate.quality import dice_of, mean_over
 
     subject = bench.subject
@@ -254,7 +254,7 @@ def compare_codecs(
 def _round_trip(codec: Any, masks: np.ndarray, side: int, noise: float, seed: int) -> dict[str, float | None]:
     import torch
 
-    from evaluate.judge_fitting import dice
+    from evaluate.mask_metrics import dice
 
     coded = torch.from_numpy(codec.encode(masks, side))
     # Relative to the code's own spread, so that codecs of any scale meet the same disturbance.

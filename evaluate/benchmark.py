@@ -250,27 +250,3 @@ def _save(work: Path, cell: Cell, split: str, array: np.ndarray) -> dict[str, st
     name = f"{cell.name}-{split}.npy"
     replace_file(work / name, buffer.getvalue())
     return {"file": name, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
-
-
-def collect(
-    work: Path,
-    real: Manifest,
-    synthetic: Manifest | None,
-    settings: BenchmarkSettings,
-    environment: Mapping[str, Any],
-    timings: Mapping[str, Any],
-    *,
-    restricted: Restricted | None = None,
-    fidelity: Mapping[str, Any] | None = None,
-    copies: Mapping[str, Any] | None = None,
-    gates: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """The content of results.json from the finished cells in `work`, validated.
-
-    EvendermError if a cell of the plan is not finished; BadInput if the split is not obeyed.
-    """
-    from evaluate.collecting import collect_results
-
-    beside: dict[str, Any] = {"environment": environment, "timings": timings}
-    beside |= {"fidelity": fidelity, "copies": copies, "gates": gates}
-    return collect_results(Path(work), real, synthetic, settings, restricted or {}, beside)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from evaluate.downstream import HALF, Downstream, Normalisation, unknown_name
-from evaluate.encoder_weights import HUB
-from evaluate.input_size import Options, made_for, size_options
+from evaluate.encoder_weights import HUB, Options, made_for, size_options
 from evaluate.mixing import mix_classes
 from evaluate.settings import ClassifierSettings
 from evaluate.training import Learner, Regime

@@ -41,10 +41,19 @@ def collect_results(
     real: Manifest,
     synthetic: Manifest | None,
     settings: BenchmarkSettings,
-    restricted: Restricted,
-    beside: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    timings: Mapping[str, Any],
+    *,
+    restricted: Restricted | None = None,
+    fidelity: Mapping[str, Any] | None = None,
+    copies: Mapping[str, Any] | None = None,
+    gates: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """See `benchmark.collect`; `beside` is what other steps have found, by its name in results.json."""
+    """The content of results.json from the finished cells in `work`, validated.
+
+    EvendermError if a cell of the plan is not finished; BadInput if the split is not obeyed.
+    """
+    restricted = restricted or {}
     check_evidence(real, synthetic, settings.tasks)
     cells = plan_cells(settings, real.counts(), synthetic is not None, restricted)
     entries: list[dict[str, Any]] = []
@@ -68,15 +77,17 @@ def collect_results(
     data["notes"] += [*small, *evidence_notes(settings, {(arm.task, arm.name) for arm in judged_arms})]
     results = {
         "schema_version": SCHEMA_VERSION,
-        "environment": dict(beside["environment"]),
+        "environment": dict(environment),
         "settings": settings.model_dump(mode="json"),
         "data": data,
         "metrics": _metric_table(entries),
         "verdicts": headlines(judged_arms, comparisons, settings),
         "arms": entries,
         "comparisons": comparisons,
-        **{name: beside[name] and dict(beside[name]) for name in ("fidelity", "copies", "gates")},
-        "timings": {**beside["timings"], "downstream": {name: round(took, 3) for name, took in downstream.items()}},
+        "fidelity": fidelity and dict(fidelity),
+        "copies": copies and dict(copies),
+        "gates": gates and dict(gates),
+        "timings": {**timings, "downstream": {name: round(took, 3) for name, took in downstream.items()}},
     }
     validate_results(results)
     return results

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evaluate.report import wording
-from evaluate.report.sentences import least_shown
+from evaluate.report.markdown import least_shown
 from evaluate.results import Results, read_results
 from manifests.errors import BadInput
 

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evaluate.copy_threshold import CopyThreshold, set_threshold
+from evaluate.copy_threshold import ATTACKS, CopyThreshold, plant, set_threshold
 from evaluate.embedding import (
     VIEWS,
+    WHOLE,
     DetailDescriptor,
     grey_thumbnails,
+    register,
     resample,
     unit_rows,
     view,
+    window_bank,
 )
 from evaluate.gate_settings import CopySettings
-from evaluate.planted_copies import ATTACKS, plant
-from evaluate.registration import WHOLE, register, window_bank
 from evaluate.results import replace_file, write_json
 from manifests.errors import BadInput
 from manifests.progress import Progress, no_progress

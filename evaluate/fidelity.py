@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evaluate.gate_settings import FidelitySettings
-from evaluate.judge_fitting import Parts, pairs_digest, part_digest
 from evaluate.mask_shape import STATISTICS, mask_shapes
+from evaluate.parts import Parts, pairs_digest, part_digest
 from manifests.errors import BadInput
 from manifests.progress import Progress, no_progress
 

@@ -129,3 +129,14 @@ class FidelitySettings(Frozen):
         if self.extractor == "downstream" and self.weights:
             raise ValueError("fidelity.weights needs fidelity.extractor, the model that they belong to")
         return self
+
+
+class QualitySettings(Frozen):
+    """How many pairs are drawn, and what is trained on them."""
+
+    share: float = Field(1.0, gt=0, le=4, description="generated pairs per real training pair, class by class")
+    seeds: int = Field(3, ge=1, description="downstream trainings of each kind; their mean is judged")
+    classifier: ClassifierSettings = ClassifierSettings(updates=300, checks=5)
+    segmenter: SegmenterSettings = SegmenterSettings(updates=200, checks=5)
+    copies: CopySettings = CopySettings()
+    fidelity: FidelitySettings = FidelitySettings()

@@ -12,12 +12,11 @@ import numpy as np
 
 from evaluate.appearance import AppearanceClassifier, lesion_features
 from evaluate.copies import CopyIndex
+from evaluate.copy_threshold import ATTACKS
 from evaluate.gate_settings import GateSettings
 from evaluate.judge_fitting import (
     COPIES,
-    Parts,
     all_features,
-    dice,
     fit_appearance,
     fit_network,
     fit_segmenter,
@@ -27,11 +26,10 @@ from evaluate.judge_fitting import (
     load_class_judge,
     make_copies_part,
     padded,
-    pairs_digest,
-    part_digest,
 )
+from evaluate.mask_metrics import dice
 from evaluate.mask_shape import ShapeLimits, mask_shapes
-from evaluate.planted_copies import ATTACKS
+from evaluate.parts import Parts, pairs_digest, part_digest
 from evaluate.results import write_json
 from manifests.errors import BadInput
 from manifests.progress import Progress, no_progress

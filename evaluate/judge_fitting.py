@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,12 @@ import numpy as np
 
 from evaluate.appearance import AppearanceClassifier, lesion_features
 from evaluate.copies import CopyIndex
+from evaluate.copy_threshold import ATTACKS
 from evaluate.gate_settings import GateSettings
+from evaluate.mask_metrics import dice
 from evaluate.mask_shape import ShapeLimits, mask_shapes
-from evaluate.planted_copies import ATTACKS
-from evaluate.results import replace_file, write_json
+from evaluate.parts import Parts, pairs_digest, part_digest
+from evaluate.results import replace_file
 from manifests.errors import BadInput
 from manifests.progress import Progress, no_progress
 
@@ -25,25 +26,7 @@ if TYPE_CHECKING:
     from manifests.pairs import PairArrays
 
 COPIES = "copies"
-VERSION = 1
 """Raised whenever a part is made in another way, so that old parts are not taken for finished."""
-
-
-def pairs_digest(pairs: PairArrays) -> str:
-    """sha256 over everything in `pairs`, read in blocks so that memory-mapped arrays stay on disk."""
-    digest = hashlib.sha256()
-    described = [pairs.pair_ids, pairs.group_ids, list(pairs.classes), list(pairs.images.shape)]
-    digest.update(json.dumps(described).encode())
-    digest.update(np.ascontiguousarray(pairs.labels, np.int64).tobytes())
-    for start in range(0, len(pairs), 256):
-        digest.update(np.ascontiguousarray(pairs.images[start : start + 256]).tobytes())
-        digest.update(np.packbits(pairs.masks[start : start + 256]).tobytes())
-    return digest.hexdigest()
-
-
-def part_digest(data: str, *settings: Any) -> str:
-    """What tells one part from another: the data, the settings that it depends on and how it is made."""
-    return hashlib.sha256(json.dumps([VERSION, data, *settings], sort_keys=True).encode()).hexdigest()
 
 
 def grouped_folds(pairs: PairArrays, folds: int, seed: int) -> np.ndarray:
@@ -70,44 +53,6 @@ def grouped_folds(pairs: PairArrays, folds: int, seed: int) -> np.ndarray:
 
     fold = {group: i % folds for i, group in enumerate(sorted(classes, key=position))}
     return np.array([fold[group] for group in pairs.group_ids])
-
-
-class Parts:
-    """The parts of a judge under a folder; `make` runs only those whose digest is not there yet."""
-
-    def __init__(self, folder: Path, progress: Progress, total: int):
-        self.folder, self._progress, self._total = folder, progress, total
-        self._done = 0
-
-    def make(
-        self, name: str, digest: str, units: int, build: Callable[[Path, Progress], dict[str, Any]]
-    ) -> dict[str, Any]:
-        """What `build` reports of part `name`; it writes its files first and is recorded last.
-
-        A StopRequested passes through: the parts that are recorded are not made again.
-        """
-        record = self.folder / name / "part.json"
-        finished = _read_record(record)
-        if finished is None or finished["digest"] != digest:
-            base = self._done
-
-            def progress(done: int, total: int, **figures: float | str) -> None:
-                share = units * done / max(1, total)
-                self._progress(base + int(share), self._total, **{"part": name, **figures})
-
-            finished = {"digest": digest, "report": build(record.parent, progress)}
-            write_json(record, finished)
-        self._done += units
-        self._progress(self._done, self._total, part=name)
-        return finished["report"]
-
-
-def _read_record(path: Path) -> dict[str, Any] | None:
-    try:
-        record = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) and {"digest", "report"} <= record.keys() else None
 
 
 def fit_segmenter(
@@ -201,12 +146,6 @@ def padded(predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray, batc
         repeats = np.concatenate([block, np.repeat(block[-1:], batch - len(block), axis=0)])
         parts.append(predict(repeats)[: len(block)])
     return np.concatenate(parts)
-
-
-def dice(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Dice (N,) of bool masks (N, H, W), rounded to four places; 0 where either is empty."""
-    both = (found & wanted).sum((1, 2))
-    return np.round(2 * both / np.maximum(1, found.sum((1, 2)) + wanted.sum((1, 2))), 4)
 
 
 def load_class_judge(folder: Path, settings: GateSettings) -> AppearanceClassifier | Classifier:

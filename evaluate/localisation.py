@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evaluate.explain_settings import LocaliserSettings
-from evaluate.judge_fitting import dice, lesion_masks, pairs_digest, part_digest
+from evaluate.judge_fitting import lesion_masks
+from evaluate.mask_metrics import dice
+from evaluate.parts import pairs_digest, part_digest
 from evaluate.results import write_json
 from manifests.errors import BadInput, EvendermError
 from manifests.progress import Progress, no_progress

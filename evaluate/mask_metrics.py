@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from evaluate.metrics import Figures
+
+if TYPE_CHECKING:
+    pass
 
 SEGMENTATION_METRICS = ("dice", "jaccard", "thresholded_jaccard", "hd95", "boundary_f1")
 JACCARD_THRESHOLD = 0.65
@@ -76,3 +81,9 @@ def segmentation_replicates(scores: np.ndarray, weights: np.ndarray) -> dict[str
     """The means, each (B,), under `weights` (B, N)."""
     means = weights @ scores / weights.sum(axis=1, keepdims=True)
     return {name: means[:, i] for i, name in enumerate(SEGMENTATION_METRICS)}
+
+
+def dice(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Dice (N,) of bool masks (N, H, W), rounded to four places; 0 where either is empty."""
+    both = (found & wanted).sum((1, 2))
+    return np.round(2 * both / np.maximum(1, found.sum((1, 2)) + wanted.sum((1, 2))), 4)

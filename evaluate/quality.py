@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from augment.settings import SamplingSettings
-from evaluate.quality_settings import QualitySettings
+from evaluate.gate_settings import QualitySettings
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress
@@ -254,7 +254,7 @@ def mean_over(models: tuple[Any, ...], pairs: PairArrays, score: Callable[[Any, 
 
 
 def dice_of(segmenter: Segmenter, pairs: PairArrays) -> float:
-    from evaluate.judge_fitting import dice
+    from evaluate.mask_metrics import dice
 
     found = np.concatenate(
         [segmenter.masks(pairs.images[start : start + 64]) > 0.5 for start in range(0, len(pairs), 64)]

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from evaluate.downstream import HALF, Downstream, Normalisation, unknown_name
-from evaluate.encoder_weights import HUB
-from evaluate.input_size import Options, made_for, size_options
+from evaluate.encoder_weights import HUB, Options, made_for, size_options
 from evaluate.mask_metrics import mask_scores
 from evaluate.mixing import mix_masks
 from evaluate.settings import SegmenterSettings

@@ -15,7 +15,7 @@ import numpy as np
 from augment.prompts import prompt_for
 from evaluate.demonstrations import best_of, seed_for
 from evaluate.demonstrations_personal import blended, guided
-from evaluate.strategies_figures import interval_of, kernel_distance, row_of, scores_of
+from evaluate.strategies_figures import Strategy, interval_of, kernel_distance, row_of, scores_of
 from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -29,37 +29,6 @@ if TYPE_CHECKING:
 Witness = Callable[[np.ndarray], np.ndarray]
 # Images uint8 (N, H, W, 3) to lesion masks bool (N, H, W).
 FindMasks = Callable[[np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """One way to draw. kind: from text alone, from the whole image, or inside its mask; rank: of the class adapter,
-    its own where None, no adapter where 0; contrast: guided away from the picture's own class; tries: draws of which
-    the diagnosing ensemble picks one; detail: share of the picture's fine structure that is put back."""
-
-    kind: str
-    strength: float
-    guidance: float
-    rank: int | None = None
-    contrast: bool = True
-    tries: int = 1
-    detail: float = 0.0
-
-    @property
-    def adapter(self) -> bool:
-        """Whether the class adapter takes part."""
-        return self.rank != 0
-
-    @property
-    def name(self) -> str:
-        """`inpainting 0.7, adapter, guidance 2 with contrast, best of 4`."""
-        strength = "" if self.kind == "text" else f" {self.strength:g}"
-        adapter = {None: "adapter", 0: "no adapter"}.get(self.rank, f"adapter of rank {self.rank}")
-        contrast = " with contrast" if self.contrast else ""
-        tries = f", best of {self.tries}" if self.tries > 1 else ""
-        return f"{self.kind}{strength}, {adapter}, guidance {self.guidance:g}{contrast}{tries}"
-
-
 # A class and a strategy to a sampler of its adapter's rank; None where there is none.
 SamplerOf = Callable[[str, Strategy], "PairSampler | None"]
 

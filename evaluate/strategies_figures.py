@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from evaluate.strategies import Strategy
+    from torch import Tensor
+
+    from augment.adapters import AdapterFile
     from manifests.pairs import PairArrays
 
+_DOWN, _UP = "lora_A", "lora_B"
 FIGURES = ("agreement", "gain", "psnr", "ssim", "mask_dice")
 
 
@@ -88,7 +91,7 @@ def scores_of(
     own: the pairs that they were drawn from; probability: the witness's (N, C) before and after; label: the wanted
     class; found: masks of the drawn images by an independent segmenter.
     """
-    from evaluate.judge_fitting import dice
+    from evaluate.mask_metrics import dice
 
     before, after = probability
     psnr, ssim = outside_likeness(own.images, images, own.masks)
@@ -111,3 +114,57 @@ def row_of(
     row["kid"] = interval_of(np.array(kids), seed)
     row["copies"] = round(float(np.concatenate([part["copy"] for part in scores]).mean()), 4)
     return row
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One way to draw. kind: from text alone, from the whole image, or inside its mask; rank: of the class adapter,
+    its own where None, no adapter where 0; contrast: guided away from the picture's own class; tries: draws of which
+    the diagnosing ensemble picks one; detail: share of the picture's fine structure that is put back."""
+
+    kind: str
+    strength: float
+    guidance: float
+    rank: int | None = None
+    contrast: bool = True
+    tries: int = 1
+    detail: float = 0.0
+
+    @property
+    def adapter(self) -> bool:
+        """Whether the class adapter takes part."""
+        return self.rank != 0
+
+    @property
+    def name(self) -> str:
+        """`inpainting 0.7, adapter, guidance 2 with contrast, best of 4`."""
+        strength = "" if self.kind == "text" else f" {self.strength:g}"
+        adapter = {None: "adapter", 0: "no adapter"}.get(self.rank, f"adapter of rank {self.rank}")
+        contrast = " with contrast" if self.contrast else ""
+        tries = f", best of {self.tries}" if self.tries > 1 else ""
+        return f"{self.kind}{strength}, {adapter}, guidance {self.guidance:g}{contrast}{tries}"
+
+
+def at_rank(adapter: AdapterFile, rank: int) -> AdapterFile:
+    """The adapter with every LoRA product reduced to `rank` by singular values; all else stays.
+
+    The tensors keep their shapes, filled up with zeros, so that the file's own configuration still fits.
+    """
+    tensors = dict(adapter.tensors)
+    for name in adapter.tensors:
+        if _DOWN in name:
+            up = name.replace(_DOWN, _UP)
+            tensors[name], tensors[up] = _reduced(adapter.tensors[name], adapter.tensors[up], rank)
+    return replace(adapter, tensors=tensors)
+
+
+def _reduced(down: Tensor, up: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """`up @ down` at `rank`, split again; down: (r, in), up: (out, r)."""
+    import torch
+
+    left, values, right = torch.linalg.svd(up @ down, full_matrices=False)
+    kept = min(rank, len(down))
+    fewer_down, fewer_up = torch.zeros_like(down), torch.zeros_like(up)
+    fewer_down[:kept] = right[:kept]
+    fewer_up[:, :kept] = left[:, :kept] * values[:kept]
+    return fewer_down, fewer_up

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from evaluate.mixing import NORM_BATCHES, moving_average, refresh_norms
 from evaluate.settings import TrainingSettings
-from evaluate.weight_average import NORM_BATCHES, moving_average, refresh_norms
 from manifests.errors import EvendermError
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress

@@ -68,7 +68,7 @@ def tables_of(results: Path) -> dict[str, Any]:
 def _keep(out: Path, name: str, rows: list[dict[str, Any]]) -> None:
     """Adds one table to results.json and ablation.md, and to the report where there is one."""
     from evaluate.ablation import variants_table
-    from evaluate.report import write_report
+    from evaluate.report.page import write_report
 
     results = _results(out / "results.json") | {f"{ABLATION}{name}": rows}
     write_results(out / "results.json", results)

@@ -39,14 +39,14 @@ LIBRARIES = (
 
 def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
     """Writes results.json: arms and comparisons, fidelity, copies, gates."""
-    from evaluate.benchmark import collect
+    from evaluate import collecting
     from evaluate.results import write_results
 
     started = time.monotonic()
     (step,) = steps(job)
     real, synthetic = open_real(job), synthetic_manifest(job)
     audits = audit(job, real, synthetic, progress) if synthetic is not None else {}
-    results = collect(
+    results = collecting.collect_results(
         benchmark_work(job),
         real,
         synthetic,

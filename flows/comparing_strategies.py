@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from augment.sampling import PairSampler
     from evaluate.classifier import Classifier
     from evaluate.copies import CopyIndex
-    from evaluate.strategies import Judges, Strategy
+    from evaluate.strategies import Judges
+    from evaluate.strategies_figures import Strategy
     from manifests.pairs import PairArrays
 
 
@@ -169,7 +170,7 @@ class RankedSamplers:
 
     def adapted(self, classes: Sequence[str]) -> bool:
         """Whether a class has an adapter that fits the base."""
-        from evaluate.strategies import Strategy
+        from evaluate.strategies_figures import Strategy
 
         return any(self.of(dx, Strategy("text", 1.0, 1.0)) is not None for dx in classes)
 
@@ -177,7 +178,7 @@ class RankedSamplers:
         """The sampler that a strategy asks for; None where the run has none, as without an adapter."""
         from augment.adapters import read_adapter
         from augment.sampling import PairSampler
-        from evaluate.strategies_ranks import at_rank
+        from evaluate.strategies_figures import at_rank
 
         if strategy.rank == 0:
             return self._samplers.any(()) if self._samplers.base.codec is not None else None
@@ -210,7 +211,7 @@ def _witness(job: Job, progress: Progress) -> Classifier:
     import numpy as np
 
     from evaluate.classifier import Classifier
-    from evaluate.judge_fitting import pairs_digest, part_digest
+    from evaluate.parts import pairs_digest, part_digest
     from evaluate.training import Regime, Stage
 
     settings, folder = job.settings.explain.strategies.witness, job.folder.work / "explain" / "witness"

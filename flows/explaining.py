@@ -43,7 +43,7 @@ def explain_chunk(
 
     load: gives the run's explainer. An image that cannot be explained is a failure, not an error.
     """
-    from evaluate.explain_page import page_html
+    from evaluate.explain_page.page import render_page
     from evaluate.explanation import to_json
     from evaluate.results import replace_file
 
@@ -64,7 +64,7 @@ def explain_chunk(
             continue
         rows.append({**to_json(explanations[-1]), "truth": source.truth, "page": page.name})
         progress(place + 1, len(contents), image=source.name)
-    replace_file(page, page_html(explanations, failures, explainer.ensemble.record).encode())
+    replace_file(page, render_page(explanations, failures, explainer.ensemble.record).encode())
     record = {"digest": digest, "page": page.name, "rows": rows, "failures": failures}
     record_path.parent.mkdir(parents=True, exist_ok=True)
     write_json(record_path, record)

@@ -21,8 +21,7 @@ from augment.settings import (
     SynthesisSettings,
 )
 from evaluate.explain_settings import ExplainSettings
-from evaluate.gate_settings import FidelitySettings, GateSettings
-from evaluate.quality_settings import QualitySettings
+from evaluate.gate_settings import FidelitySettings, GateSettings, QualitySettings
 from evaluate.settings import BenchmarkSettings
 from manifests.errors import BadInput
 from manifests.settings import Frozen, PrepareSettings

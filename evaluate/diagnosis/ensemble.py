@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evaluate.diagnosis.calibration import (
+    OutlierScale,
     calibration_error,
     fit_temperature,
     held_out_probabilities,
+    image_statistics,
     logits_of,
     scaled,
 )
 from evaluate.diagnosis.diagnosis import Candidate, Diagnosis
-from evaluate.diagnosis.outliers import OutlierScale, image_statistics
 from evaluate.explain_settings import ClassifierDiagnoserSettings
-from evaluate.judge_fitting import pairs_digest, part_digest
+from evaluate.parts import pairs_digest, part_digest
 from evaluate.results import replace_file, write_json
 from manifests.errors import BadInput
 from manifests.progress import Progress, no_progress

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
-
 from evaluate.diagnosis.diagnosis import CAUTION, NAMES
 from evaluate.explain_page.views import changed_caption, changed_picture, reliability_view, view_of
-from evaluate.report.page import TEMPLATES as REPORT_TEMPLATES
-from evaluate.report.svg import swatch
+from evaluate.html_pages import environment, style_and_script
 
 if TYPE_CHECKING:
     from evaluate.demonstrations import Demonstration
@@ -24,23 +18,23 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 
 def render_page(explanations: Sequence[Explanation], failures: Mapping[str, str], record: Mapping[str, Any]) -> str:
-    """See evaluate.explain_page.page_html."""
+    """The page as text. failures: images that could not be explained, with the reason; record: of the ensemble."""
     views = [view_of(explanation, number) for number, explanation in enumerate(explanations, start=1)]
-    return _environment().get_template("page.html.j2").render(
+    return environment(TEMPLATES).get_template("page.html.j2").render(
         **_look("page.js"), caution=CAUTION, views=views, failures=failures, reliability=reliability_view(record)
     )  # fmt: skip
 
 
 def render_image(explanation: Explanation, record: Mapping[str, Any]) -> str:
     """The part of the page that shows one image, to be put into the local server's page."""
-    return _environment().get_template("fragment.html.j2").render(
+    return environment(TEMPLATES).get_template("fragment.html.j2").render(
         view=view_of(explanation, 1), caution=CAUTION, reliability=reliability_view(record)
     )  # fmt: skip
 
 
 def render_server_page(classes: Mapping[str, str], strength: float, limit: int) -> str:
     """The local server's page, into which images are dropped. classes: names by code; limit: bytes of an upload."""
-    return _environment().get_template("server.html.j2").render(
+    return environment(TEMPLATES).get_template("server.html.j2").render(
         **_look("server.js"), caution=CAUTION, classes=classes, strength=strength, limit=limit
     )  # fmt: skip
 
@@ -48,30 +42,10 @@ def render_server_page(classes: Mapping[str, str], strength: float, limit: int) 
 def render_changed(demo: Demonstration | None, problems: Sequence[str]) -> str:
     """One personalised picture for the local server's page."""
     picture = changed_picture(demo, NAMES.get(demo.dx, demo.dx)) if demo else None
-    return _environment().get_template("changed.html.j2").render(
+    return environment(TEMPLATES).get_template("changed.html.j2").render(
         picture=picture, caption=changed_caption(demo) if demo else "", problems=problems
     )  # fmt: skip
 
 
 def _look(script_name: str) -> dict[str, Any]:
-    """Style and script of a page; the policy lets this one script run, whatever a file name or answer may hold."""
-    script = (TEMPLATES / script_name).read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    styles = [REPORT_TEMPLATES / "report.css", TEMPLATES / "explain.css"]
-    style = "\n".join(path.read_text(encoding="utf-8") for path in styles)
-    return {"style": Markup(style), "script": Markup(script), "script_digest": digest}
-
-
-@cache
-def _environment() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader([TEMPLATES, REPORT_TEMPLATES]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["swatch"] = swatch
-    return environment
+    return style_and_script([TEMPLATES / "explain.css"], TEMPLATES / script_name)

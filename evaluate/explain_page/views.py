@@ -14,8 +14,8 @@ from markupsafe import Markup
 from evaluate.demonstrations import Demonstration
 from evaluate.diagnosis.diagnosis import MALIGNANT, Candidate, Diagnosis
 from evaluate.explanation import Explanation, Shown
+from evaluate.reliability import reliability_chart
 from evaluate.report import wording
-from evaluate.report.classes import reliability_chart
 from evaluate.report.pictures import QUALITY, Picture, outline_path
 from evaluate.report.svg import Drawing
 from evaluate.report.tables import Cell, Table, settings_table

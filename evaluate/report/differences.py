@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from evaluate.report import wording
-from evaluate.report.sentences import least_shown, verdict_sentence
+from evaluate.report.markdown import least_shown, verdict_sentence
 from evaluate.report.svg import Scale
 from evaluate.report.tables import Cell, Table
 from evaluate.report.tasks import Comparison, TaskResults, series_of

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
+from evaluate.history import trend
+from evaluate.html_pages import environment, style_and_script
 from evaluate.report import audits, wording
-from evaluate.report.arms import train_counts_table
-from evaluate.report.gallery import gallery, nearest_pairs
+from evaluate.report.arms import task_section, train_counts_table
+from evaluate.report.gallery import gallery, nearest_pairs, open_pairs
 from evaluate.report.markdown import CAUTION, report_markdown, verdict_line
 from evaluate.report.rejected import gates_table, rejected_by_gate, scores_table, thresholds_table, unseen_sentences
-from evaluate.report.run_pairs import open_pairs
-from evaluate.report.sections import task_section
-from evaluate.report.svg import swatch
 from evaluate.report.tables import Table, counts_table, settings_table
 from evaluate.report.tasks import TaskResults, missing_tasks, task_results
-from evaluate.report.trend import trend
 from evaluate.results import read_results, replace_file
 from manifests.errors import BadInput
 
@@ -29,8 +23,14 @@ TEMPLATES = Path(__file__).with_name("templates")
 Results = Mapping[str, Any]
 
 
-def write_page(run_folder: Path, history: Path) -> None:
-    """See evaluate.report.write_report."""
+def write_report(run_folder: Path, history: Path | None = None) -> None:
+    """Write report.html and report.md into `run_folder` from its results.json, settings.json and manifests.
+
+    history: the file of earlier runs whose trend is shown; by default history.jsonl in `run_folder`.
+    Parts that the folder lacks (no generated pairs, one task only, no history) are said to be missing.
+    Raises BadInput where results.json is missing, damaged or of another version, or a manifest is damaged.
+    """
+    history = history or run_folder / "history.jsonl"
     results = read_results(run_folder / "results.json")
     tasks = task_results(results)
     content = page_html(run_folder, results, tasks, history)
@@ -73,22 +73,8 @@ def page_html(run_folder: Path, results: Results, tasks: Sequence[TaskResults], 
 
 
 def _rendered(**view: Any) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["swatch"] = swatch
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-    # The policy lets this one script run and nothing load, whatever a class name or a note may hold.
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    template = environment.get_template("report.html.j2")
-    return template.render(style=Markup(style), script=Markup(script), script_digest=digest, **view)
+    template = environment(TEMPLATES).get_template("report.html.j2")
+    return str(template.render(**style_and_script((), TEMPLATES / "report.js"), **view))
 
 
 def _job(path: Path) -> Results:

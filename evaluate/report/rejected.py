@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluate.report import wording
-from evaluate.report.gallery import Beside, beside_nearest, evenly, generated_alt
+from evaluate.report.gallery import Beside, RunPairs, beside_nearest, evenly, generated_alt
 from evaluate.report.pictures import Picture, Row, pictures
-from evaluate.report.run_pairs import RunPairs
 from evaluate.report.tables import Cell, Table, count_cell
 
 EXAMPLES = 12

@@ -9,7 +9,7 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-from evaluate.report import write_report
+from evaluate.report.page import write_report
 from evaluate.results import write_results
 from tests.evaluate.report_fixture import write_run
 

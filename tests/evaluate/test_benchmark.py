@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from evaluate.benchmark import Cell, collect, plan_cells, run_cell
+from evaluate.benchmark import Cell, plan_cells, run_cell
+from evaluate.collecting import collect_results
 from evaluate.results import write_results
 from evaluate.settings import BenchmarkSettings
 from evaluate.split_rules import evidence_notes
@@ -40,7 +41,7 @@ def finished(data: tuple[Manifest, Manifest], tmp_path_factory: pytest.TempPathF
     restricted = {0.5: synthetic}
     for cell in plan_cells(SETTINGS, real.counts(), True, restricted):
         run_cell(cell, real, synthetic, SETTINGS, work, restricted=restricted)
-    found = collect(
+    found = collect_results(
         work, real, synthetic, SETTINGS, {"python": "3"}, {"benchmark": 1.0},
         restricted=restricted, copies={"rate": 0.0},
     )  # fmt: skip
@@ -148,13 +149,13 @@ def test_an_interrupted_benchmark_goes_on_and_ends_the_same(data: tuple[Manifest
     with pytest.raises(StopRequested):
         run(tmp_path / "resumed", 3)
     with pytest.raises(EvendermError, match="not finished"):
-        collect(tmp_path / "resumed", real, synthetic, FEW, {}, {})
+        collect_results(tmp_path / "resumed", real, synthetic, FEW, {}, {})
     run(tmp_path / "resumed", None)
     names = sorted(p.name for p in (tmp_path / "whole").glob("*.npy"))
     assert names and names == sorted(p.name for p in (tmp_path / "resumed").glob("*.npy"))
     for name in names:
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "resumed" / name).read_bytes()
-    found = [_timeless(collect(tmp_path / w, real, synthetic, FEW, {}, {})) for w in ("whole", "resumed")]
+    found = [_timeless(collect_results(tmp_path / w, real, synthetic, FEW, {}, {})) for w in ("whole", "resumed")]
     assert found[0] == found[1]
 
 
@@ -170,7 +171,7 @@ def test_without_generated_pairs_the_controls_run_and_the_rest_is_listed(
     cells = plan_cells(FEW, real.counts(), False)
     assert [cell.arm for cell in cells] == ["real"]
     run_cell(cells[0], real, None, FEW, tmp_path)
-    found = collect(tmp_path, real, None, FEW, {}, {})
+    found = collect_results(tmp_path, real, None, FEW, {}, {})
     assert [(s["arm"], s["reason"]) for s in found["data"]["skipped_arms"]] == [
         ("hybrid", "there are no generated pairs")
     ]
@@ -194,7 +195,7 @@ def test_a_class_without_test_pairs_is_noted_and_its_metrics_are_null(
     settings = FEW.model_copy(update={"classification_arms": ("real",)})
     (cell,) = plan_cells(settings, real.counts(), False)
     run_cell(cell, real, None, settings, tmp_path / "work")
-    found = collect(tmp_path / "work", real, None, settings, {}, {})
+    found = collect_results(tmp_path / "work", real, None, settings, {}, {})
     assert found["data"]["notes"][0].startswith("class bkl has no test pair")
     recall = found["arms"][0]["metrics"]["recall:bkl"]
     assert (recall["mean"], recall["interval"], recall["per_seed"]) == (None, None, [None])

@@ -12,10 +12,9 @@ from safetensors.torch import save_file
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from evaluate.copies import CopyIndex, SeenIndex, copies_report
-from evaluate.copy_threshold import set_threshold
+from evaluate.copy_threshold import ATTACKS, plant, set_threshold
 from evaluate.extractors import pretrained_features
 from evaluate.gate_settings import CopySettings
-from evaluate.planted_copies import ATTACKS, plant
 from evaluate.sscd import load_sscd
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays

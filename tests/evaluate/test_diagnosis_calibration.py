@@ -5,8 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluate.diagnosis.calibration import calibration_error, fit_temperature, held_out_probabilities, scaled
-from evaluate.diagnosis.outliers import OutlierScale, image_statistics
+from evaluate.diagnosis.calibration import (
+    OutlierScale,
+    calibration_error,
+    fit_temperature,
+    held_out_probabilities,
+    image_statistics,
+    scaled,
+)
 from manifests.phantom.draw import draw_pair
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from evaluate.diagnosis.diagnosis import CAUTION, Candidate, Diagnosis
-from evaluate.explain_page import page_html
+from evaluate.explain_page.page import render_page
 from evaluate.explain_page.views import headline
 from evaluate.explanation import to_json
 from manifests.png import png_text
@@ -22,7 +22,7 @@ from tests.evaluate.explanation_fixture import RECORD, explanation_of
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return page_html([explanation_of()], {}, RECORD)
+    return render_page([explanation_of()], {}, RECORD)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_every_picture_has_a_description(page: str) -> None:
 
 
 def test_what_looks_like_no_lesion_is_not_headed_by_a_diagnosis() -> None:
-    shown = page_html([explanation_of(none_of_these=True)], {}, RECORD)
+    shown = render_page([explanation_of(none_of_these=True)], {}, RECORD)
     assert re.search(r"<h1>This looks like none of the lesions", shown)
     assert "must not be believed" in shown
 
@@ -66,7 +66,7 @@ def test_a_probable_malignant_diagnosis_is_named_beside_a_more_probable_benign_o
 
 
 def test_without_a_lesion_the_page_says_so_and_shows_no_changed_picture() -> None:
-    shown = page_html([explanation_of(with_lesion=False)], {}, RECORD)
+    shown = render_page([explanation_of(with_lesion=False)], {}, RECORD)
     assert "No lesion was found" in shown and "Changed inside the outline" not in shown
 
 
@@ -75,13 +75,13 @@ def test_names_and_answers_cannot_become_markup() -> None:
     diagnosis = Diagnosis(
         "vlm", (Candidate("mel", None, (evil,)),), False, unlisted=((evil, None),), description=evil, problems=(evil,)
     )
-    shown = page_html([explanation_of(name=evil, diagnosis=diagnosis)], {evil: evil}, RECORD)
+    shown = render_page([explanation_of(name=evil, diagnosis=diagnosis)], {evil: evil}, RECORD)
     assert "<img src=x" not in shown and shown.count("</script>") == 1
     assert "nobody has checked that they come true" in shown
 
 
 def test_the_same_explanation_gives_the_same_page(page: str) -> None:
-    assert page_html([explanation_of()], {}, RECORD) == page
+    assert render_page([explanation_of()], {}, RECORD) == page
 
 
 def test_the_json_stands_for_every_picture_and_holds_none() -> None:

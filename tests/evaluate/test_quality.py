@@ -22,8 +22,8 @@ from evaluate.ablation import (
     sweep_sampling,
     variants_table,
 )
+from evaluate.gate_settings import QualitySettings
 from evaluate.quality import Subject, draw_like_real, measure_quality, quality_table
-from evaluate.quality_settings import QualitySettings
 from manifests.errors import BadInput
 from manifests.format.reading import open_manifest
 from manifests.pairs import PairArrays

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from evaluate.report import write_report
+from evaluate.report.page import write_report
 from tests.evaluate.report_fixture import GATES, WANTED, append_runs, write_run
 from tests.evaluate.report_page import page_of, reported, text_of
 

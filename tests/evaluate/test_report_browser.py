@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluate.report import write_report
+from evaluate.report.page import write_report
 from tests.evaluate.browser import Browser, running_browser
 from tests.evaluate.report_fixture import append_runs, write_run
 

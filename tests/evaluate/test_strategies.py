@@ -12,8 +12,7 @@ from augment.adapters import AdapterFile
 from augment.mask_codec import SignedDistanceCodec
 from evaluate.explain_settings import ExplainSettings
 from evaluate.strategies import strategies_of
-from evaluate.strategies_figures import best_strategy, interval_of, kernel_distance
-from evaluate.strategies_ranks import at_rank
+from evaluate.strategies_figures import at_rank, best_strategy, interval_of, kernel_distance
 from flows.comparing_strategies import evenly
 
 
