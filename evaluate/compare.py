@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from evaluate.report import wording
+from evaluate.pages import wording
 from evaluate.report.markdown import least_shown
 from evaluate.results import Results, read_results
 from manifests.errors import BadInput

@@ -21,7 +21,7 @@ from flows.watching import Watch
 from manifests.errors import BadInput
 
 if TYPE_CHECKING:
-    from evaluate.ablation import Variant
+    from evaluate.studies.ablation import Variant
 
 TITLES = {
     "terms": "Loss terms, one taken out or in at a time",
@@ -67,8 +67,8 @@ def tables_of(results: Path) -> dict[str, Any]:
 
 def _keep(out: Path, name: str, rows: list[dict[str, Any]]) -> None:
     """Adds one table to results.json and ablation.md, and to the report where there is one."""
-    from evaluate.ablation import variants_table
     from evaluate.report.page import write_report
+    from evaluate.studies.ablation import variants_table
 
     results = _results(out / "results.json") | {f"{ABLATION}{name}": rows}
     write_results(out / "results.json", results)
@@ -87,7 +87,7 @@ def _results(path: Path) -> dict[str, Any]:
 def _variants(name: str, data: Path, out: Path, settings: Settings, watch: Watch) -> Iterator[Variant]:
     """The variants of one table as they are measured."""
     from augment.base import open_base
-    from evaluate.ablation import (
+    from evaluate.studies.ablation import (
         ablate_adapters,
         ablate_codecs,
         ablate_given,

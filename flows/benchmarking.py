@@ -17,7 +17,7 @@ from flows.synthesising import has_synthetic
 from manifests.progress import Progress
 
 if TYPE_CHECKING:
-    from evaluate.settings import Task
+    from evaluate.settings.benchmark import Task
     from manifests.format.reading import Manifest
 
 VERSION = 4
@@ -35,7 +35,7 @@ def steps(job: Job) -> list[Step]:
 
 def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[Result], None]:
     """One call per arm, task and seed; then the one that collects what they found."""
-    from evaluate.benchmark import plan_cells
+    from evaluate.benchmark.cells import plan_cells
 
     restricted = restricted_manifests(job)
     cells = plan_cells(job.settings.benchmark, open_real(job).counts(), has_synthetic(job), restricted)
@@ -45,7 +45,7 @@ def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[
 
 def train_cell(job: Job, progress: Progress, arm: str, task: Task, seed: int) -> Mapping[str, Any]:
     """Trains and tests the downstream model of one arm, task and seed."""
-    from evaluate.benchmark import Cell, run_cell
+    from evaluate.benchmark.cells import Cell, run_cell
 
     real, synthetic = open_real(job), synthetic_manifest(job)
     cell, settings, work = Cell(arm, task, seed), job.settings.benchmark, benchmark_work(job)

@@ -39,14 +39,14 @@ LIBRARIES = (
 
 def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
     """Writes results.json: arms and comparisons, fidelity, copies, gates."""
-    from evaluate import collecting
+    from evaluate.benchmark import collect
     from evaluate.results import write_results
 
     started = time.monotonic()
     (step,) = steps(job)
     real, synthetic = open_real(job), synthetic_manifest(job)
     audits = audit(job, real, synthetic, progress) if synthetic is not None else {}
-    results = collecting.collect_results(
+    results = collect.collect_results(
         benchmark_work(job),
         real,
         synthetic,
@@ -68,8 +68,8 @@ def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
 
 def audit(job: Job, real: Manifest, synthetic: Manifest, progress: Progress) -> dict[str, Mapping[str, Any]]:
     """Fidelity and copies of the generated pairs, and what the gates did where they judged them."""
-    from evaluate.fidelity import build_extractor, fidelity_report
-    from evaluate.gates import gates_report
+    from evaluate.fidelity.scores import build_extractor, fidelity_report
+    from evaluate.gates.judge import gates_report
 
     side, cache, settings = job.settings.base.resolution, job.folder.work / "arrays", job.settings.fidelity
     train, validation = (real.arrays(split=split, size=side, cache=cache) for split in ("train", "validation"))
@@ -90,9 +90,9 @@ def audit_copies(
     job: Job, candidates: pa.Table, generated: PairArrays, train: PairArrays, validation: PairArrays, progress: Progress
 ) -> Mapping[str, Any]:
     """The copy audit. The gates have looked up the nearest real pairs; without gates they are looked up here."""
-    from evaluate.copies import CopyIndex, copies_report
-    from evaluate.copy_audit import with_nearest
-    from evaluate.judge_fitting import copy_index
+    from evaluate.copies.audit import with_nearest
+    from evaluate.copies.index import CopyIndex, copies_report
+    from evaluate.gates.fitting import copy_index
 
     if job.settings.synthesis.gates:
         index = CopyIndex.load(job.folder.judge / "copies")

@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     import numpy as np
 
     from augment.sampling import PairSampler
-    from evaluate.classifier import Classifier
-    from evaluate.copies import CopyIndex
-    from evaluate.strategies import Judges
-    from evaluate.strategies_figures import Strategy
+    from evaluate.copies.index import CopyIndex
+    from evaluate.downstream.classifier import Classifier
+    from evaluate.studies.strategies import Judges
+    from evaluate.studies.strategy_figures import Strategy
     from manifests.pairs import PairArrays
 
 
 def compare(job: Job, out: Path) -> int:
     """Writes strategies.json, strategies.md and strategies.png to `out`."""
-    from evaluate.strategies_report import strategies_markdown, strategies_plot
+    from evaluate.studies.strategy_report import strategies_markdown, strategies_plot
 
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
@@ -60,8 +60,8 @@ def compare(job: Job, out: Path) -> int:
 def _measured(job: Job, out: Path, witness: Classifier, progress: Progress) -> dict[str, Any]:
     import numpy as np
 
-    from evaluate.strategies import centre_of, compare_strategies, faithfulness, strategies_of
-    from evaluate.strategies_figures import best_strategy
+    from evaluate.studies.strategies import centre_of, compare_strategies, faithfulness, strategies_of
+    from evaluate.studies.strategy_figures import best_strategy
 
     settings, real = job.settings.explain, open_real(job)
     held = real.arrays(split="validation", size=job.settings.base.resolution, cache=job.folder.work / "explain")
@@ -120,9 +120,9 @@ def _sentence(best: Any, least_psnr: float, least_dice: float) -> str:
 
 
 def _judges(job: Job, witness: Classifier) -> Judges:
-    from evaluate.judge_fitting import lesion_masks
-    from evaluate.localisation import run_segmenters
-    from evaluate.strategies import Judges
+    from evaluate.explain.localisation import run_segmenters
+    from evaluate.gates.fitting import lesion_masks
+    from evaluate.studies.strategies import Judges
 
     settings, folder = job.settings.explain, job.folder.work / "explain"
     train = open_real(job).arrays(split="train", size=job.settings.base.resolution, cache=folder)
@@ -170,7 +170,7 @@ class RankedSamplers:
 
     def adapted(self, classes: Sequence[str]) -> bool:
         """Whether a class has an adapter that fits the base."""
-        from evaluate.strategies_figures import Strategy
+        from evaluate.studies.strategy_figures import Strategy
 
         return any(self.of(dx, Strategy("text", 1.0, 1.0)) is not None for dx in classes)
 
@@ -178,7 +178,7 @@ class RankedSamplers:
         """The sampler that a strategy asks for; None where the run has none, as without an adapter."""
         from augment.adapters import read_adapter
         from augment.sampling import PairSampler
-        from evaluate.strategies_figures import at_rank
+        from evaluate.studies.strategy_figures import at_rank
 
         if strategy.rank == 0:
             return self._samplers.any(()) if self._samplers.base.codec is not None else None
@@ -197,7 +197,7 @@ class RankedSamplers:
 
 
 def _copies(job: Job, train: PairArrays) -> CopyIndex:
-    from evaluate.copies import CopyIndex
+    from evaluate.copies.index import CopyIndex
 
     kept = job.folder.judge / "copies"
     if (kept / "index.json").is_file():
@@ -210,9 +210,9 @@ def _witness(job: Job, progress: Progress) -> Classifier:
     """The independent classifier, trained on the real training split, from the work folder where it is there."""
     import numpy as np
 
-    from evaluate.classifier import Classifier
+    from evaluate.downstream.classifier import Classifier
+    from evaluate.downstream.training import Regime, Stage
     from evaluate.parts import pairs_digest, part_digest
-    from evaluate.training import Regime, Stage
 
     settings, folder = job.settings.explain.strategies.witness, job.folder.work / "explain" / "witness"
     train = open_real(job).arrays(split="train", size=job.settings.base.resolution, cache=folder.parent)

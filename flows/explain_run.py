@@ -19,8 +19,8 @@ from flows.watching import Watch
 from manifests.errors import BadInput
 
 if TYPE_CHECKING:
-    from evaluate.explain_settings import ExplainSettings
-    from evaluate.explainer import Explainer
+    from evaluate.explain.explainer import Explainer
+    from evaluate.settings.explain import ExplainSettings
 
 SPLITS = ("train", "validation", "test")
 
@@ -60,7 +60,7 @@ def explain_images(
 
 def _check_any_is_a_picture(sources: Sequence[Source], settings: ExplainSettings) -> None:
     """Raises BadInput, before any model is loaded, if none of the image files can be read."""
-    from evaluate.explainer import read_picture
+    from evaluate.explain.explainer import read_picture
 
     first: BadInput | None = None
     for source in sources:

@@ -20,9 +20,9 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from evaluate.diagnosis.diagnosis import CAUTION, NAMES
-from evaluate.explainer import Explainer, Picture, read_picture
-from evaluate.explanation import Explanation, to_json
+from evaluate.diagnosis.interface import CAUTION, NAMES
+from evaluate.explain.explainer import Explainer, Picture, read_picture
+from evaluate.explain.explanation import Explanation, to_json
 from flows.run_folder import Job
 from manifests.errors import EvendermError
 
@@ -142,7 +142,7 @@ class Desk:
 
 def make_app(job: Job, desk: Desk, record: Callable[[], dict[str, Any]], ports: set[int]) -> FastAPI:
     """The server's routes. record: of the ensemble; ports: those that the server listens on."""
-    from evaluate.explain_page.page import render_server_page
+    from evaluate.explain.page import render_server_page
     from flows.preparing import open_real
 
     settings, classes = job.settings.explain, open_real(job).classes
@@ -177,7 +177,7 @@ def make_app(job: Job, desk: Desk, record: Callable[[], dict[str, Any]], ports: 
 
 def _show_answers(app: FastAPI, desk: Desk, record: Callable[[], dict[str, Any]]) -> None:
     """The routes to what has been found about an image."""
-    from evaluate.explain_page.page import render_image
+    from evaluate.explain.page import render_image
 
     @app.get("/images/{name}")
     def standing(name: str) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def _show_answers(app: FastAPI, desk: Desk, record: Callable[[], dict[str, Any]]
 
 def _take_wishes(app: FastAPI, desk: Desk, classes: Sequence[str]) -> None:
     """The routes by which a reader asks for another diagnosis or a changed picture."""
-    from evaluate.explain_page.page import render_changed
+    from evaluate.explain.page import render_changed
 
     @app.post("/images/{name}/diagnosis")
     def another(name: str, wish: Wish) -> dict[str, str]:

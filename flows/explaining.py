@@ -18,11 +18,11 @@ from manifests.errors import BadInput
 from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:
-    from evaluate.demonstrations import ClassSamplers
-    from evaluate.diagnosis.diagnosis import Diagnoser
     from evaluate.diagnosis.ensemble import ClassifierDiagnoser, DownstreamMembers
-    from evaluate.explainer import Explainer
-    from evaluate.localisation import FindLesion
+    from evaluate.diagnosis.interface import Diagnoser
+    from evaluate.explain.demonstrations import ClassSamplers
+    from evaluate.explain.explainer import Explainer
+    from evaluate.explain.localisation import FindLesion
     from flows.watching import Watch
     from manifests.pairs import PairArrays
 
@@ -43,8 +43,8 @@ def explain_chunk(
 
     load: gives the run's explainer. An image that cannot be explained is a failure, not an error.
     """
-    from evaluate.explain_page.page import render_page
-    from evaluate.explanation import to_json
+    from evaluate.explain.explanation import to_json
+    from evaluate.explain.page import render_page
     from evaluate.results import replace_file
 
     record_path = out / ".pages" / f"{number:05d}.json"
@@ -73,7 +73,7 @@ def explain_chunk(
 
 def finish(job: Job, out: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Writes explain.jsonl, and the generated reference pairs as a manifest, from the pages' records."""
-    from evaluate.diagnosis.diagnosis import CAUTION
+    from evaluate.diagnosis.interface import CAUTION
     from evaluate.results import replace_file
 
     lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) for record in records for row in record["rows"]]
@@ -173,8 +173,8 @@ def _load(job: Job, progress: Progress) -> Explainer:
     import numpy as np
 
     from augment.base import open_base
-    from evaluate.demonstrations import ClassSamplers
-    from evaluate.explainer import Explainer
+    from evaluate.explain.demonstrations import ClassSamplers
+    from evaluate.explain.explainer import Explainer
 
     settings, real, folder = job.settings.explain, open_real(job), _folder(job)
     ensemble = fit_ensemble(job, progress)
@@ -205,7 +205,7 @@ def _load(job: Job, progress: Progress) -> Explainer:
 def _finders(job: Job, train: PairArrays, samplers: ClassSamplers, progress: Progress) -> dict[str, FindLesion]:
     """Who is asked where the lesion is, in the order in which they are believed."""
     from augment.prompts import prompt_for
-    from evaluate.localisation import SamLocaliser, by_denoiser, by_segmenters, run_segmenters
+    from evaluate.explain.localisation import SamLocaliser, by_denoiser, by_segmenters, run_segmenters
 
     settings, seed = job.settings.explain.localiser, job.settings.seed
     finders: dict[str, FindLesion] = {}
@@ -241,7 +241,7 @@ def diagnoser_of(name: str, job: Job, ensemble: ClassifierDiagnoser | None) -> D
 def _explained(
     explainer: Explainer, source: Source, content: bytes, mask: Path | None, own: bytes | None, wanted: Sequence[str]
 ) -> Any:
-    from evaluate.explainer import read_mask, read_picture
+    from evaluate.explain.explainer import read_mask, read_picture
 
     picture = read_picture(content, source.name, explainer.settings)
     given = None

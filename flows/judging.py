@@ -33,7 +33,7 @@ def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[
 
 def fit_gates(job: Job, progress: Progress) -> Mapping[str, Any]:
     """Fits the judge on the training split."""
-    from evaluate.gates import fit_judge
+    from evaluate.gates.judge import fit_judge
 
     started = time.monotonic()
     real = open_real(job).arrays(split="train", size=job.settings.base.resolution)

@@ -82,7 +82,7 @@ def restricted_manifests(job: Job) -> dict[float, Manifest]:
 
 def _made_of(job: Job, part: Job) -> Manifest:
     """The generated pairs of a part, which must be of that part, and the part of the run's real pairs."""
-    from evaluate.split_rules import check_made_from
+    from evaluate.benchmark.evidence import check_made_from
     from manifests.format.reading import open_manifest
 
     synthetic, real = open_manifest(part.folder.synthetic), open_manifest(part.folder.real)
@@ -124,7 +124,7 @@ def _wrapped(share: float, call: Call) -> Call:
 
 def _restrict(job: Job, share: float, progress: Progress) -> Mapping[str, Any]:
     """Writes the training pairs of the share, the same as those of the arms' real pairs, as a manifest."""
-    from evaluate.arms import low_data_rows
+    from evaluate.benchmark.arms import low_data_rows
     from manifests.copying import write_subset
     from manifests.format.schema import UNLABELLED
 

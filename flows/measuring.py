@@ -14,14 +14,14 @@ from flows.watching import Watch
 
 if TYPE_CHECKING:
     from augment.base import BaseFolder
-    from evaluate.quality import Subject
+    from evaluate.studies.quality import Subject
 
 
 def measure(data: Path, base_path: str, out: Path, settings: Settings) -> int:
     """Writes quality.md, quality.json and contact_sheet.png of a base to `out`; exit code 0 whatever the bars say."""
     from augment.base import open_base
-    from evaluate.contact_sheet import contact_sheet
-    from evaluate.quality import measure_quality, quality_json, quality_table
+    from evaluate.studies.contact_sheet import contact_sheet
+    from evaluate.studies.quality import measure_quality, quality_json, quality_table
     from manifests.png import encode_png
 
     base = open_base(settings.base.model_copy(update={"path": base_path}))
@@ -41,7 +41,7 @@ def measure(data: Path, base_path: str, out: Path, settings: Settings) -> int:
 
 def subject_of(data: Path, base: BaseFolder, out: Path, settings: Settings, watch: Watch) -> Subject:
     """The base with the training and validation pairs of `data` at its side, through a real manifest in `out`."""
-    from evaluate.quality import Subject
+    from evaluate.studies.quality import Subject
     from manifests.format.reading import open_manifest
     from manifests.prepare.prepare import prepare
 

@@ -30,7 +30,7 @@ def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[
 
 def make_report(job: Job, progress: Progress) -> Mapping[str, Any]:
     """Writes report.html and report.md, and a line into the history where the settings name one."""
-    from evaluate.history import append_history
+    from evaluate.report.history import append_history
     from evaluate.report.page import write_report
 
     started = time.monotonic()

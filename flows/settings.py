@@ -20,9 +20,9 @@ from augment.settings import (
     SamplingSettings,
     SynthesisSettings,
 )
-from evaluate.explain_settings import ExplainSettings
-from evaluate.gate_settings import FidelitySettings, GateSettings, QualitySettings
-from evaluate.settings import BenchmarkSettings
+from evaluate.settings.benchmark import BenchmarkSettings
+from evaluate.settings.explain import ExplainSettings
+from evaluate.settings.gates import FidelitySettings, GateSettings, QualitySettings
 from manifests.errors import BadInput
 from manifests.settings import Frozen, PrepareSettings
 

@@ -188,7 +188,7 @@ def _people(folder: RunFolder, digest: str, dx: str, names: tuple[str, ...]) -> 
 
 @lru_cache(maxsize=1)
 def _judge(folder: Path) -> Any:
-    from evaluate.gates import load_judge
+    from evaluate.gates.judge import load_judge
 
     return load_judge(folder)
 
@@ -226,6 +226,6 @@ def _seen(job: Job) -> Any:
     """What recognises a generated pair that repeats an earlier one of its class; None without gates."""
     if not job.settings.synthesis.gates:
         return None
-    from evaluate.copies import CopyIndex, SeenIndex
+    from evaluate.copies.index import CopyIndex, SeenIndex
 
     return SeenIndex(CopyIndex.load(job.folder.judge / "copies"))

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from evaluate.diagnosis.diagnosis import Diagnosis
+from evaluate.diagnosis.interface import Diagnosis
 from evaluate.diagnosis.parsing import Unreadable, parse_answer, plain_text
 from evaluate.diagnosis.prompting import SYSTEM, answer_schema, question
-from evaluate.explain_settings import EndpointSettings
+from evaluate.settings.explain import EndpointSettings
 from manifests.errors import BadInput, EvendermError
 
 if TYPE_CHECKING:

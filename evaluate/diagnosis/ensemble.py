@@ -20,15 +20,15 @@ from evaluate.diagnosis.calibration import (
     logits_of,
     scaled,
 )
-from evaluate.diagnosis.diagnosis import Candidate, Diagnosis
-from evaluate.explain_settings import ClassifierDiagnoserSettings
+from evaluate.diagnosis.interface import Candidate, Diagnosis
 from evaluate.parts import pairs_digest, part_digest
 from evaluate.results import replace_file, write_json
+from evaluate.settings.explain import ClassifierDiagnoserSettings
 from manifests.errors import BadInput
 from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:
-    from evaluate.classifier import Classifier
+    from evaluate.downstream.classifier import Classifier
     from manifests.pairs import PairArrays
 
 NAME = "classifier"
@@ -198,7 +198,7 @@ def load_classifier_diagnoser(folder: Path) -> ClassifierDiagnoser:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    from evaluate.classifier import Classifier
+    from evaluate.downstream.classifier import Classifier
 
     path = folder / _RECORD
     try:
@@ -220,7 +220,7 @@ def _members(
     downstream: DownstreamMembers | None,
 ) -> list[Classifier]:
     """The members, kept in `folder` so that it stands by itself."""
-    from evaluate.classifier import Classifier
+    from evaluate.downstream.classifier import Classifier
 
     if downstream is None:
         numbers = range(settings.members)
@@ -242,8 +242,8 @@ def _member(
     number: int,
     progress: Progress,
 ) -> Classifier:
-    from evaluate.classifier import Classifier
-    from evaluate.training import Regime, Stage
+    from evaluate.downstream.classifier import Classifier
+    from evaluate.downstream.training import Regime, Stage
 
     updates = settings.training.updates
 
@@ -279,7 +279,7 @@ def _recorded(folder: Path) -> str | None:
 
 
 def _bins(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, float | None]]:
-    from evaluate.metrics import calibration_bins
+    from evaluate.metrics.classification import calibration_bins
 
     return calibration_bins(probabilities, labels) if len(labels) else []
 

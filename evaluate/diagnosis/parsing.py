@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evaluate.diagnosis.diagnosis import Candidate, Diagnosis
+from evaluate.diagnosis.interface import Candidate, Diagnosis
 from evaluate.diagnosis.json_repair import LONGEST, json_values
 from evaluate.diagnosis.synonyms import class_of, normalised
-from evaluate.report import wording
+from evaluate.pages import wording
 from manifests.errors import EvendermError
 
 MOST_ENTRIES = 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from evaluate.diagnosis.diagnosis import NAMES
+from evaluate.diagnosis.interface import NAMES
 
 SYSTEM = (
     "You describe dermoscopic images for a research tool. You do not talk to patients and give no advice. "

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from evaluate.diagnosis.diagnosis import Diagnosis
+from evaluate.diagnosis.interface import Diagnosis
 from evaluate.diagnosis.parsing import Unreadable, parse_answer
 from evaluate.diagnosis.prompting import SYSTEM, question
-from evaluate.explain_settings import VlmSettings
+from evaluate.settings.explain import VlmSettings
 from manifests.errors import BadInput, EvendermError
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluate.report import wording
+from evaluate.pages import wording
+from evaluate.pages.tables import Cell, Table, count_cell, counts_table, figure_cell
 from evaluate.report.classes import (
     BarChart,
     Confusion,
@@ -17,7 +18,6 @@ from evaluate.report.classes import (
 )
 from evaluate.report.curves import Figure, learning_curve, ratio_curve, training_curve
 from evaluate.report.differences import Forest, VerdictCard, comparisons_table, forest, verdict_card
-from evaluate.report.tables import Cell, Table, count_cell, counts_table, figure_cell
 from evaluate.report.tasks import Arm, TaskResults, series_of
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evaluate.report import wording
-from evaluate.report.tables import Cell, Table, count_cell, leaves, records_table, settings_table
+from evaluate.pages import wording
+from evaluate.pages.tables import Cell, Table, count_cell, leaves, records_table, settings_table
 
 _OWN_SECTIONS = {
     "schema_version", "environment", "settings", "data", "metrics", "verdicts", "arms", "comparisons",

@@ -8,11 +8,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from evaluate.reliability import reliability_chart
-from evaluate.report import wording
-from evaluate.report.svg import Scale
+from evaluate.pages import wording
+from evaluate.pages.reliability import reliability_chart
+from evaluate.pages.svg import Scale
+from evaluate.pages.tracks import bar_track
 from evaluate.report.tasks import Arm, TaskResults, series_of
-from evaluate.report.tracks import bar_track
 
 PER_CLASS = ("recall", "f1", "average_precision")
 

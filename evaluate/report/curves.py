@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from evaluate.report import wording
-from evaluate.report.svg import Drawing, Scale, spread, ticks
+from evaluate.pages import wording
+from evaluate.pages.svg import Drawing, Scale, spread, ticks
 from evaluate.report.tasks import Arm, TaskResults, base_of, series_of
 
 HEIGHT = 240.0

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from evaluate.report import wording
+from evaluate.pages import wording
+from evaluate.pages.svg import Scale
+from evaluate.pages.tables import Cell, Table
+from evaluate.pages.tracks import difference_axis, difference_scale, difference_track
 from evaluate.report.markdown import least_shown, verdict_sentence
-from evaluate.report.svg import Scale
-from evaluate.report.tables import Cell, Table
 from evaluate.report.tasks import Comparison, TaskResults, series_of
-from evaluate.report.tracks import difference_axis, difference_scale, difference_track
 
 
 @dataclass(frozen=True)

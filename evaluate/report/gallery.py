@@ -11,8 +11,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from evaluate.report import wording
-from evaluate.report.pictures import Picture, Row, pictures, small_rows
+from evaluate.pages import wording
+from evaluate.pages.pictures import Picture, Row, pictures, small_rows
 from manifests.format.reading import Manifest, open_manifest
 from manifests.format.schema import HEADER_NAME
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluate.report import wording
+from evaluate.pages import wording
+from evaluate.pages.wording import markdown
 from evaluate.report.tasks import Arm, Comparison, TaskResults, missing_tasks
-from evaluate.report.wording import markdown
 
 _OPENINGS = {
     "gain": "Training with generated pairs helped",

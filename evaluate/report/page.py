@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluate.history import trend
-from evaluate.html_pages import environment, style_and_script
-from evaluate.report import audits, wording
+from evaluate.pages import wording
+from evaluate.pages.html import environment, style_and_script
+from evaluate.pages.tables import Table, counts_table, settings_table
+from evaluate.report import audits
 from evaluate.report.arms import task_section, train_counts_table
 from evaluate.report.gallery import gallery, nearest_pairs, open_pairs
+from evaluate.report.history import trend
 from evaluate.report.markdown import CAUTION, report_markdown, verdict_line
 from evaluate.report.rejected import gates_table, rejected_by_gate, scores_table, thresholds_table, unseen_sentences
-from evaluate.report.tables import Table, counts_table, settings_table
 from evaluate.report.tasks import TaskResults, missing_tasks, task_results
 from evaluate.results import read_results, replace_file
 from manifests.errors import BadInput

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evaluate.report import wording
+from evaluate.pages import wording
+from evaluate.pages.pictures import Picture, Row, pictures
+from evaluate.pages.tables import Cell, Table, count_cell
 from evaluate.report.gallery import Beside, RunPairs, beside_nearest, evenly, generated_alt
-from evaluate.report.pictures import Picture, Row, pictures
-from evaluate.report.tables import Cell, Table, count_cell
 
 EXAMPLES = 12
 

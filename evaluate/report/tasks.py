@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evaluate.report import wording
-from evaluate.settings import CONTROLS, GENERATED, TASKS, parse_arm
+from evaluate.pages import wording
+from evaluate.settings.benchmark import CONTROLS, GENERATED, TASKS, parse_arm
 
 Arm = dict[str, Any]
 Comparison = dict[str, Any]

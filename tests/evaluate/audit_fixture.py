@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from evaluate.copy_threshold import CopyThreshold
-from evaluate.fidelity import FIGURES, MASK_FIGURES
-from evaluate.gate_settings import FidelitySettings
-from evaluate.gates import gates_report
+from evaluate.copies.threshold import CopyThreshold
+from evaluate.fidelity.scores import FIGURES, MASK_FIGURES
+from evaluate.gates.judge import gates_report
+from evaluate.settings.gates import FidelitySettings
 from manifests.format.reading import Manifest
 
 ATTACKS = ("exact", "flip", "recolour", "crop", "recompress")

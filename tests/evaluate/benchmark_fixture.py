@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.settings import BenchmarkSettings
+from evaluate.settings.benchmark import BenchmarkSettings
 from manifests.format.reading import Manifest
 from manifests.format.schema import PairRow
 from manifests.format.writing import ManifestWriter

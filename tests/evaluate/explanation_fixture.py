@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.demonstrations import Demonstration
-from evaluate.demonstrations_personal import blended
-from evaluate.diagnosis.diagnosis import Candidate, Diagnosis
-from evaluate.explanation import Explanation, Shown
-from evaluate.localisation import Localisation, locate
+from evaluate.diagnosis.interface import Candidate, Diagnosis
+from evaluate.explain.demonstrations import Demonstration
+from evaluate.explain.explanation import Explanation, Shown
+from evaluate.explain.localisation import Localisation, locate
+from evaluate.explain.personal import blended
 from manifests.phantom.draw import draw_pair
 
 SIDE = 256

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.history import append_history
-from evaluate.metrics import classification_names, metric_info
+from evaluate.metrics.classification import classification_names, metric_info
+from evaluate.report.history import append_history
 from evaluate.results import write_results
-from evaluate.settings import BenchmarkSettings, parse_arm
+from evaluate.settings.benchmark import BenchmarkSettings, parse_arm
 from manifests.format.reading import Manifest
 from manifests.format.schema import PairRow
 from manifests.format.writing import ManifestWriter

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from evaluate.arms import (
+from evaluate.benchmark.arms import (
     DESCRIPTIONS,
     ArmData,
     Pools,
@@ -21,8 +21,8 @@ from evaluate.arms import (
     low_data_rows,
     task_pairs,
 )
-from evaluate.settings import CONTROLS, GENERATED, BenchmarkSettings, Task, parse_arm
-from evaluate.training import draw_indices, draw_plan
+from evaluate.downstream.training import draw_indices, draw_plan
+from evaluate.settings.benchmark import CONTROLS, GENERATED, BenchmarkSettings, Task, parse_arm
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from evaluate.benchmark import Cell, plan_cells, run_cell
-from evaluate.collecting import collect_results
+from evaluate.benchmark.cells import Cell, plan_cells, run_cell
+from evaluate.benchmark.collect import collect_results
+from evaluate.benchmark.evidence import evidence_notes
 from evaluate.results import write_results
-from evaluate.settings import BenchmarkSettings
-from evaluate.split_rules import evidence_notes
+from evaluate.settings.benchmark import BenchmarkSettings
 from manifests.errors import BadInput, EvendermError
 from manifests.format.reading import Manifest
 from manifests.progress import StopRequested

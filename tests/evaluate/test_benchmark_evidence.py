@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from evaluate.benchmark import Cell, run_cell
+from evaluate.benchmark.cells import Cell, run_cell
 from manifests.errors import BadInput
 from manifests.format.reading import Manifest
 from tests.evaluate.benchmark_fixture import COUNTS, FEW, made_row, manifest, real_and_generated, real_rows, row

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from evaluate.compare import Comparison, compare_results
-from evaluate.history import append_history, mean_of, read_history
+from evaluate.report.history import append_history, mean_of, read_history
 from manifests.errors import BadInput
 from tests.evaluate.report_fixture import make_results, write_real, write_synthetic
 

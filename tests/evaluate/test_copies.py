@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from evaluate.copies import CopyIndex, SeenIndex, copies_report
-from evaluate.copy_threshold import ATTACKS, plant, set_threshold
-from evaluate.extractors import pretrained_features
-from evaluate.gate_settings import CopySettings
-from evaluate.sscd import load_sscd
+from evaluate.copies.index import CopyIndex, SeenIndex, copies_report
+from evaluate.copies.threshold import ATTACKS, plant, set_threshold
+from evaluate.fidelity.extractors import pretrained_features
+from evaluate.fidelity.sscd import load_sscd
+from evaluate.settings.gates import CopySettings
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
 from tests.evaluate.drawn_pairs import drawn_pairs

@@ -10,9 +10,9 @@ import pytest
 from augment.base import open_base
 from augment.fine_detail import FineDetail
 from augment.settings import BaseSettings, SamplingSettings
-from evaluate.demonstrations import ClassSampler, ClassSamplers, best_of, references, seed_for
-from evaluate.demonstrations_personal import Manner, blended, personalised
-from evaluate.strategies_figures import outside_likeness
+from evaluate.explain.demonstrations import ClassSampler, ClassSamplers, best_of, references, seed_for
+from evaluate.explain.personal import Manner, blended, personalised
+from evaluate.studies.strategy_figures import outside_likeness
 from manifests.pairs import PairArrays
 from manifests.phantom.draw import draw_pair
 

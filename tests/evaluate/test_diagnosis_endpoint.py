@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from evaluate.diagnosis.endpoint import EndpointDiagnoser
-from evaluate.explain_settings import EndpointSettings
+from evaluate.settings.explain import EndpointSettings
 from manifests.errors import BadInput, EvendermError
 
 CLASSES = ("bkl", "mel", "nv")

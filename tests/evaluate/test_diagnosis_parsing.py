@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluate.diagnosis.diagnosis import Diagnosis
+from evaluate.diagnosis.interface import Diagnosis
 from evaluate.diagnosis.parsing import MOST_ENTRIES, Unreadable, parse_answer
 from evaluate.diagnosis.synonyms import SYNONYMS, class_of
 

@@ -9,7 +9,7 @@ import pytest
 
 from evaluate.diagnosis.parsing import Unreadable
 from evaluate.diagnosis.vlm import VlmDiagnoser
-from evaluate.explain_settings import VlmSettings
+from evaluate.settings.explain import VlmSettings
 from manifests.errors import BadInput
 from tests.evaluate.hub_folders import as_hub_cache, with_pickled_weights
 

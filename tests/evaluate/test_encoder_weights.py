@@ -11,9 +11,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from evaluate.classifier import Classifier, build_classifier, pooled_features
-from evaluate.encoder_weights import load_encoder_weights, restore_folded_norms, weights_digest
-from evaluate.segmenter import Segmenter
+from evaluate.downstream.classifier import Classifier, build_classifier, pooled_features
+from evaluate.downstream.encoders import load_encoder_weights, restore_folded_norms, weights_digest
+from evaluate.downstream.segmenter import Segmenter
 from manifests.errors import BadInput
 from tests.evaluate.small_trainings import CLASSES, TINY, TINY_MASKS, TRAIN
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluate.diagnosis.diagnosis import CAUTION, Candidate, Diagnosis
-from evaluate.explain_page.page import render_page
-from evaluate.explain_page.views import headline
-from evaluate.explanation import to_json
+from evaluate.diagnosis.interface import CAUTION, Candidate, Diagnosis
+from evaluate.explain.explanation import to_json
+from evaluate.explain.page import render_page
+from evaluate.explain.views import headline
 from manifests.png import png_text
 from tests.evaluate.browser import Browser, running_browser
 from tests.evaluate.explanation_fixture import RECORD, explanation_of

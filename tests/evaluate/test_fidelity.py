@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from evaluate.fidelity import (
+from evaluate.fidelity.scores import (
     FIGURES,
     MASK_FIGURES,
     build_extractor,
@@ -24,7 +24,7 @@ from evaluate.fidelity import (
     mixed_as,
     neighbour_figures,
 )
-from evaluate.gate_settings import FidelitySettings, JudgeClassifierSettings
+from evaluate.settings.gates import FidelitySettings, JudgeClassifierSettings
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
 from tests.evaluate.drawn_pairs import drawn_pairs

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluate.copy_threshold import plant
-from evaluate.gate_settings import CopySettings, GateSettings, JudgeClassifierSettings, JudgeSegmenterSettings
-from evaluate.gates import GATES, Judge, calibrate, fit_judge, gates_report, load_judge
-from evaluate.judge_fitting import copy_index, grouped_folds
+from evaluate.copies.threshold import plant
+from evaluate.gates.fitting import copy_index, grouped_folds
+from evaluate.gates.judge import GATES, Judge, calibrate, fit_judge, gates_report, load_judge
+from evaluate.settings.gates import CopySettings, GateSettings, JudgeClassifierSettings, JudgeSegmenterSettings
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
 from manifests.progress import StopRequested

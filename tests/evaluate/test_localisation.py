@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluate.localisation import SamLocaliser, locate
+from evaluate.explain.localisation import SamLocaliser, locate
 from manifests.errors import BadInput, EvendermError
 from manifests.phantom.draw import draw_pair
 from tests.evaluate.hub_folders import as_hub_cache, with_pickled_weights

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluate.mask_shape import STATISTICS, ShapeLimits, mask_shapes
+from evaluate.metrics.mask_shape import STATISTICS, ShapeLimits, mask_shapes
 from tests.evaluate.drawn_pairs import drawn_pairs
 
 ROWS, COLUMNS = np.mgrid[:128, :128]

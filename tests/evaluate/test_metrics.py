@@ -11,15 +11,7 @@ from scipy.ndimage import binary_erosion, distance_transform_edt, gaussian_filte
 from scipy.spatial.distance import directed_hausdorff
 from sklearn import metrics as sk
 
-from evaluate.mask_metrics import (
-    SEGMENTATION_METRICS,
-    boundary,
-    boundary_distances,
-    mask_scores,
-    segmentation_figures,
-    segmentation_replicates,
-)
-from evaluate.metrics import (
+from evaluate.metrics.classification import (
     METRICS,
     calibration_bins,
     classification_figures,
@@ -29,6 +21,14 @@ from evaluate.metrics import (
     metric_info,
     weighted_auroc,
     weighted_average_precision,
+)
+from evaluate.metrics.masks import (
+    SEGMENTATION_METRICS,
+    boundary,
+    boundary_distances,
+    mask_scores,
+    segmentation_figures,
+    segmentation_replicates,
 )
 
 CLASSES, RARE = ("nv", "mel", "bkl"), ("mel", "bkl")

@@ -9,7 +9,8 @@ import pytest
 from augment.adapters import read_adapter
 from augment.base import open_base
 from augment.settings import AdaptSettings, BaseSettings, ObjectiveSettings, SamplingSettings
-from evaluate.ablation import (
+from evaluate.settings.gates import QualitySettings
+from evaluate.studies.ablation import (
     ADAPTERS,
     CODECS,
     Bench,
@@ -22,8 +23,7 @@ from evaluate.ablation import (
     sweep_sampling,
     variants_table,
 )
-from evaluate.gate_settings import QualitySettings
-from evaluate.quality import Subject, draw_like_real, measure_quality, quality_table
+from evaluate.studies.quality import Subject, draw_like_real, measure_quality, quality_table
 from manifests.errors import BadInput
 from manifests.format.reading import open_manifest
 from manifests.pairs import PairArrays

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from evaluate.report import wording, write_report
-from evaluate.report.svg import ticks
-from evaluate.report.tracks import difference_scale
+from evaluate.pages import wording
+from evaluate.pages.svg import ticks
+from evaluate.pages.tracks import difference_scale
+from evaluate.report import write_report
 from manifests.errors import BadInput
 from tests.evaluate.report_fixture import write_real, write_run
 from tests.evaluate.report_page import reported, text_of

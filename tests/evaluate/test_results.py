@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-from evaluate.comparisons import JudgedArm, compare_arms, headlines, sentence, strongest_control
-from evaluate.metrics import Figures
+from evaluate.benchmark.comparisons import JudgedArm, compare_arms, headlines, sentence, strongest_control
+from evaluate.benchmark.summary import Measured
+from evaluate.metrics.classification import Figures
+from evaluate.metrics.statistics import Replicates, group_weights
 from evaluate.results import read_results, results_schema, validate_results, write_results
-from evaluate.settings import BenchmarkSettings
-from evaluate.statistics import Replicates, group_weights
-from evaluate.summary import Measured
+from evaluate.settings.benchmark import BenchmarkSettings
 from manifests.errors import BadInput, EvendermError
 
 PLAIN: dict[str, Any] = {"mean": 0.5, "interval": [0.4, 0.6], "per_seed": [0.5], "reason": None}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from evaluate.statistics import (
+from evaluate.metrics.statistics import (
     Replicates,
     averaged_groups,
     compare,

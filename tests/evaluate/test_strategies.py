@@ -10,9 +10,9 @@ import torch
 
 from augment.adapters import AdapterFile
 from augment.mask_codec import SignedDistanceCodec
-from evaluate.explain_settings import ExplainSettings
-from evaluate.strategies import strategies_of
-from evaluate.strategies_figures import at_rank, best_strategy, interval_of, kernel_distance
+from evaluate.settings.explain import ExplainSettings
+from evaluate.studies.strategies import strategies_of
+from evaluate.studies.strategy_figures import at_rank, best_strategy, interval_of, kernel_distance
 from flows.comparing_strategies import evenly
 
 

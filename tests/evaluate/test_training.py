@@ -9,10 +9,10 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 
-from evaluate.classifier import Classifier, build_classifier, selection_score
-from evaluate.mixing import mix_classes, mix_masks
-from evaluate.segmenter import Segmenter
-from evaluate.training import (
+from evaluate.downstream.classifier import Classifier, build_classifier, selection_score
+from evaluate.downstream.mixing import mix_classes, mix_masks
+from evaluate.downstream.segmenter import Segmenter
+from evaluate.downstream.training import (
     Regime,
     Stage,
     check_updates,

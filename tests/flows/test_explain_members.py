@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluate.classifier import Classifier
+from evaluate.downstream.classifier import Classifier
 from flows.explaining import fit_ensemble
 from flows.run_folder import Job, open_job
 from tests.flows.conftest import FinishedRun

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluate.arms import low_data_rows
+from evaluate.benchmark.arms import low_data_rows
 from flows.execution import execute
 from flows.run_folder import open_job
 from flows.sequence import JUDGING_STEPS

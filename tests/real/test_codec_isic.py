@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from augment.mask_codec import SignedDistanceCodec
-from evaluate.mask_metrics import dice
+from evaluate.metrics.masks import dice
 from manifests.format.reading import open_manifest
 from manifests.prepare.prepare import prepare
 from manifests.settings import PrepareSettings

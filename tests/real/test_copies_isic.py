@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluate.copies import CopyIndex
-from evaluate.copy_threshold import ATTACKS, plant
-from evaluate.gate_settings import CopySettings
+from evaluate.copies.index import CopyIndex
+from evaluate.copies.threshold import ATTACKS, plant
+from evaluate.settings.gates import CopySettings
 
 TRAIN, HELD_OUT, PLANTED = 1800, 251, 200
 # A lesion that is in both splits under two names: a real copy, which must be found and is no false alarm.

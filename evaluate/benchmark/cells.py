@@ -1,0 +1,252 @@
+"""The benchmark, cell by cell: one arm, one task, one seed, recognised when finished, resumed where it
+stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluate.benchmark.arms import Pools, arm_data, low_data_pairs, task_pairs
+from evaluate.benchmark.evidence import check_evidence
+from evaluate.downstream.classifier import Classifier
+from evaluate.downstream.encoders import weights_digest
+from evaluate.downstream.segmenter import THRESHOLD, Segmenter
+from evaluate.metrics.masks import mask_scores
+from evaluate.results import replace_file, write_json
+from evaluate.settings.benchmark import DRAWS, ArmName, BenchmarkSettings, Task, parse_arm
+from manifests.errors import BadInput
+from manifests.format.reading import Manifest
+from manifests.format.schema import canonical_json
+from manifests.pairs import PairArrays
+from manifests.progress import Progress, no_progress
+
+CODE_VERSION = "1"
+"""Changed with every change of what a cell computes, so that older cells are not taken for its own."""
+
+Restricted = Mapping[float, Manifest]
+"""Generated pairs whose generator saw only this fraction of the real training pairs, by fraction."""
+
+JUDGED_ON = ("validation", "test")
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One training run: arm by name, task and seed."""
+
+    arm: str
+    task: Task
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What its files are called."""
+        return f"{self.arm}-{self.task}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class SkippedArm:
+    """An arm that was asked for and cannot be trained."""
+
+    task: Task
+    arm: str
+    reason: str
+
+
+def plan_cells(
+    settings: BenchmarkSettings,
+    real_counts: Mapping[str, Mapping[str, int]],
+    has_synthetic: bool,
+    restricted: Mapping[float, object] | None = None,
+) -> list[Cell]:
+    """Every cell of the benchmark, seed by seed within its task, so that an early end leaves whole seeds.
+
+    real_counts: pairs by split and class; restricted: which fractions have a synthetic manifest of their own.
+    Arms without the generated pairs that they need are left out; `skipped_arms` lists them.
+    """
+    if not sum(real_counts.get("train", {}).values()):
+        raise BadInput("the real manifest has no training pair; prepare the source again")
+    skipped = {(s.task, s.arm) for s in skipped_arms(settings, has_synthetic, restricted)}
+    return [
+        Cell(str(arm), task, seed)
+        for task in settings.tasks
+        for seed in range(settings.first_seed, settings.first_seed + settings.seeds)
+        for arm in settings.arms(task)
+        if (task, str(arm)) not in skipped
+    ]
+
+
+def skipped_arms(
+    settings: BenchmarkSettings, has_synthetic: bool, restricted: Mapping[float, object] | None = None
+) -> list[SkippedArm]:
+    """The arms that lack the generated pairs that they need, with the reason."""
+    skipped = []
+    for task in settings.tasks:
+        for arm in settings.arms(task):
+            if not arm.needs_synthetic:
+                continue
+            if arm.fraction == 1 and not has_synthetic:
+                skipped.append(SkippedArm(task, str(arm), "there are no generated pairs"))
+            elif arm.fraction != 1 and arm.fraction not in (restricted or {}):
+                reason = f"no generator was restricted to {100 * arm.fraction:g} % of the real training pairs"
+                skipped.append(SkippedArm(task, str(arm), reason))
+    return skipped
+
+
+def run_cell(
+    cell: Cell,
+    real: Manifest,
+    synthetic: Manifest | None,
+    settings: BenchmarkSettings,
+    work: Path,
+    progress: Progress = no_progress,
+    *,
+    restricted: Restricted | None = None,
+) -> Path:
+    """Train and judge one cell; the path of its JSON, which is written last and says that the cell is
+    finished.
+
+    A finished cell of the same inputs is recognised and not run again. BadInput if the split is not obeyed.
+    """
+    arm, work = parse_arm(cell.arm), Path(work)
+    source = source_of(arm, synthetic, restricted)
+    digest = cell_digest(cell, real, source, settings)
+    path = work / f"{cell.name}.json"
+    if read_cell(path, digest) is not None:
+        return path
+    check_evidence(real, source, [cell.task], of_a_part=arm.fraction != 1)
+    pools = load_pools(arm, cell.task, real, source, settings, work / "arrays")
+    data = arm_data(arm, pools, settings.then_real, cell.task)
+    judged = {split: judged_pairs(cell.task, real, split, settings, work / "arrays") for split in JUDGED_ON}
+    model = new_model(cell.task, settings, real.classes)
+    log = model.fit(data.pairs, seed=cell.seed, regime=data.regime, validation=judged["validation"], progress=progress)
+    started = time.perf_counter()
+    predictions = {split: predict(model, pairs) for split, pairs in judged.items()}
+    log.seconds["test"] = time.perf_counter() - started
+    if cell.task == "classification":
+        model.save(model_folder(work, cell.name))
+    training = settings.training(cell.task)
+    content = {
+        "digest": digest,
+        **asdict(cell),
+        "train_counts": data.train_counts(),
+        "draws": data.draws(training.updates * training.batch_size),
+        "parameters": model.parameters(),
+        **asdict(log),
+        "predictions": {split: _save(work, cell, split, array) for split, array in predictions.items()},
+    }
+    write_json(path, content)
+    return path
+
+
+def model_folder(work: Path, cell_name: str) -> Path:
+    """Where the classifier of a cell is kept, for `explain`; a cell is finished without it too."""
+    return work / "models" / cell_name
+
+
+def new_model(task: Task, settings: BenchmarkSettings, classes: tuple[str, ...]) -> Classifier | Segmenter:
+    """An untrained model of the task."""
+    if task == "classification":
+        return Classifier(settings.classifier, classes)
+    return Segmenter(settings.segmenter, classes)
+
+
+def predict(model: Classifier | Segmenter, pairs: PairArrays) -> np.ndarray:
+    """What is kept of a judged split: class probabilities (N, C), or the scores (N, 5) of each mask."""
+    if isinstance(model, Classifier):
+        return model.probabilities(pairs.images).astype(np.float32)
+    step = 64
+    parts = [
+        mask_scores(model.masks(pairs.images[start : start + step]) > THRESHOLD, pairs.masks[start : start + step])
+        for start in range(0, len(pairs), step)
+    ]
+    return np.concatenate(parts)
+
+
+def cell_digest(cell: Cell, real: Manifest, source: Manifest | None, settings: BenchmarkSettings) -> str:
+    """sha256 of all that a cell depends on: manifests, the settings of its training, the weights it starts
+    from."""
+    arm, training = parse_arm(cell.arm), settings.training(cell.task)
+    described = {
+        "code": CODE_VERSION,
+        "cell": [cell.arm, cell.task, cell.seed],
+        "real": real.digest,
+        "synthetic": source.digest if source is not None else None,
+        "training": training.model_dump(mode="json", exclude={"device", "encoder_weights"}),
+        "encoder_weights": weights_digest(training.encoder_weights),
+        **({"draws": DRAWS[arm.base]} if arm.base in DRAWS and cell.task == "classification" else {}),
+        "then_real": settings.then_real if arm.base == "synthetic-then-real" else None,
+    }
+    return hashlib.sha256(canonical_json(described).encode()).hexdigest()
+
+
+def read_cell(path: Path, digest: str) -> dict[str, Any] | None:
+    """The content of a finished cell with this digest whose predictions are intact, else None."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        if content["digest"] != digest:
+            return None
+        for saved in content["predictions"].values():
+            if hashlib.sha256((path.parent / saved["file"]).read_bytes()).hexdigest() != saved["sha256"]:
+                return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return content
+
+
+def read_predictions(path: Path, content: Mapping[str, Any], split: str) -> np.ndarray:
+    """The saved predictions of a judged split."""
+    return np.load(path.parent / content["predictions"][split]["file"], allow_pickle=False)
+
+
+def load_pools(
+    arm: ArmName,
+    task: Task,
+    real: Manifest,
+    synthetic: Manifest | None,
+    settings: BenchmarkSettings,
+    cache: Path,
+) -> Pools:
+    """The training pairs that `arm` draws from, at the training size, real ones cut to its fraction."""
+    size = settings.training(task).size
+    pairs = low_data_pairs(real.arrays(split="train", size=size, cache=cache), arm.fraction)
+    pools = Pools(task_pairs(pairs, task))
+    if synthetic is None:
+        return pools
+    pools = replace(pools, accepted=task_pairs(synthetic.arrays(split="train", size=size, cache=cache), task))
+    if arm.base != "hybrid-ungated":
+        return pools
+    candidates = synthetic.arrays(split="train", size=size, accepted_only=False, cache=cache)
+    return replace(pools, candidates=task_pairs(candidates, task))
+
+
+def source_of(arm: ArmName, synthetic: Manifest | None, restricted: Restricted | None) -> Manifest | None:
+    """The synthetic manifest that `arm` depends on: the one made from its fraction of the real pairs."""
+    if not arm.needs_synthetic:
+        return None
+    source = synthetic if arm.fraction == 1 else (restricted or {}).get(arm.fraction)
+    if source is None:
+        raise BadInput(f"arm {arm} needs generated pairs of its own fraction; synthesise them or leave it out")
+    return source
+
+
+def judged_pairs(task: Task, real: Manifest, split: str, settings: BenchmarkSettings, cache: Path) -> PairArrays:
+    """Validation or test pairs: at the training size for classes, at the stored size for masks."""
+    size = settings.classifier.size if task == "classification" else None
+    return task_pairs(real.arrays(split=split, size=size, cache=cache), task)
+
+
+def _save(work: Path, cell: Cell, split: str, array: np.ndarray) -> dict[str, str]:
+    """Write predictions beside the cell; the file's name and sha256."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    name = f"{cell.name}-{split}.npy"
+    replace_file(work / name, buffer.getvalue())
+    return {"file": name, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}

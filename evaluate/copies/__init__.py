@@ -1,0 +1,1 @@
+"""Whether a picture copies a real training picture."""

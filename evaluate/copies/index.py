@@ -1,0 +1,267 @@
+"""The copy audit: the nearest real training pair of an image, over flips, turns and crops."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evaluate.copies.threshold import ATTACKS, CopyThreshold, plant, set_threshold
+from evaluate.copies.views import (
+    VIEWS,
+    WHOLE,
+    DetailDescriptor,
+    grey_thumbnails,
+    register,
+    resample,
+    unit_rows,
+    view,
+    window_bank,
+)
+from evaluate.results import replace_file, write_json
+from evaluate.settings.gates import CopySettings
+from manifests.errors import BadInput
+from manifests.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from manifests.pairs import PairArrays
+
+COARSE, COARSE_WIDTH = 16, 96
+FINE, FINE_WIDTH = 32, 512
+QUERY_BLOCK = 32
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest real pair of each query: its index, and the similarity in [-1, 1], 1 for the same image."""
+
+    index: np.ndarray  # int64 (N,), -1 where no real pair could be compared
+    similarity: np.ndarray  # float64 (N,)
+
+
+class CopyIndex:
+    """Real training images in which near copies of an image are looked up; immutable once made."""
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        groups: Sequence[str],
+        thumbnails: np.ndarray,
+        coarse: np.ndarray,
+        settings: CopySettings,
+        descriptors: tuple[DetailDescriptor, DetailDescriptor],
+        threshold: CopyThreshold | None = None,
+    ):
+        self.ids, self.groups = list(ids), np.asarray(groups)
+        self.thumbnails, self.coarse = thumbnails, coarse
+        self.settings, self.threshold = settings, threshold
+        self._short, self._close = descriptors
+        self._windows = window_bank() if settings.extractor is None else (WHOLE,)
+        self._extract: Callable[[np.ndarray], np.ndarray] | None = None
+        self.name = "whitened detail of 32 px"
+        if settings.extractor:
+            self.name, self._extract = _network_rows(settings)
+
+    @classmethod
+    def build(cls, images: np.ndarray, ids: Sequence[str], groups: Sequence[str], settings: CopySettings) -> CopyIndex:
+        """Index uint8 images (N, H, W, 3) of lesions or patients `groups`; no threshold is set yet."""
+        if not len(images):
+            raise BadInput("the copy audit needs at least one real training pair; prepare data with a train split")
+        thumbnails = grey_thumbnails(images)
+        short = DetailDescriptor.fit(thumbnails, COARSE, COARSE_WIDTH)
+        close = DetailDescriptor.fit(thumbnails, FINE, FINE_WIDTH)
+        index = cls(ids, groups, thumbnails, np.zeros(0), settings, (short, close))
+        if index._extract:
+            index.coarse = index._extract(images)[None].astype(np.float16)
+        else:
+            rows = [short(resample(thumbnails, COARSE, window)) for window in index._windows]
+            index.coarse = np.stack(rows).astype(np.float16)  # (windows, N, width)
+        return index
+
+    def search(self, images: np.ndarray, groups: Sequence[str] | None = None) -> Neighbours:
+        """Nearest real pair of each uint8 image (N, H, W, 3), out of its own group if `groups` are given."""
+        found, similarity = np.full(len(images), -1), np.full(len(images), -1.0)
+        for start in range(0, len(images), QUERY_BLOCK):
+            block = images[start : start + QUERY_BLOCK]
+            thumbnails = grey_thumbnails(block)
+            scores, windows = self._coarse_scores(self._views(block, thumbnails))
+            if groups is not None:
+                own = np.asarray(groups[start : start + QUERY_BLOCK])[:, None] == self.groups[None]
+                scores[np.broadcast_to(own[:, None], scores.shape)] = -np.inf
+            for i in range(len(block)):
+                found[start + i], similarity[start + i] = self._nearest(thumbnails[i], scores[i], windows[i])
+        return Neighbours(found, similarity)
+
+    def _views(self, images: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
+        # Descriptors of all flips and turns, float32 (n, views, width).
+        if self._extract:
+            turned = (np.ascontiguousarray(view(images, v)) for v in range(VIEWS))
+            return np.stack([self._extract(block) for block in turned], 1)
+        small = resample(thumbnails, COARSE)
+        return np.stack([self._short(view(small, v)) for v in range(VIEWS)], 1)
+
+    def _coarse_scores(self, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # Best cosine over the windows, float32 (n, views, N), and the window it was met in.
+        count, _, width = views.shape
+        # Short blocks are padded, so that a product has one shape and one order of additions.
+        queries = np.zeros((QUERY_BLOCK, VIEWS, width), np.float32)
+        queries[:count] = views
+        best = np.full((QUERY_BLOCK * VIEWS, len(self.ids)), -np.inf, np.float32)
+        windows = np.zeros(best.shape, np.int8)
+        for number, rows in enumerate(self.coarse):
+            scores = queries.reshape(-1, width) @ rows.astype(np.float32).T
+            windows[scores > best] = number
+            np.maximum(best, scores, out=best)
+        shape = (QUERY_BLOCK, VIEWS, len(self.ids))
+        return best.reshape(shape)[:count], windows.reshape(shape)[:count]
+
+    def _nearest(self, thumbnail: np.ndarray, scores: np.ndarray, windows: np.ndarray) -> tuple[int, float]:
+        by_pair = scores.max(0)
+        order = np.argsort(-by_pair, kind="stable")[: self.settings.shortlist]
+        order = order[np.isfinite(by_pair[order])]
+        if not len(order):
+            return -1, -1.0
+        if self._extract:
+            return int(order[0]), round(float(by_pair[order[0]]), 5)
+        close = []
+        for pair in order:
+            turn = int(scores[:, pair].argmax())
+            length = self._windows[windows[turn, pair]][2]
+            close.append(self._close_similarity(view(thumbnail[None], turn)[0], self.thumbnails[pair], length))
+        best = int(np.argmax(close))
+        return int(order[best]), close[best]
+
+    def _close_similarity(self, query: np.ndarray, reference: np.ndarray, near: float) -> float:
+        window = register(query, reference, near)
+        sides = [resample(query[None], FINE), resample(reference[None], FINE, window)]
+        rows = self._close(np.concatenate(sides))
+        # Rounded so that the last bits of a matrix product never decide.
+        return round(float(rows[0] @ rows[1]), 5)
+
+    def describe_closely(self, thumbnails: np.ndarray) -> np.ndarray:
+        """Unit rows float32 (N, 512) of thumbnails (N, 64, 64), for images of one framing."""
+        return self._close(resample(thumbnails, FINE))
+
+    def is_copy(self, similarity: float) -> bool:
+        """Whether a similarity reaches the threshold."""
+        assert self.threshold is not None, "calibrate first"
+        return similarity >= self.threshold.value
+
+    def calibrated(self, images: np.ndarray, seed: int = 0, progress: Progress = no_progress) -> CopyIndex:
+        """This index with its threshold, which the indexed `images` (N, H, W, 3) themselves set."""
+        chosen = np.linspace(0, len(images) - 1, min(len(images), self.settings.calibration_pairs)).astype(int)
+        real = self.search(images[chosen], [str(group) for group in self.groups[chosen]])
+        picked = chosen[np.linspace(0, len(chosen) - 1, min(len(chosen), self.settings.planted_per_attack)).astype(int)]
+        planted = {}
+        for number, attack in enumerate(ATTACKS):
+            progress(number, len(ATTACKS), attack=attack)
+            planted[attack] = self.search(plant(images[picked], attack, seed)).similarity
+        threshold = set_threshold(real.similarity[real.index >= 0], planted, self.settings)
+        parts = (self.ids, [str(group) for group in self.groups], self.thumbnails, self.coarse, self.settings)
+        return CopyIndex(*parts, (self._short, self._close), threshold)
+
+    def save(self, folder: Path) -> None:
+        """Write index.safetensors, then index.json, into `folder`."""
+        from safetensors.numpy import save
+
+        tensors = {"thumbnails": self.thumbnails, "coarse": self.coarse}
+        tensors |= {"short": self._short.weights, "close": self._close.weights}
+        replace_file(folder / "index.safetensors", save({key: np.ascontiguousarray(t) for key, t in tensors.items()}))
+        header = {"ids": self.ids, "groups": self.groups.tolist(), "settings": self.settings.model_dump()}
+        write_json(folder / "index.json", header | {"threshold": self.threshold and asdict(self.threshold)})
+
+    @classmethod
+    def load(cls, folder: Path) -> CopyIndex:
+        """The index that `save` wrote; BadInput where a file is missing or damaged."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            header = json.loads((folder / "index.json").read_text())
+            tensors = load_file(folder / "index.safetensors")
+        except (OSError, ValueError, SafetensorError) as error:
+            raise BadInput(f"{folder} holds no readable copy index ({error}); delete it and run again") from error
+        threshold = header["threshold"] and CopyThreshold(**header["threshold"])
+        parts = (header["ids"], header["groups"], tensors["thumbnails"], tensors["coarse"])
+        descriptors = (DetailDescriptor(tensors["short"]), DetailDescriptor(tensors["close"]))
+        return cls(*parts, CopySettings(**header["settings"]), descriptors, threshold)
+
+
+def _network_rows(settings: CopySettings) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
+    # The name of the chosen network, and unit rows of its features.
+    from evaluate.fidelity.extractors import features_of, pretrained_features
+
+    assert settings.extractor is not None
+    network = pretrained_features(settings.extractor, settings.weights, settings.extractor_size)
+    return network.name, lambda images: unit_rows(features_of(network, images))
+
+
+class SeenIndex:
+    """Generated images met so far; `add` tells which of the next ones nearly repeat an earlier one."""
+
+    def __init__(self, index: CopyIndex):
+        self._index = index
+        self._limit = index.threshold.value if index.threshold else 1.0
+        self._rows = np.zeros((64, FINE_WIDTH), np.float32)
+        self._count = 0
+
+    def add(self, images: np.ndarray) -> list[bool]:
+        """Whether each uint8 image (N, H, W, 3) repeats an earlier one, flipped or turned; else remember it."""
+        flags = []
+        for thumbnail in grey_thumbnails(images):
+            views = np.concatenate([view(thumbnail[None], v) for v in range(VIEWS)])
+            rows = self._index.describe_closely(views)
+            known = self._rows[: self._count]
+            repeats = bool(len(known)) and round(float((rows @ known.T).max()), 5) >= self._limit
+            if not repeats:
+                self._remember(rows[0])
+            flags.append(repeats)
+        return flags
+
+    def _remember(self, row: np.ndarray) -> None:
+        if self._count == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
+        self._rows[self._count] = row
+        self._count += 1
+
+
+def copies_report(index: CopyIndex, synthetic: pa.Table, held_out: PairArrays, nearest: int = 10) -> dict[str, Any]:
+    """How many generated pairs are copies, beside real pairs that the generator never saw.
+
+    `synthetic` is the table of every candidate, accepted or not, with its columns dx, accepted,
+    nearest_real_id and nearest_similarity; `held_out` are real pairs of another split. JSON-ready.
+    """
+    threshold = index.threshold
+    if threshold is None:
+        raise ValueError("the copy index has no threshold; calibrate it first")
+    columns = ("pair_id", "dx", "accepted", "nearest_real_id", "nearest_similarity")
+    rows = [row for row in synthetic.select(columns).to_pylist() if row["nearest_similarity"] is not None]
+    rows.sort(key=lambda row: (-row["nearest_similarity"], row["pair_id"]))
+    return {
+        "descriptor": index.name,
+        "threshold": threshold.value,
+        "calibration": asdict(threshold),
+        "all": _share_of_copies([row["nearest_similarity"] for row in rows], threshold.value),
+        "per_class": {
+            dx: _share_of_copies([row["nearest_similarity"] for row in rows if row["dx"] == dx], threshold.value)
+            for dx in sorted({row["dx"] for row in rows})
+        },
+        "accepted_copies": sum(row["accepted"] and index.is_copy(row["nearest_similarity"]) for row in rows),
+        "held_out": _share_of_copies(index.search(held_out.images).similarity, threshold.value),
+        "nearest": rows[:nearest],
+    }
+
+
+def _share_of_copies(similarities: Sequence[float] | np.ndarray, threshold: float) -> dict[str, Any]:
+    values = np.asarray(similarities, np.float64)
+    if not len(values):
+        return {"pairs": 0, "copies": 0, "rate": None, "quantiles": None}
+    copies = int((values >= threshold).sum())
+    quantiles = {name: float(np.quantile(values, q)) for name, q in (("q50", 0.5), ("q95", 0.95), ("q100", 1.0))}
+    return {"pairs": len(values), "copies": copies, "rate": copies / len(values), "quantiles": quantiles}

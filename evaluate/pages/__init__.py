@@ -1,0 +1,1 @@
+"""What all pages are built from: drawings, tables, wording, pictures, style."""

@@ -1,0 +1,41 @@
+"""Pages as files that open offline: one Jinja environment, with style and script inside the page."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from evaluate.pages.svg import swatch
+
+TEMPLATES = Path(__file__).with_name("templates")
+"""Style and parts that every page shares."""
+
+
+@cache
+def environment(templates: Path) -> Any:
+    """The Jinja environment of the pages in the folder `templates`, beside the shared parts; everything is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader([templates, TEMPLATES]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["swatch"] = swatch
+    return environment
+
+
+def style_and_script(styles: Sequence[Path], script: Path) -> dict[str, Any]:
+    """What goes into a page's head; the policy lets this one script run, whatever a file name or answer may hold."""
+    code = script.read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    style = "\n".join(path.read_text(encoding="utf-8") for path in (TEMPLATES / "page.css", *styles))
+    return {"style": Markup(style), "script": Markup(code), "script_digest": digest}

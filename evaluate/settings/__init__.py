@@ -1,0 +1,1 @@
+"""What a user may set of benchmark, gates and explain."""

@@ -1,0 +1,1 @@
+"""Studies of the generator and of demonstrations, each a table by its own command."""
