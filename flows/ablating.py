@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from evaluate.results import ABLATION, SCHEMA_VERSION, read_results, write_results
+from evaluate.results import ABLATION
+from evaluate.studies.ablation import known_results
 from flows.environment import limit_threads
 from flows.measuring import subject_of
 from flows.records import amend_outputs
@@ -57,31 +58,18 @@ def ablate(data: Path, what: tuple[str, ...], out: Path, settings: Settings) -> 
     return 0
 
 
-def tables_of(results: Path) -> dict[str, Any]:
-    """The ablation tables in a results.json, by name; none where no such file can be read."""
-    try:
-        return {name: rows for name, rows in _results(results).items() if name.startswith(ABLATION)}
-    except BadInput:
-        return {}
-
-
 def _keep(out: Path, name: str, rows: list[dict[str, Any]]) -> None:
     """Adds one table to results.json and ablation.md, and to the report where there is one."""
     from evaluate.report.page import write_report
     from evaluate.studies.ablation import variants_table
 
-    results = _results(out / "results.json") | {f"{ABLATION}{name}": rows}
-    write_results(out / "results.json", results)
+    results = known_results(out / "results.json") | {f"{ABLATION}{name}": rows}
+    writeknown_results(out / "results.json", results)
     tables = [(title, results.get(f"{ABLATION}{key}")) for key, title in TITLES.items()]
     text = "\n".join(variants_table(title, found) for title, found in tables if found)
     (out / "ablation.md").write_text(text, encoding="utf-8")
     if (out / "report.html").exists():
         write_report(out)
-
-
-def _results(path: Path) -> dict[str, Any]:
-    """The results that are there already: a run's, or those of earlier ablations; BadInput if they are neither."""
-    return read_results(path) if path.exists() else {"schema_version": SCHEMA_VERSION}
 
 
 def _variants(name: str, data: Path, out: Path, settings: Settings, watch: Watch) -> Iterator[Variant]:

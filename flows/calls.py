@@ -14,7 +14,8 @@ from typing import Any
 from flows.environment import limit_threads, set_up_process
 from flows.run_folder import Job, open_job
 from flows.stopping import STOP
-from flows.watching import Tally, TimeLimitReached, Watch, watch_of
+from flows.tally import Tally
+from flows.watching import TimeLimitReached, Watch, watch_of
 from manifests.errors import BadInput, StorageFailed
 from manifests.progress import StopRequested
 

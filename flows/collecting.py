@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from flows.ablating import tables_of
+from evaluate.studies.ablation import tables_of
 from flows.benchmarking import benchmark_work, steps, synthetic_manifest
 from flows.low_data import restricted_manifests, shares_of
 from flows.preparing import open_real

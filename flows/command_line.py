@@ -27,8 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _name in COMMANDS:
-    app.command(_name)(import_module(f"flows.commands.{_name}").command)
+for _name, _module in COMMANDS.items():
+    app.command(_name)(getattr(import_module(f"flows.commands.{_module}"), _name))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

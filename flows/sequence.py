@@ -12,8 +12,9 @@ from flows import adapting, benchmarking, judging, low_data, preparing, reportin
 from flows.calls import Call, Engine, Result, is_passing, pause, retry_delays
 from flows.records import Step, reason_to_run
 from flows.run_folder import Job, write_json
+from flows.tally import Tally
 from flows.terminal import step_line
-from flows.watching import Tally, Watch
+from flows.watching import Watch
 from manifests.errors import BadInput
 
 # Each has `steps(job)`, what it would make now, and `batches(job, unfinished)`, the calls that make it.

@@ -120,7 +120,7 @@ def class_job(job: Job, dx: str) -> ClassJob:
     import math
 
     from augment.synthesis import ClassJob
-    from flows.judging import judge_digest
+    from flows.digests import judge_digest
 
     settings, wanted = job.settings, wanted_pairs(job)[dx]
     real = open_real(job)

@@ -14,7 +14,7 @@ from rich.progress import (
 from rich.progress import Task as Bar
 from rich.text import Text
 
-from flows.watching import Tally
+from flows.tally import Tally
 
 
 class RateColumn(ProgressColumn):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.run_log import append_event
 from flows.stopping import STOP
+from flows.tally import Tally, gpu_memory, host_memory
 from manifests.progress import StopRequested
 
 if TYPE_CHECKING:
@@ -27,40 +27,13 @@ LINE_SECONDS = 30.0
 SAMPLE_SECONDS = 0.2
 RATE_WINDOW = 12
 RATE_HISTORY = 5
-
 # Hears of every event that goes to the log: its name and fields.
 Listener = Callable[[str, dict[str, Any]], None]
-
 _LISTENERS: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
 
 
 class TimeLimitReached(StopRequested):
     """A task took longer than its limit: it checkpoints as on a stop, then counts as failed."""
-
-
-@dataclass
-class Tally:
-    """What a task or step took: seconds, units of work done, highest memory in bytes."""
-
-    seconds: float = 0.0
-    units: int = 0
-    memory: int = 0
-    gpu_memory: int = 0
-
-    def absorb(self, other: Tally) -> None:
-        """Counts in the work of a task of this step; the time of a step is its own."""
-        self.units += other.units
-        self.memory = max(self.memory, other.memory)
-        self.gpu_memory = max(self.gpu_memory, other.gpu_memory)
-
-    def figures(self) -> dict[str, float]:
-        """The tally as plain numbers for a log or a record."""
-        figures: dict[str, float] = {
-            "seconds": round(self.seconds, 3),
-            "units": self.units,
-            "memory": self.memory,
-        }
-        return figures | ({"gpu_memory": self.gpu_memory} if self.gpu_memory else {})
 
 
 @dataclass
@@ -264,21 +237,6 @@ def shown(watch: Watch) -> Iterator[Watch]:
 def watch_of(log: Path) -> Watch:
     """The watch that this process shows for a run's log; in a worker process one that only logs."""
     return _SHOWN.get(log) or Watch(log)
-
-
-def host_memory() -> int:
-    """Resident memory of this process in bytes."""
-    import psutil
-
-    return int(psutil.Process().memory_info().rss)
-
-
-def gpu_memory() -> int:
-    """Peak GPU memory of this process in bytes; 0 where torch is not loaded or has no GPU."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
-        return 0
-    return int(torch.cuda.max_memory_allocated())
 
 
 def _short(value: float | str) -> str:

@@ -1,24 +1,24 @@
-"""One module per command, each with a function `command`; they load what they need when they are called."""
+"""Commands by what they are about, each a function of its own name; they load what they need when called."""
 
 from __future__ import annotations
 
 # In the order in which `evenderm --help` lists them.
-COMMANDS = (
-    "run",
-    "prepare",
-    "adapt",
-    "synthesise",
-    "benchmark",
-    "explain",
-    "strategies",
-    "quality",
-    "ablate",
-    "status",
-    "compare",
-    "phantom",
-    "sources",
-    "fetch",
-    "verify",
-    "export",
-    "pretrain",
-)
+COMMANDS = {
+    "run": "steps",
+    "prepare": "steps",
+    "adapt": "steps",
+    "synthesise": "steps",
+    "benchmark": "steps",
+    "explain": "explain",
+    "strategies": "studies",
+    "quality": "studies",
+    "ablate": "studies",
+    "status": "runs",
+    "compare": "runs",
+    "phantom": "data",
+    "sources": "data",
+    "fetch": "data",
+    "verify": "data",
+    "export": "data",
+    "pretrain": "studies",
+}

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.ablating import _keep, tables_of
+from evaluate.studies.ablation import tables_of
+from flows.ablating import _keep
 from flows.records import reason_to_run
 from flows.run_folder import open_job
 from manifests.errors import BadInput, EvendermError

@@ -13,7 +13,8 @@ from flows import engines, sequence
 from flows.calls import Call, Result
 from flows.records import Step
 from flows.run_folder import Job, open_job
-from flows.watching import Tally, Watch
+from flows.tally import Tally
+from flows.watching import Watch
 from manifests.errors import EvendermError, StorageFailed
 
 SETTINGS = ["engine.retry_delay=0.01", "engine.retries=2"]

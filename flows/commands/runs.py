@@ -1,4 +1,4 @@
-"""evenderm compare."""
+"""Commands about finished runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from manifests.storage.base import on_disk
 REGRESSION = 3
 
 
-def command(
+def status(out: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]) -> int:
+    """Say what of a run is done, running and left."""
+    from flows.run_folder import open_job
+    from flows.status import read_status, status_lines
+
+    job = open_job(out)
+    print("\n".join(status_lines(job, read_status(job))))
+    return 0
+
+
+def compare(
     old: Annotated[Path, typer.Argument(metavar="OLD.json", help="results.json to compare with.")],
     new: Annotated[Path, typer.Argument(metavar="NEW.json", help="results.json to judge.")],
     tolerance: Annotated[
