@@ -55,10 +55,10 @@ format: $(READY)
 # A Prefect server with its page, workers and the deployments of prefect.yaml, all on loopback.
 # PREFECT_SERVER_DATABASE_CONNECTION_URL names a PostgreSQL instead of the SQLite file.
 serve: $(READY) $(if $(filter $(PHANTOM),$(DATA)),$(PHANTOM))
-	@$(BIN)/python -m flows.serving start runs/.prefect "$(DATA)" "$(OUT)"
+	@$(BIN)/python -m flows.orchestration.serving start runs/.prefect "$(DATA)" "$(OUT)"
 
 stop: $(READY)
-	@$(BIN)/python -m flows.serving stop runs/.prefect
+	@$(BIN)/python -m flows.orchestration.serving stop runs/.prefect
 
 # Tiny runs that are killed, starved and cut off at random moments; every one must end as if undisturbed.
 faults: $(READY)

@@ -7,16 +7,18 @@ import math
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manifests.errors import BadInput, EvendermError
 from manifests.storage import storage_at
+
+if TYPE_CHECKING:
+    pass
 
 SCHEMA_VERSION = 1
 SCHEMA_PATH = Path(__file__).with_name("results_schema.json")
 ABLATION = "ablation_"
 """What the names of ablation tables begin with; a file may hold them alone, without a benchmark beside them."""
-
 Results = dict[str, Any]
 
 
@@ -88,3 +90,16 @@ def write_json(path: Path, content: Any) -> None:
 def replace_file(path: Path, content: bytes) -> None:
     """Put `content` at `path` in one step, so that readers see the old file or the new one."""
     storage_at(Path(path).parent).write(Path(path).name, content)
+
+
+def tables_of(results: Path) -> dict[str, Any]:
+    """The ablation tables in a results.json, by name; none where no such file can be read."""
+    try:
+        return {name: rows for name, rows in known_results(results).items() if name.startswith(ABLATION)}
+    except BadInput:
+        return {}
+
+
+def known_results(path: Path) -> dict[str, Any]:
+    """The results that are there already: a run's, or those of earlier ablations; BadInput if they are neither."""
+    return read_results(path) if path.exists() else {"schema_version": SCHEMA_VERSION}

@@ -11,7 +11,7 @@ from importlib import import_module
 import typer
 
 from flows.commands import COMMANDS
-from flows.environment import check_packages, set_up_process
+from flows.engine.process import check_packages, set_up_process
 from manifests.errors import EvendermError
 from manifests.progress import StopRequested
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def exit_code(arguments: Sequence[str]) -> int:
     """Runs one command; what goes wrong becomes one line on standard error and an exit code."""
-    from flows.stopping import stop_on_signals
+    from flows.engine.stopping import stop_on_signals
 
     _show_any_name()
     try:

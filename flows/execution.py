@@ -9,13 +9,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.calls import one_by_one, retry_delays
-from flows.records import read_record
-from flows.run_folder import Job, RunFolder, save_job
-from flows.run_lock import run_lock
-from flows.sequence import STEPS, Outcome, Planned, patiently, plan, run_steps
-from flows.terminal import duration
-from flows.watching import Watch, shown
+from flows.engine.calls import one_by_one, retry_delays
+from flows.engine.terminal import duration
+from flows.engine.watch import Watch, shown
+from flows.run.folder import Job, RunFolder, save_job
+from flows.run.lock import run_lock
+from flows.run.records import read_record
+from flows.steps.sequence import STEPS, Outcome, Planned, patiently, plan, run_steps
 
 # How the packages name a file that is not yet whole.
 LEFTOVERS = (".*.part", "*.partial", ".part-of-*")
@@ -44,12 +44,12 @@ def execute(job: Job, only: Sequence[str] = STEPS, console: Console | None = Non
 def _run(job: Job, watch: Watch, only: Sequence[str]) -> Outcome:
     if job.settings.engine.name == "plain":
         return run_steps(job, watch, one_by_one, only)
-    from flows.private_server import prefect_server, wait_until_ready
+    from flows.orchestration.server import prefect_server, wait_until_ready
 
     with prefect_server(job.folder.work / "prefect") as address:
         # Loaded while the server starts on the other processor, and only now, because Prefect reads its
         # settings when it is loaded.
-        from flows.rebalance import run_as_flow
+        from flows.orchestration.rebalance import run_as_flow
 
         wait_until_ready(address)
         return run_as_flow(job, watch, only)

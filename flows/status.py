@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flows.run_folder import Job
-from flows.run_lock import live_holder
-from flows.run_log import read_events
-from flows.sequence import Planned, plan
-from flows.terminal import duration
+from flows.engine.terminal import duration
+from flows.run.folder import Job
+from flows.run.lock import live_holder
+from flows.run.log import read_events
+from flows.steps.sequence import Planned, plan
 
 
 @dataclass

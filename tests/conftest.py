@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.environment import set_up_process
-from flows.private_server import prefect_server, wait_until_ready
+from flows.engine.process import set_up_process
+from flows.orchestration.server import prefect_server, wait_until_ready
 
 set_up_process()
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from augment.settings import AdaptSettings, CodecSettings
-from evaluate.results import ABLATION, SCHEMA_VERSION
 from manifests.errors import BadInput
 from manifests.progress import Progress, no_progress
 
@@ -290,16 +288,3 @@ def variants_table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
         shown = ["" if row[name] is None else f"{row[name]:.4f}" for name in names]
         lines.append(f"| {row['variant']} | {' | '.join(shown)} |")
     return "\n".join([*lines, ""])
-
-
-def tables_of(results: Path) -> dict[str, Any]:
-    """The ablation tables in a results.json, by name; none where no such file can be read."""
-    try:
-        return {name: rows for name, rows in known_results(results).items() if name.startswith(ABLATION)}
-    except BadInput:
-        return {}
-
-
-def known_results(path: Path) -> dict[str, Any]:
-    """The results that are there already: a run's, or those of earlier ablations; BadInput if they are neither."""
-    return readknown_results(path) if path.exists() else {"schema_version": SCHEMA_VERSION}

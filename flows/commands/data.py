@@ -19,7 +19,7 @@ def phantom(
     """Draw a made-up, long-tailed dataset in the ISIC 2017 layout, for trying things out."""
     from rich.console import Console
 
-    from flows.watching import Watch
+    from flows.engine.watch import Watch
     from manifests.phantom.draw import write_phantom
 
     watch = Watch(None, Console())
@@ -54,7 +54,7 @@ def fetch(
     """Download an official dataset; ask without --accept-licence to be told its licence."""
     from rich.console import Console
 
-    from flows.watching import Watch
+    from flows.engine.watch import Watch
     from manifests.fetch.datasets import fetch
 
     watch = Watch(None, Console())
@@ -73,7 +73,7 @@ def verify(
     """Hash and check everything in a manifest again, and name each bad row."""
     from rich.console import Console
 
-    from flows.watching import Watch
+    from flows.engine.watch import Watch
     from manifests.errors import BadInput
     from manifests.format.verify import verify_manifest
 
@@ -97,7 +97,7 @@ def export(
     """Write a manifest's accepted pairs for nnU-Net or as a folder per class, or copy all of it, to s3://... too."""
     from rich.console import Console
 
-    from flows.watching import Watch
+    from flows.engine.watch import Watch
     from manifests.copying import copy_manifest
     from manifests.export import export_manifest
     from manifests.format.reading import open_manifest

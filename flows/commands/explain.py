@@ -11,13 +11,13 @@ import typer
 from rich.console import Console
 
 from flows.commands.options import Overrides
-from flows.environment import limit_threads
-from flows.explain_sources import Source, chunks, find_sources
-from flows.explaining import explain_chunk, finish, watched_explainer
-from flows.run_folder import Job
-from flows.run_lock import run_lock
-from flows.terminal import duration
-from flows.watching import Watch
+from flows.engine.process import limit_threads
+from flows.engine.terminal import duration
+from flows.engine.watch import Watch
+from flows.explain.explain import explain_chunk, finish, watched_explainer
+from flows.explain.sources import Source, chunks, find_sources
+from flows.run.folder import Job
+from flows.run.lock import run_lock
 from manifests.errors import BadInput
 from manifests.storage.base import on_disk
 
@@ -51,8 +51,8 @@ def explain(
     overrides: Overrides = None,
 ) -> int:
     """Say what an image may show and how sure, and show what each diagnosis looks like. For research use."""
-    from flows.explaining import with_diagnoser
-    from flows.run_folder import open_job
+    from flows.explain.explain import with_diagnoser
+    from flows.run.folder import open_job
 
     job = open_job(run, with_diagnoser(overrides or (), diagnoser))
     if serve:
@@ -113,7 +113,7 @@ def _check_any_is_a_picture(sources: Sequence[Source], settings: ExplainSettings
 
 def serve_page(job: Job, port: int) -> int:
     """Serves the local page on loopback until it is stopped."""
-    from flows.explain_server import serve
+    from flows.explain.server import serve
 
     console = Console()
     limit_threads(job.settings.engine.threads)
@@ -138,7 +138,7 @@ def _here(
 
 
 def _through_prefect(job: Job, sources: Sequence[Source], out: Path, wanted: Sequence[str]) -> list[dict[str, Any]]:
-    from flows.explain_flow import run_flow
+    from flows.orchestration.explain_flow import run_flow
 
     return run_flow(job, sources, out, wanted)
 
@@ -170,7 +170,7 @@ def answer_line(row: dict[str, Any]) -> str:
 
 
 def _check_wanted(job: Job, wanted: Sequence[str]) -> None:
-    from flows.preparing import open_real
+    from flows.steps.prepare import open_real
 
     classes = open_real(job).classes
     for dx in wanted:
@@ -183,6 +183,6 @@ def _say_what_is_sent(job: Job, watch: Watch) -> None:
     if job.settings.explain.diagnoser != "endpoint":
         return
     from evaluate.diagnosis.endpoint import EndpointDiagnoser
-    from flows.preparing import open_real
+    from flows.steps.prepare import open_real
 
     watch.say(EndpointDiagnoser(job.settings.explain.endpoint, open_real(job).classes).what_is_sent())

@@ -14,7 +14,7 @@ REGRESSION = 3
 
 def status(out: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]) -> int:
     """Say what of a run is done, running and left."""
-    from flows.run_folder import open_job
+    from flows.run.folder import open_job
     from flows.status import read_status, status_lines
 
     job = open_job(out)

@@ -18,7 +18,7 @@ def run(
 ) -> int:
     """The whole job: prepare, adapt, synthesise, benchmark, report. Run it again to resume."""
     from flows.execution import execute, show_plan
-    from flows.run_folder import new_job
+    from flows.run.folder import new_job
     from flows.settings import load_settings
 
     wanted = (*(overrides or ()), *(("prepare.strict=true",) if strict else ()))
@@ -37,7 +37,7 @@ def prepare(
 ) -> int:
     """Read a dataset into the run's real manifest: checked, deduplicated, split."""
     from flows.execution import execute, show_plan
-    from flows.run_folder import new_job
+    from flows.run.folder import new_job
     from flows.settings import load_settings
 
     wanted = (*(overrides or ()), *(("prepare.strict=true",) if strict else ()))
@@ -48,7 +48,7 @@ def prepare(
 def adapt(out: Out, overrides: Overrides = None, dry_run: DryRun = False) -> int:
     """Train one adapter per class on a run's prepared pairs."""
     from flows.execution import execute, show_plan
-    from flows.run_folder import open_job
+    from flows.run.folder import open_job
 
     job = open_job(out, overrides or ())
     return show_plan(job, ("adapt",)) if dry_run else execute(job, ("adapt",))
@@ -57,7 +57,7 @@ def adapt(out: Out, overrides: Overrides = None, dry_run: DryRun = False) -> int
 def synthesise(out: Out, overrides: Overrides = None, dry_run: DryRun = False) -> int:
     """Generate pairs until the classes of a run are balanced."""
     from flows.execution import execute, show_plan
-    from flows.run_folder import open_job
+    from flows.run.folder import open_job
 
     job, steps = open_job(out, overrides or ()), ("gates", "synthesise")
     return show_plan(job, steps) if dry_run else execute(job, steps)
@@ -66,8 +66,8 @@ def synthesise(out: Out, overrides: Overrides = None, dry_run: DryRun = False) -
 def benchmark(out: Out, overrides: Overrides = None, dry_run: DryRun = False) -> int:
     """Train and compare downstream models on a run's real and generated pairs, and write the report."""
     from flows.execution import execute, show_plan
-    from flows.run_folder import open_job
-    from flows.sequence import JUDGING_STEPS
+    from flows.run.folder import open_job
+    from flows.steps.sequence import JUDGING_STEPS
 
     job = open_job(out, overrides or ())
     return show_plan(job, JUDGING_STEPS) if dry_run else execute(job, JUDGING_STEPS)

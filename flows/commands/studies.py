@@ -21,8 +21,8 @@ def strategies(
     overrides: Overrides = None,
 ) -> int:
     """Compare ways to draw demonstrations (text, image, inside the mask), and check that they are faithful."""
-    from flows.comparing_strategies import compare
-    from flows.run_folder import open_job
+    from flows.run.folder import open_job
+    from flows.studies.strategies import compare
 
     job = open_job(run, overrides or ())
     return compare(job, (out or job.folder.path / "strategies").expanduser().resolve())
@@ -39,8 +39,8 @@ def quality(
     overrides: Overrides = None,
 ) -> int:
     """Measure what a base's generated pairs are worth, each figure beside its bar."""
-    from flows.measuring import measure
     from flows.settings import load_settings
+    from flows.studies.quality import measure
 
     return measure(data, base, out, load_settings(preset, settings, overrides or ()))
 
@@ -59,8 +59,8 @@ def ablate(
     overrides: Overrides = None,
 ) -> int:
     """Measure what each loss term, mask codec and sampling setting earns."""
-    from flows.ablating import ablate
     from flows.settings import load_settings
+    from flows.studies.ablation import ablate
 
     return ablate(data, tuple(what.split(",")), out, load_settings(preset, settings, overrides or ()))
 
@@ -76,7 +76,7 @@ def pretrain(
     overrides: Overrides = None,
 ) -> int:
     """Train a base from scratch on a dataset's training split, joint from the start."""
-    from flows.pretraining import pretrain
     from flows.settings import load_settings
+    from flows.studies.pretrain import pretrain
 
     return pretrain(data, out, work, load_settings(preset, settings, overrides or ()))

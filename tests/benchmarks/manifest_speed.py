@@ -179,7 +179,7 @@ def measure(part: str, folder: Path, pairs: int) -> None:
     import cv2
     import torch
 
-    from flows.environment import set_up_process
+    from flows.engine.process import set_up_process
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

@@ -17,7 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from flows.run_log import read_events
+from flows.run.log import read_events
 
 
 def last_run(log: Path) -> list[Mapping[str, Any]]:

@@ -13,7 +13,7 @@ from augment.mask_codec import SignedDistanceCodec
 from evaluate.settings.explain import ExplainSettings
 from evaluate.studies.strategies import strategies_of
 from evaluate.studies.strategy_figures import at_rank, best_strategy, interval_of, kernel_distance
-from flows.comparing_strategies import evenly
+from flows.studies.strategies import evenly
 
 
 def test_every_strategy_has_a_name_of_its_own_and_differs_from_the_first_in_one_thing() -> None:

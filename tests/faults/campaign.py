@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.execution import LEFTOVER_FOLDERS
-from flows.records import file_digest
-from flows.run_log import read_events
+from flows.run.log import read_events
+from flows.run.records import file_digest
 from manifests.storage.base import TEMPORARY
 from tests.faults.kinds import FAULTS, Strike, Victim
 

@@ -118,7 +118,7 @@ def terminate_run(victim: Victim) -> Strike:
 
 def kill_server(victim: Victim) -> Strike:
     """SIGKILL of the Prefect server of the run, which may end well or badly, but not wrongly."""
-    return _kill_child(victim, "flows.private_server")
+    return _kill_child(victim, "flows.orchestration.server")
 
 
 def kill_worker(victim: Victim) -> Strike:

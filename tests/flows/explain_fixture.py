@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows.run_folder import RunFolder, new_job, save_job
+from flows.run.folder import RunFolder, new_job, save_job
 from flows.settings import load_settings
 from manifests.phantom.draw import draw_pair
 

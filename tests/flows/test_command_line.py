@@ -259,6 +259,6 @@ def test_quality_needs_no_more_than_a_base_and_data(monkeypatch: pytest.MonkeyPa
         asked.extend(told[:3])
         return 0
 
-    monkeypatch.setattr("flows.measuring.measure", measure)
+    monkeypatch.setattr("flows.studies.quality.measure", measure)
     assert command_line.exit_code(["quality", "--base", "DIR", "--data", str(tmp_path)]) == 0
     assert asked == [tmp_path, "DIR", Path("runs/quality")]

@@ -17,10 +17,10 @@ from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import rebalance, serving
-from flows.run_folder import Job, open_job, save_job
+from flows.engine.watch import Watch
+from flows.orchestration import rebalance, serving
+from flows.run.folder import Job, open_job, save_job
 from flows.settings import load_settings
-from flows.watching import Watch
 from manifests.errors import BadInput, EvendermError
 
 PATIENCE_SECONDS = 300

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.calls import Call, is_fatal, is_passing, one_by_one
-from flows.engines import reserved, task_runner
-from flows.run_folder import open_job, save_job
-from flows.run_log import read_events
+from flows.engine.calls import Call, is_fatal, is_passing, one_by_one
+from flows.engine.watch import TimeLimitReached
+from flows.orchestration.engines import reserved, task_runner
+from flows.run.folder import open_job, save_job
+from flows.run.log import read_events
 from flows.settings import load_settings
-from flows.watching import TimeLimitReached
 from manifests.errors import BadInput, StorageFailed
 from manifests.progress import StopRequested
 from tests.flows import whole_run
@@ -89,11 +89,11 @@ def test_passing_faults_are_tried_again_and_others_are_not(
 
         return unit
 
-    monkeypatch.setattr("flows.calls.unit_of", lambda kind: failing(StorageFailed("s3://x: 503"), 2))
+    monkeypatch.setattr("flows.engine.calls.unit_of", lambda kind: failing(StorageFailed("s3://x: 503"), 2))
     (result,) = one_by_one(job, [Call("report", "report", {})])
     assert result.figures == {"tries": 3}
     tries.clear()
-    monkeypatch.setattr("flows.calls.unit_of", lambda kind: failing(RuntimeError("broken"), 9))
+    monkeypatch.setattr("flows.engine.calls.unit_of", lambda kind: failing(RuntimeError("broken"), 9))
     (result,) = one_by_one(job, [Call("report", "report", {})])
     assert isinstance(result.error, RuntimeError) and len(tries) == 1
 
@@ -111,7 +111,7 @@ def test_only_faults_that_may_pass_are_tried_again() -> None:
 def test_an_engine_that_is_not_installed_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    from flows.engines import task_runner
+    from flows.orchestration.engines import task_runner
 
     monkeypatch.setitem(sys.modules, "prefect_ray", None)
     with pytest.raises(BadInput, match=r"evenderm\[scale\]"):

@@ -196,7 +196,7 @@ def test_a_sam_like_model_of_ones_own_is_asked_too(
 def test_a_folder_is_explained_as_a_prefect_flow(
     run_folder: Path, picture: Path, tmp_path: Path, prefect_api: str
 ) -> None:
-    from flows.explain_flow import explain as flow
+    from flows.orchestration.explain_flow import explain as flow
 
     folder = tmp_path / "images"
     folder.mkdir()

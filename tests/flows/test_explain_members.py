@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from evaluate.downstream.classifier import Classifier
-from flows.explaining import fit_ensemble
-from flows.run_folder import Job, open_job
+from flows.explain.explain import fit_ensemble
+from flows.run.folder import Job, open_job
 from tests.flows.conftest import FinishedRun
 
 FEW = ["explain.classifier.members=2", "explain.classifier.training.updates=3", "explain.classifier.training.size=32"]

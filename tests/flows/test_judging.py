@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.judging import fit_gates
-from flows.run_folder import Job, RunFolder
+from flows.run.folder import Job, RunFolder
 from flows.settings import load_settings
+from flows.steps.gates import fit_gates
 from manifests.format.reading import open_manifest
 from manifests.progress import no_progress
 from tests.evaluate.report_fixture import COUNTS, Pair, drawn_pair, write_real

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluate.studies.ablation import tables_of
-from flows.ablating import _keep
-from flows.records import reason_to_run
-from flows.run_folder import open_job
+from evaluate.results import tables_of
+from flows.run.folder import open_job
+from flows.run.records import reason_to_run
+from flows.studies.ablation import _keep
 from manifests.errors import BadInput, EvendermError
 from tests.flows import whole_run
 from tests.flows.conftest import FinishedRun
@@ -44,10 +44,10 @@ def test_tables_join_the_results_of_a_run_and_its_report_and_nothing_is_done_aga
     assert results == before and "| signed distance, 1 channel, noise 0 |" in printed
     assert {"variant", "dice", "dice_p5", "boundary_error"} == set(rows[0])
     assert "Ablation codec" in (run / "report.html").read_text()
-    from flows import benchmarking
+    from flows.steps import benchmark
 
     job = open_job(run)
-    assert reason_to_run(job.folder, benchmarking.steps(job)[0]) is None
+    assert reason_to_run(job.folder, benchmark.steps(job)[0]) is None
 
 
 def test_ways_to_adapt_are_compared_without_judges(tiny_run: FinishedRun, tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from augment.adapters import read_adapter
-from flows import adapting
 from flows.execution import execute
-from flows.run_folder import Job, new_job
+from flows.run.folder import Job, new_job
 from flows.settings import load_settings
+from flows.steps import adapt
 from manifests.errors import BadInput
 from manifests.format.reading import open_manifest
 from tests.augment.tiny_bases import write_narrow_base
@@ -61,7 +61,7 @@ def test_a_base_for_other_pictures_than_the_runs_is_one_sentence(tmp_path: Path,
     settings = load_settings("tiny", None, [f"base.path={base}"])
     job = new_job(phantom_folder, tmp_path / "run", "tiny", settings)
     with pytest.raises(BadInput, match=r"draws 64 px where base.resolution is 128; set base.resolution=64"):
-        adapting.base_facts(job)
+        adapt.base_facts(job)
 
 
 @pytest.mark.parametrize(("layout", "prediction", "linear"), [("2", "v_prediction", True), ("1.5", "epsilon", False)])

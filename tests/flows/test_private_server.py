@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from flows.calls import Call
-from flows.engines import prefect_task
-from flows.private_server import OWN_SERVER, _with_short_waits
-from flows.run_folder import new_job
+from flows.engine.calls import Call
+from flows.orchestration.engines import prefect_task
+from flows.orchestration.server import OWN_SERVER, _with_short_waits
+from flows.run.folder import new_job
 from flows.settings import load_settings
 
 

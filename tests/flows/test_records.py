@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from flows import preparing
-from flows.records import Step, listing_digest, reason_to_run, record_path, write_record
-from flows.run_folder import RunFolder, new_job
+from flows.run.folder import RunFolder, new_job
+from flows.run.records import Step, listing_digest, reason_to_run, record_path, write_record
 from flows.settings import load_settings
+from flows.steps import prepare
 from manifests.errors import BadInput
 from manifests.format.reading import open_manifest
 from manifests.settings import PrepareSettings
@@ -93,7 +93,7 @@ def test_a_run_that_follows_links_sees_the_pictures_behind_them(tmp_path: Path) 
 
     def inputs(*words: str) -> object:
         job = new_job(tmp_path / "data", tmp_path / "run", "tiny", load_settings("tiny", None, words))
-        return preparing.steps(job)[0].inputs
+        return prepare.steps(job)[0].inputs
 
     before = inputs("prepare.follow_links=true")
     assert inputs("prepare.follow_links=true") == before != inputs()
@@ -115,7 +115,7 @@ def test_a_run_that_keeps_splits_sees_the_manifest_change_and_is_not_given_its_o
     def step(kept: Path) -> Step:
         words = [f"prepare.keep_splits_of={kept}"]
         job = new_job(phantom_folder, tmp_path / "run", "tiny", load_settings("tiny", None, words))
-        return preparing.steps(job)[0]
+        return prepare.steps(job)[0]
 
     assert step(real_manifest).inputs["kept splits"] == open_manifest(real_manifest).digest
     with pytest.raises(BadInput, match="prepare writes this manifest itself"):
@@ -128,7 +128,7 @@ def test_a_run_on_a_table_sees_the_pictures_that_it_names(tmp_path: Path) -> Non
 
     def inputs() -> object:
         job = new_job(data / "pairs.csv", tmp_path / "run", "tiny", load_settings("tiny"))
-        return preparing.steps(job)[0].inputs
+        return prepare.steps(job)[0].inputs
 
     before = inputs()
     assert inputs() == before

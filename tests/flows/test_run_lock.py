@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.run_lock import SILENCE_SECONDS, RunBusy, live_holder, read_holder, run_lock
+from flows.run.lock import SILENCE_SECONDS, RunBusy, live_holder, read_holder, run_lock
 
 HOLD = """
 import sys, time

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from flows import engines, sequence
-from flows.calls import Call, Result
-from flows.records import Step
-from flows.run_folder import Job, open_job
-from flows.tally import Tally
-from flows.watching import Watch
+from flows.engine.calls import Call, Result
+from flows.engine.tally import Tally
+from flows.engine.watch import Watch
+from flows.orchestration import engines
+from flows.run.folder import Job, open_job
+from flows.run.records import Step
+from flows.steps import sequence
 from manifests.errors import EvendermError, StorageFailed
 
 SETTINGS = ["engine.retry_delay=0.01", "engine.retries=2"]

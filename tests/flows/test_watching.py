@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows.run_log import append_event, read_events
-from flows.stopping import STOP
-from flows.watching import TimeLimitReached, Watch, listening
+from flows.engine.stopping import STOP
+from flows.engine.watch import TimeLimitReached, Watch, listening
+from flows.run.log import append_event, read_events
 from manifests.progress import StopRequested
 
 

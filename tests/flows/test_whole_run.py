@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import adapting, collecting
 from flows.execution import execute
-from flows.run_folder import RunFolder, open_job
-from flows.run_log import read_events
+from flows.run.folder import RunFolder, open_job
+from flows.run.log import read_events
 from flows.status import read_status, status_lines
+from flows.steps import adapt, results
 from manifests.errors import EvendermError
 from manifests.format.reading import open_manifest
 from manifests.progress import no_progress
@@ -67,7 +67,7 @@ def test_pairs_that_no_gate_judged_are_audited_for_copies_too(unfinished: Callab
     job = open_job(out, ["engine.name=plain", "synthesis.gates=false"])
     synthetic = open_manifest(out / "synthetic")
     shutil.rmtree(job.folder.judge)
-    found = collecting.audit(job, open_manifest(out / "real"), synthetic, no_progress)
+    found = results.audit(job, open_manifest(out / "real"), synthetic, no_progress)
     assert set(found) == {"fidelity", "copies"}
     assert found["copies"]["all"]["pairs"] == len(synthetic.table(["pair_id"])) and found["copies"]["held_out"]["pairs"]
     assert all(row["nearest_real_id"] for row in found["copies"]["nearest"])
@@ -143,7 +143,7 @@ def test_a_lost_server_ends_the_run_soon_and_in_one_sentence(unfinished: Callabl
     process = whole_run.start(words)
     _wait_for(lambda: _in_training(out), process)
     children = psutil.Process(process.pid).children(recursive=True)
-    (server,) = [child for child in children if "flows.private_server" in " ".join(child.cmdline())]
+    (server,) = [child for child in children if "flows.orchestration.server" in " ".join(child.cmdline())]
     server.kill()
     output, _ = process.communicate(timeout=40)
     assert process.returncode == 1 and "Traceback" not in output, output
@@ -169,14 +169,14 @@ def test_a_poisoned_class_fails_alone_and_the_notes_say_so(
 ) -> None:
     out = unfinished("adapt")
     job = open_job(out, ["engine.name=plain", "synthesis.gates=false"])
-    train = adapting.train_one
+    train = adapt.train_one
 
     def poisoned(job: object, progress: object, name: str) -> object:
         if name == "mel":
             raise EvendermError("adapters/mel.safetensors: training diverged at step 3; lower adapt.learning_rate")
         return train(job, progress, name)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(adapting, "train_one", poisoned)
+    monkeypatch.setattr(adapt, "train_one", poisoned)
     assert execute(job, ("adapt", "synthesise")) == 1
     counts = open_manifest(out / "synthetic").counts()["train"]
     assert counts["bkl"] > 0 and counts["mel"] == 0

@@ -38,7 +38,7 @@ def finish(words: list[str]) -> str:
 
 def made(out: Path) -> dict[str, Any]:
     """What a run made, by name: digests of manifests and adapters, and the results without times and machine."""
-    from flows.records import file_digest
+    from flows.run.records import file_digest
 
     files = [*out.glob("*/manifest.json"), *out.glob("adapters/*.safetensors"), *out.glob("*/data/*/*.parquet")]
     digests: dict[str, Any] = {path.relative_to(out).as_posix(): file_digest(path) for path in sorted(files)}

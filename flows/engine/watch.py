@@ -1,0 +1,243 @@
+"""Watching long work: rate, memory, time left and warnings, in the terminal and in the run's log."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.engine.stopping import STOP
+from flows.engine.tally import Tally, gpu_memory, host_memory
+from flows.run.log import append_event
+from manifests.progress import StopRequested
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+LOG_SECONDS = 5.0
+LINE_SECONDS = 30.0
+SAMPLE_SECONDS = 0.2
+RATE_WINDOW = 12
+RATE_HISTORY = 5
+# Hears of every event that goes to the log: its name and fields.
+Listener = Callable[[str, dict[str, Any]], None]
+_LISTENERS: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
+
+
+class TimeLimitReached(StopRequested):
+    """A task took longer than its limit: it checkpoints as on a stop, then counts as failed."""
+
+
+@dataclass
+class TaskProgress:
+    """The progress callback of one task; see `manifests.progress.Progress`."""
+
+    watch: Watch
+    title: str
+    unit: str
+    limit: float
+    started: float
+    tally: Tally = field(default_factory=Tally)
+    _reports: int = 0
+    _base: int = 0
+    _done: int = 0
+    _sampled: float = 0.0
+    _logged_done: int = 0
+    _logged: float = 0.0
+    _rates: deque[float] = field(default_factory=lambda: deque(maxlen=RATE_WINDOW))
+    _slow: bool = False
+
+    def __call__(self, done: int, total: int, **figures: float | str) -> None:
+        """Raises StopRequested once the process was asked to end, TimeLimitReached past the limit."""
+        now = self.watch.clock()
+        if self._reports == 0:
+            self._base, self._logged_done, self._logged = 0, done, self.started
+        elif self._reports == 1:
+            # The first report came after one unit, or after one on top of what an earlier run had done.
+            self._base = max(0, self._done - (done - self._done))
+        elif done < self._done:
+            # A task of several parts that each count from the start: another speed may be usual now.
+            self._base, self._logged_done, self._logged = -self.tally.units, done, now
+            self._rates.clear()
+        self._reports += 1
+        self._done = done
+        self.tally.units = max(0, done - self._base)
+        if now - self._sampled >= SAMPLE_SECONDS:
+            self._sampled = now
+            self.sample_memory()
+            self.watch.show(self, done, total, figures)
+        if now - self._logged >= LOG_SECONDS:
+            self._log(now, done, total, figures)
+        if STOP:
+            raise StopRequested(f"{self.title}: stopped by {STOP.signal_name}")
+        if self.limit and now - self.started > self.limit:
+            raise TimeLimitReached(f"{self.title}: took longer than its limit of {self.limit:g} s")
+
+    @property
+    def rate(self) -> float:
+        """Units per second since the task started here."""
+        seconds = self.watch.clock() - self.started
+        return self.tally.units / seconds if seconds > 0 else 0.0
+
+    def sample_memory(self) -> None:
+        """Raises the peak to the memory in use now."""
+        self.tally.memory = max(self.tally.memory, host_memory())
+        self.tally.gpu_memory = max(self.tally.gpu_memory, gpu_memory())
+
+    def _log(self, now: float, done: int, total: int, figures: dict[str, float | str]) -> None:
+        recent = (done - self._logged_done) / (now - self._logged)
+        self._logged, self._logged_done = now, done
+        known = {"rate": round(self.rate, 4), "memory": self.tally.memory} | self._gpu_figure()
+        self.watch.event("progress", task=self.title, done=done, total=total, **{**figures, **known})
+        usual = statistics.median(self._rates) if len(self._rates) >= RATE_HISTORY else 0.0
+        slow = recent < usual / 2
+        if slow and not self._slow:
+            self.watch.warn(f"{self.title}: {recent:.3g} {self.unit}/s, half its usual {usual:.3g} or less")
+        self._slow = slow
+        self._rates.append(recent)
+
+    def _gpu_figure(self) -> dict[str, float | str]:
+        return {"gpu_memory": self.tally.gpu_memory} if self.tally.gpu_memory else {}
+
+
+class Watch:
+    """Where the tasks of one process report: the log of its run, and a terminal if there is one."""
+
+    def __init__(
+        self, log: Path | None, console: Console | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.log = log
+        self.clock = clock
+        self.console = console
+        self._bars: Bars | None = None
+        self._bar_ids: dict[str, TaskID] = {}
+        self._line_at = self.clock()
+
+    @contextmanager
+    def task(self, title: str, unit: str = "steps", limit: float = 0) -> Iterator[TaskProgress]:
+        """Watches one task; `limit` is in seconds, 0 for none. A task that raises is logged as such."""
+        progress = TaskProgress(self, title, unit, limit, self.clock())
+        self.event("started", task=title)
+        try:
+            yield progress
+        except BaseException as error:
+            self.event("interrupted" if isinstance(error, StopRequested) else "failed", task=title, why=str(error))
+            raise
+        finally:
+            progress.sample_memory()
+            progress.tally.seconds = self.clock() - progress.started
+            self._drop_bar(title)
+        self.event("finished", task=title, **progress.tally.figures())
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Tally]:
+        """Watches one step; its tally gets the time that passed."""
+        started = self.clock()
+        tally = Tally(memory=host_memory())
+        self.event("step started", step=name)
+        yield tally
+        tally.seconds = self.clock() - started
+
+    def count(self, step: str, done: int, total: int) -> None:
+        """Shows how many of a step's calls are done."""
+        self.event("calls", step=step, done=done, total=total)
+        if self._bars is not None and total > 1:
+            if step not in self._bar_ids:
+                self._bar_ids[step] = self._bars.add_task(f"{step}: all", figures="", unit="calls")
+            self._bars.update(self._bar_ids[step], completed=done, total=total)
+            if done == total:
+                self._drop_bar(step)
+
+    @contextmanager
+    def bars(self) -> Iterator[None]:
+        """Shows progress bars while it lasts, if the console is a terminal."""
+        if self.console is None or not self.console.is_terminal:
+            yield
+            return
+        from flows.engine.terminal import progress_bars
+
+        with progress_bars(self.console) as bars:
+            self._bars = bars
+            try:
+                yield
+            finally:
+                self._bars = None
+
+    def say(self, line: str) -> None:
+        """Prints one line above the bars."""
+        if self.console is not None:
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def warn(self, message: str) -> None:
+        """Prints and logs a warning."""
+        self.say(f"warning: {message}")
+        self.event("warning", message=message)
+
+    def event(self, event: str, **fields: Any) -> None:
+        """Adds an event to the run's log and tells the listeners."""
+        if self.log is not None:
+            append_event(self.log, event, **fields)
+        for listener in _LISTENERS.get():
+            listener(event, fields)
+
+    def show(self, task: TaskProgress, done: int, total: int, figures: dict[str, float | str]) -> None:
+        """Brings the terminal up to date: a bar, or a line now and then where bars cannot be drawn."""
+        shown = ", ".join(f"{name} {_short(value)}" for name, value in figures.items())
+        if self._bars is not None:
+            if task.title not in self._bar_ids:
+                self._bar_ids[task.title] = self._bars.add_task(task.title, figures="", unit=task.unit)
+            self._bars.update(self._bar_ids[task.title], completed=done, total=total, figures=shown)
+        elif self.clock() - self._line_at >= LINE_SECONDS:
+            self._line_at = self.clock()
+            figures_shown = f", {shown}" if shown else ""
+            self.say(f"  {task.title}: {done} of {total}, {task.rate:.3g} {task.unit}/s{figures_shown}")
+
+    def _drop_bar(self, title: str) -> None:
+        bar = self._bar_ids.pop(title, None)
+        if self._bars is not None and bar is not None:
+            self._bars.remove_task(bar)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """While it lasts, `listener` hears of every event of the work done in this context."""
+    token = _LISTENERS.set((*_LISTENERS.get(), listener))
+    try:
+        yield
+    finally:
+        _LISTENERS.reset(token)
+
+
+# The watch of each run that this process shows in its terminal.
+_SHOWN: dict[Path, Watch] = {}
+
+
+@contextmanager
+def shown(watch: Watch) -> Iterator[Watch]:
+    """While it lasts, `watch_of` gives this watch for its log."""
+    assert watch.log is not None
+    outer = _SHOWN.get(watch.log)
+    _SHOWN[watch.log] = watch
+    try:
+        yield watch
+    finally:
+        _SHOWN.pop(watch.log)
+        if outer is not None:
+            _SHOWN[watch.log] = outer
+
+
+def watch_of(log: Path) -> Watch:
+    """The watch that this process shows for a run's log; in a worker process one that only logs."""
+    return _SHOWN.get(log) or Watch(log)
+
+
+def _short(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.3g}"

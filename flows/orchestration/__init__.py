@@ -1,0 +1,1 @@
+"""All that imports Prefect: flows, engines, servers and what its page shows."""

@@ -1,0 +1,174 @@
+"""Engines: how the calls of a step become Prefect tasks, and where those run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from flows.engine.calls import KINDS, Call, Engine, Result, attempt, is_passing, retry_delays
+from flows.engine.stopping import STOP
+from flows.engine.watch import watch_of
+from flows.orchestration.server import is_own_server
+from flows.orchestration.story import perform_told
+from flows.run.folder import Job
+from flows.settings import EngineSettings
+from manifests.errors import BadInput, EvendermError
+from manifests.progress import StopRequested
+
+# Those whose tasks run in other processes.
+SPREAD = ("dask", "ray")
+# Prefect's own limit comes after the task's, which leaves a checkpoint behind.
+GRACE_SECONDS = 60.0
+POLL_SECONDS = 1.0
+
+
+def engine_of(settings: EngineSettings) -> Engine:
+    """The engine that the settings name."""
+    return spread_engine if settings.name in SPREAD else local_engine
+
+
+def task_runner(settings: EngineSettings) -> TaskRunner[Any]:
+    """Prefect's task runner for the engine. Raises BadInput if its package is not installed."""
+    if settings.name == "local":
+        return ThreadPoolTaskRunner(max_workers=1)
+    try:
+        return _dask(settings) if settings.name == "dask" else _ray(settings)
+    except ImportError as error:
+        raise BadInput(f"engine.name={settings.name}: {error.name} is not installed; install evenderm[scale]") from None
+
+
+def _dask(settings: EngineSettings) -> TaskRunner[Any]:
+    from prefect_dask import DaskTaskRunner
+
+    if settings.address:
+        return DaskTaskRunner(address=settings.address)
+    if settings.gpus_per_task:
+        raise BadInput("engine.gpus_per_task with dask: start one worker per GPU and give engine.address (see README)")
+    # Processes of one thread each: a task brings its own threads, and torch its own state.
+    cluster = {
+        "n_workers": settings.workers,
+        "threads_per_worker": 1,
+        "processes": True,
+        "dashboard_address": None,
+    }
+    return DaskTaskRunner(cluster_kwargs=cluster)
+
+
+def _ray(settings: EngineSettings) -> TaskRunner[Any]:
+    from prefect_ray import RayTaskRunner
+
+    if settings.address:
+        return RayTaskRunner(address=settings.address)
+    if settings.gpus_per_task and not _has_gpu():
+        raise BadInput("engine.gpus_per_task: this machine has no GPU; leave the setting at 0")
+    return RayTaskRunner(init_kwargs={"num_cpus": settings.workers, "include_dashboard": False})
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@contextlib.contextmanager
+def reserved(settings: EngineSettings, kind: str) -> Iterator[None]:
+    """Tasks of `kind` that are submitted inside wait for a worker whose GPU is free, where they need one."""
+    if not settings.gpus_per_task or not KINDS[kind].uses_gpu:
+        yield
+    elif settings.name == "dask":
+        import dask
+
+        with dask.annotate(resources={"GPU": settings.gpus_per_task}):
+            yield
+    else:
+        from prefect_ray.context import remote_options
+
+        with remote_options(num_gpus=settings.gpus_per_task):
+            yield
+
+
+def local_engine(job: Job, calls: Sequence[Call]) -> list[Result]:
+    """Tasks one after another in this process, so that they have the processor for themselves."""
+    watch = watch_of(job.folder.log)
+    results: list[Result] = []
+    for call in calls:
+        watch.count(call.kind, len(results), len(calls))
+        results.append(attempt(partial(prefect_task(job, call), str(job.folder.path), call), call, watch))
+    watch.count(calls[0].kind, len(calls), len(calls))
+    return results
+
+
+def spread_engine(job: Job, calls: Sequence[Call]) -> list[Result]:
+    """Tasks side by side on the workers of the flow's task runner."""
+    watch = watch_of(job.folder.log)
+    with reserved(job.settings.engine, calls[0].kind), _workers_of(job.settings.engine.name):
+        futures = [prefect_task(job, call).submit(str(job.folder.path), call) for call in calls]
+    results: list[Result] = []
+    for call, future in zip(calls, futures, strict=True):
+        watch.count(call.kind, len(results), len(calls))
+        results.append(attempt(partial(_waited, future), call, watch))
+    watch.count(calls[0].kind, len(calls), len(calls))
+    return results
+
+
+@contextlib.contextmanager
+def _workers_of(engine: str) -> Iterator[None]:
+    """The first task starts the workers; what goes wrong with that is one sentence."""
+    try:
+        yield
+    except (EvendermError, StopRequested):
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        raise EvendermError(
+            f"engine.name={engine}: no worker could be started or reached ({type(error).__name__}: {said}); "
+            "the same command goes on from here"
+        ) from None
+
+
+def prefect_task(job: Job, call: Call) -> Task[..., Result]:
+    """The Prefect task that performs `call`: named after it, tried again after passing faults only."""
+    limit = float(getattr(job.settings.limits, KINDS[call.kind].limit))
+    classes = [str(call.arguments[name]) for name in ("dx", "name", "arm") if name in call.arguments]
+    # Of each tag Prefect asks the server for a concurrency limit before the task may start. A run's own server has
+    # none, and its SQLite file may be busy for seconds, once in a while for a minute.
+    tags = [] if is_own_server() else [job.data.name, job.preset, *classes]
+    return Task(
+        perform_told,
+        name=call.kind,
+        task_run_name=call.title.replace("{", "(").replace("}", ")"),
+        tags=tags,
+        retries=job.settings.engine.retries,
+        retry_delay_seconds=retry_delays(job),
+        retry_condition_fn=_worth_another_try,
+        timeout_seconds=limit + GRACE_SECONDS if limit else None,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )
+
+
+def _worth_another_try(task: Any, run: Any, state: Any) -> bool:
+    try:
+        state.result(raise_on_failure=True)
+    except Exception as error:
+        return is_passing(error)
+    return False
+
+
+def _waited(future: Any) -> Result:
+    """The result of a submitted task, looking out for a request to stop meanwhile."""
+    while not future.state.is_final():
+        if STOP:
+            raise StopRequested(f"stopped by {STOP.signal_name}")
+        try:
+            future.wait(timeout=POLL_SECONDS)
+        except TimeoutError:
+            pass
+    result: Result = future.result(raise_on_failure=True)
+    return result

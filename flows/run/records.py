@@ -1,0 +1,164 @@
+"""Which steps of a run are finished: a record of each, with the digest of what it was made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.run.folder import RunFolder, write_json
+
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step as it would run now.
+
+    `version` is raised when the step's code changes what it writes; `settings` are those that it reads, flat;
+    `inputs` are digests by name.
+    """
+
+    name: str
+    version: int
+    settings: Values
+    inputs: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """sha256 over everything that decides the step's outputs."""
+        document = [self.name, self.version, dict(self.settings), dict(self.inputs)]
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was noted when a step finished."""
+
+    step: str
+    version: int
+    settings: Values
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    seconds: float
+    finished_at: float
+    figures: Values
+
+
+def record_path(folder: RunFolder, name: str) -> Path:
+    """Where the record of step `name` lies."""
+    return folder.records / f"{name.replace(':', '-')}.json"
+
+
+def read_record(folder: RunFolder, name: str) -> Record | None:
+    """The record of step `name`; None if there is none that can be read."""
+    try:
+        return Record(**json.loads(record_path(folder, name).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_record(folder: RunFolder, step: Step, outputs: Sequence[Path], figures: Values, seconds: float) -> None:
+    """Notes that `step` is finished, once its `outputs` are in place; they must stay as they are."""
+    digests = {path.relative_to(folder.path).as_posix(): file_digest(path) for path in outputs}
+    folder.records.mkdir(parents=True, exist_ok=True)
+    document = {
+        "step": step.name,
+        "version": step.version,
+        "settings": dict(step.settings),
+        "inputs": dict(step.inputs),
+        "outputs": digests,
+        "seconds": round(seconds, 3),
+        "finished_at": round(time.time(), 3),
+        "figures": dict(figures),
+    }
+    write_json(record_path(folder, step.name), document)
+
+
+def amend_outputs(folder: RunFolder, name: str, amend: Callable[[], None]) -> None:
+    """Lets `amend` change outputs of the finished step `name` on purpose and notes their new digests.
+
+    Outputs that somebody else changed before stay known as changed.
+    """
+    record = read_record(folder, name)
+    intact = record is not None and _changed_output(folder, record) is None
+    amend()
+    if record is not None and intact:
+        outputs = {name: file_digest(folder.path / name) for name in record.outputs}
+        write_json(record_path(folder, name), {**asdict(record), "outputs": outputs})
+
+
+def reason_to_run(folder: RunFolder, step: Step) -> str | None:
+    """Why `step` must run, in a few words; None if its outputs are those it would make."""
+    record = read_record(folder, step.name)
+    if record is None:
+        return "not finished yet"
+    if record.version != step.version:
+        return f"its code changed (version {record.version} to {step.version})"
+    # Through JSON, because the record's tuples became lists there.
+    now = json.loads(json.dumps(dict(step.settings)))
+    changes = _changes(record.settings, now)
+    if changes:
+        return "settings changed: " + ", ".join(changes)
+    changed = [name for name in step.inputs if record.inputs.get(name) != step.inputs[name]]
+    changed += [name for name in record.inputs if name not in step.inputs]
+    if changed:
+        return "inputs changed: " + ", ".join(changed)
+    return _changed_output(folder, record)
+
+
+def _changed_output(folder: RunFolder, record: Record) -> str | None:
+    """Which output is no longer as the step left it, in a few words; None if all are."""
+    for name, digest in record.outputs.items():
+        path = folder.path / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if file_digest(path) != digest:
+            return f"{name} was changed"
+    return None
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def listing_digest(path: Path, named: Sequence[str] = ()) -> str:
+    """sha256 over the names, sizes and times of a file or of all files in a folder, and of those `named` elsewhere.
+
+    Reading a dataset only to see whether it changed would cost as much as preparing it.
+    """
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    sums = hashlib.sha256()
+    for file in files:
+        name = file.relative_to(path).as_posix() if file != path else file.name
+        # A name need not be text: what is not UTF-8 counts by its bytes.
+        sums.update(os.fsencode(name) + _size_and_time(file))
+    for place in named:
+        sums.update(os.fsencode(place) + _size_and_time(Path(place)))
+    return sums.hexdigest()
+
+
+def _size_and_time(path: Path) -> bytes:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):  # a table may name what can be no path
+        return b"\0missing\n"
+    return f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode()
+
+
+def _changes(before: Values, after: Values, limit: int = 3) -> Sequence[str]:
+    """'name old to new' for up to `limit` settings that differ."""
+    names = sorted({*before, *after})
+    changes = [
+        f"{name} {json.dumps(before.get(name))} to {json.dumps(after.get(name))}"
+        for name in names
+        if before.get(name) != after.get(name)
+    ]
+    return changes[:limit] + ([f"and {len(changes) - limit} more"] if len(changes) > limit else [])

@@ -1,0 +1,127 @@
+"""The adapt step: a domain adapter where the base needs one, then one adapter per class."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from flows.engine.calls import Call, Result
+from flows.run.folder import Job, write_json
+from flows.run.records import Step, file_digest, listing_digest, write_record
+from flows.settings import flat
+from flows.steps.prepare import open_real, real_digest
+from manifests.errors import BadInput
+from manifests.progress import Progress
+
+VERSION = 3
+DOMAIN = "domain"
+
+
+def steps(job: Job) -> list[Step]:
+    """What each adapter would be made from now, the domain adapter first."""
+    settings: dict[str, Any] = {"seed": job.settings.seed, "threads": job.settings.engine.threads}
+    for group in ("adapt", "base"):
+        settings |= {f"{group}.{name}": value for name, value in flat(getattr(job.settings, group)).items()}
+    base = base_facts(job)
+    inputs = {"real": real_digest(job), "base": str(base["digest"])}
+    domain = [] if base["joint"] else [Step(f"adapt:{DOMAIN}", VERSION, settings, inputs)]
+    if domain:
+        inputs = {**inputs, DOMAIN: adapter_digest(job, DOMAIN)}
+    return domain + [Step(f"adapt:{dx}", VERSION, settings, inputs) for dx in trained_classes(job)]
+
+
+def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[Result], None]:
+    """One call per unfinished adapter. Raises BadInput if a class has too few pairs."""
+    counts, least = train_counts(job), job.settings.adapt.min_pairs
+    poor = [f"{dx} has {counts[dx]}" for dx in trained_classes(job) if counts[dx] < least]
+    if poor:
+        raise BadInput(
+            f"{job.data}: too few training pairs for an adapter ({', '.join(poor)}, {least} are needed); "
+            "add pairs, drop the class, or lower adapt.min_pairs"
+        )
+    names = [step.name.partition(":")[2] for step in unfinished]
+    for batch in ([name for name in names if name == DOMAIN], [name for name in names if name != DOMAIN]):
+        if batch:
+            yield [Call("adapt", f"adapt {name}", {"name": name}) for name in batch]
+
+
+def train_one(job: Job, progress: Progress, name: str) -> Mapping[str, Any]:
+    """Trains the adapter of the class `name`, or the domain adapter, on the training split."""
+    from augment.adapter_training import AdaptTask
+    from augment.adapters import read_adapter
+    from augment.adapting import train_adapter, write_model_card
+    from augment.base import open_base
+
+    started = time.monotonic()
+    (step,) = (step for step in steps(job) if step.name == f"adapt:{name}")
+    base = open_base(job.settings.base)
+    start = read_adapter(job.folder.adapter(DOMAIN), base) if DOMAIN in step.inputs else None
+    task = AdaptTask(name, job.settings.seed, real_digest(job), start)
+    pairs = open_real(job).arrays(split="train", dx=None if name == DOMAIN else name, size=job.settings.base.resolution)
+    out, work = job.folder.adapter(name), job.folder.work / "adapt" / name
+    report = train_adapter(pairs, task, base, job.settings.adapt, out, work, progress)
+    write_model_card(out.parent)
+    figures = {key: value for key, value in asdict(report).items() if isinstance(value, int | float | str)}
+    write_record(job.folder, step, [out], figures, time.monotonic() - started)
+    return figures
+
+
+def train_counts(job: Job) -> dict[str, int]:
+    """Real training pairs by class."""
+    real = open_real(job)
+    counts = real.counts().get("train", {})
+    return {dx: int(counts.get(dx, 0)) for dx in real.classes}
+
+
+def trained_classes(job: Job) -> list[str]:
+    """The classes that have any training pair, in the manifest's order."""
+    return [dx for dx, count in train_counts(job).items() if count > 0]
+
+
+def adapter_digest(job: Job, name: str) -> str:
+    """Digest of an adapter file; empty if it is not there."""
+    path = job.folder.adapter(name)
+    return file_digest(path) if path.exists() else ""
+
+
+def base_facts(job: Job) -> dict[str, Any]:
+    """The base's digest, side in pixels and whether it is joint; BadInput if the run's pictures have another side."""
+    settings = job.settings.base
+    facts = _looked_up(job)
+    if facts["side"] != settings.resolution:
+        raise BadInput(
+            f"base.path={settings.path}: draws {facts['side']} px where base.resolution is {settings.resolution}; set "
+            f"base.resolution={facts['side']} and a prepare.size no smaller"
+        )
+    return facts
+
+
+def _looked_up(job: Job) -> dict[str, Any]:
+    """Facts of the base, made again only when its files changed: it may be gigabytes, and checking loads torch."""
+    settings = job.settings.base
+    shipped = Path(__file__).parents[2] / "augment" / "shipped_base"
+    folder = shipped if settings.path == "shipped" else Path(settings.path).expanduser()
+    key = [settings.path, settings.revision, listing_digest(folder) if folder.is_dir() else ""]
+    note = job.folder.records / "base.json"
+    try:
+        known = json.loads(note.read_text(encoding="utf-8"))
+        if known["key"] == key and "side" in known:
+            return dict(known)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    from augment.base import open_base
+
+    base = open_base(settings)
+    facts = {
+        "key": key,
+        "digest": base.digest,
+        "joint": base.codec is not None,
+        "side": base.unet_side * base.downscale,
+    }
+    note.parent.mkdir(parents=True, exist_ok=True)
+    write_json(note, facts)
+    return facts

@@ -1,0 +1,41 @@
+"""The gates step: what judges generated pairs, fitted on the real training split."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+from flows.engine.calls import Call, Result
+from flows.run.folder import Job
+from flows.run.records import Step, reason_to_run, write_record
+from flows.steps import synthesise
+from flows.steps.digests import gates_step
+from flows.steps.prepare import open_real
+from manifests.progress import Progress
+
+
+def steps(job: Job) -> list[Step]:
+    """What the judge would be made from now; nothing where no pair waits for a judge."""
+    if not job.settings.synthesis.gates:
+        return []
+    if not any(reason_to_run(job.folder, step) for step in synthesise.steps(job)):
+        return []
+    return [gates_step(job)]
+
+
+def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[Result], None]:
+    """The one call of this step."""
+    yield [Call("gates", "gates", {})]
+
+
+def fit_gates(job: Job, progress: Progress) -> Mapping[str, Any]:
+    """Fits the judge on the training split."""
+    from evaluate.gates.judge import fit_judge
+
+    started = time.monotonic()
+    real = open_real(job).arrays(split="train", size=job.settings.base.resolution)
+    fit_judge(real, job.settings.gates, job.folder.judge, progress)
+    files = sorted(path for path in job.folder.judge.rglob("*") if path.is_file())
+    write_record(job.folder, gates_step(job), files, {"pairs": len(real)}, time.monotonic() - started)
+    return {"pairs": len(real)}

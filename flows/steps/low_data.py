@@ -1,0 +1,151 @@
+"""The low-data step: for each share of the training pairs that low-data arms ask for, a generator that has seen only
+those, in a run folder of its own under `low-data/`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from flows.engine.calls import Call, Result, unit_of
+from flows.run.folder import Job, RunFolder
+from flows.run.records import Step, file_digest, reason_to_run, write_record
+from flows.settings import flat
+from flows.steps import adapt, gates, synthesise
+from flows.steps.prepare import open_real, real_digest
+from manifests.errors import BadInput
+from manifests.progress import Progress
+
+if TYPE_CHECKING:
+    from manifests.format.reading import Manifest
+
+VERSION = 1
+
+
+def steps(job: Job) -> list[Step]:
+    """What the generated pairs of each share would be made from now; nothing where no low-data arm needs any."""
+    shares = shares_of(job)
+    if not shares:
+        return []
+    settings: dict[str, Any] = {"seed": job.settings.seed, "threads": job.settings.engine.threads}
+    for group in ("base", "adapt", "sampling", "synthesis", "gates"):
+        settings |= {f"{group}.{name}": value for name, value in flat(getattr(job.settings, group)).items()}
+    inputs = {"real": real_digest(job), "base": str(adapt.base_facts(job)["digest"])}
+    return [Step(_step_name(share), VERSION, settings, inputs) for share in shares]
+
+
+def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[Result], None]:
+    """For each unfinished share: its training pairs, its adapters, its gates, its generated pairs.
+
+    Raises BadInput if a class has too few pairs in a share.
+    """
+    names = {step.name for step in unfinished}
+    for share in (share for share in shares_of(job) if _step_name(share) in names):
+        part = restricted_job(job, share)
+        yield [_wrapped(share, Call("restrict", "restrict", {}))]
+        for module in (adapt, gates, synthesise):
+            open_steps = [step for step in module.steps(part) if reason_to_run(part.folder, step)]
+            if open_steps:
+                yield from _of_module(share, module.batches(part, open_steps))
+        yield [_wrapped(share, Call("finish", "finish", {}))]
+
+
+def perform_part(
+    job: Job, progress: Progress, share: float, kind: str, arguments: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Performs one call of another step on the restricted run of `share`."""
+    if kind == "restrict":
+        return _restrict(job, share, progress)
+    if kind == "finish":
+        return _finish(job, share)
+    return unit_of(kind)(restricted_job(job, share), progress, **arguments)
+
+
+def shares_of(job: Job) -> list[float]:
+    """The shares of the training pairs that a generator of their own is made from, in (0, 1)."""
+    benchmark = job.settings.benchmark
+    arms = [arm for task in benchmark.tasks for arm in benchmark.arms(task)]
+    return sorted({arm.fraction for arm in arms if arm.needs_synthetic and arm.fraction < 1})
+
+
+def restricted_job(job: Job, share: float) -> Job:
+    """The run folder in which the generator of `share` is made."""
+    return replace(job, folder=RunFolder(job.folder.low_data / f"{100 * share:g}"))
+
+
+def restricted_manifests(job: Job) -> dict[float, Manifest]:
+    """The generated pairs of each share that has any. Raises BadInput where they are of other real pairs."""
+    parts = {share: restricted_job(job, share) for share in shares_of(job)}
+    return {share: _made_of(job, part) for share, part in parts.items() if synthesise.has_synthetic(part)}
+
+
+def _made_of(job: Job, part: Job) -> Manifest:
+    """The generated pairs of a part, which must be of that part, and the part of the run's real pairs."""
+    from evaluate.benchmark.evidence import check_made_from
+    from manifests.format.reading import open_manifest
+
+    synthetic, real = open_manifest(part.folder.synthetic), open_manifest(part.folder.real)
+    check_made_from(real, synthetic)
+    if real.header["provenance"].get("part_of") != real_digest(job):
+        raise BadInput(f"{real.location} is no part of {job.folder.real}; delete {part.folder.path} and run again")
+    return synthetic
+
+
+def restricted_digests(job: Job) -> dict[str, str]:
+    """What stands for those pairs in digests."""
+    parts = {share: restricted_job(job, share) for share in shares_of(job)}
+    return {
+        f"low data {100 * share:g}": file_digest(part.folder.synthetic / "manifest.json")
+        for share, part in parts.items()
+        if synthesise.has_synthetic(part)
+    }
+
+
+def _of_module(
+    share: float, inner: Generator[list[Call], list[Result], None]
+) -> Generator[list[Call], list[Result], None]:
+    """The batches of another step, each call wrapped for the share and each result as that step knows it."""
+    try:
+        calls = next(inner)
+        while True:
+            results = yield [_wrapped(share, call) for call in calls]
+            calls = inner.send([replace(result, call=call) for call, result in zip(calls, results, strict=True)])
+    except StopIteration:
+        return
+    except BadInput as error:
+        raise BadInput(f"benchmark.low_data {share:g}: {error}; or leave this share out") from None
+
+
+def _wrapped(share: float, call: Call) -> Call:
+    arguments = {"share": share, "kind": call.kind, "arguments": dict(call.arguments)}
+    return Call("low-data", f"low-data {100 * share:g} % {call.title}", arguments)
+
+
+def _restrict(job: Job, share: float, progress: Progress) -> Mapping[str, Any]:
+    """Writes the training pairs of the share, the same as those of the arms' real pairs, as a manifest."""
+    from evaluate.benchmark.arms import low_data_rows
+    from manifests.copying import write_subset
+    from manifests.format.schema import UNLABELLED
+
+    real = open_real(job)
+    table = real.table(["pair_id", "dx", "group_id"], split="train").to_pydict()
+    dx = ["" if name == UNLABELLED else name for name in table["dx"]]
+    rows = low_data_rows(dx, table["group_id"], share)
+    write_subset(real, [table["pair_id"][row] for row in rows], restricted_job(job, share).folder.real, progress)
+    return {"pairs": len(rows)}
+
+
+def _finish(job: Job, share: float) -> Mapping[str, Any]:
+    """Notes that the share is done, if no class of it failed."""
+    started, part = time.monotonic(), restricted_job(job, share)
+    (step,) = (step for step in steps(job) if step.name == _step_name(share))
+    manifest = part.folder.synthetic / "manifest.json"
+    left = [other.name for other in synthesise.steps(part) if reason_to_run(part.folder, other)]
+    if not left:
+        write_record(job.folder, step, [manifest] if manifest.exists() else [], {}, time.monotonic() - started)
+    return {}
+
+
+def _step_name(share: float) -> str:
+    return f"low-data:{100 * share:g}"

@@ -1,0 +1,107 @@
+"""The prepare step: from a source to the run's real manifest."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.engine.calls import Call, Result
+from flows.run.folder import Job
+from flows.run.records import Step, file_digest, listing_digest, write_record
+from flows.settings import flat
+from manifests.errors import BadInput
+from manifests.progress import Progress
+
+if TYPE_CHECKING:
+    from manifests.format.reading import Manifest
+
+VERSION = 1
+
+
+def steps(job: Job) -> list[Step]:
+    """What the real manifest would be made from now."""
+    known = flat(job.settings.prepare)
+    settings = {f"prepare.{name}": value for name, value in known.items() if name != "workers"}
+    return [Step("prepare", VERSION, settings, {"data": _data_digest(job), **_kept_digest(job)})]
+
+
+def _kept_digest(job: Job) -> dict[str, str]:
+    """The manifest whose splits stay; BadInput if it is the one that this step writes."""
+    from manifests.format.reading import read_header
+
+    kept = job.settings.prepare.keep_splits_of
+    if kept is None:
+        return {}
+    if "://" not in kept and Path(kept).expanduser().resolve() == job.folder.real:
+        raise BadInput(f"{kept}: prepare writes this manifest itself; give --out another run folder to keep its splits")
+    return {"kept splits": read_header(kept).digest}
+
+
+def _data_digest(job: Job) -> str:
+    """What tells whether the source changed; a table alone does not tell of the pictures that it names."""
+    from manifests.sources.table import named_files
+
+    settings = job.settings.prepare
+    if job.data.is_file():
+        return listing_digest(job.data, named_files(job.data, settings))
+    return listing_digest(job.data, _linked_files(job.data) if settings.follow_links else ())
+
+
+def _linked_files(folder: Path) -> list[str]:
+    """Every file below a folder, those in folders that links lead to as well, each such folder once."""
+    seen: set[str] = set()
+    found: list[str] = []
+    for place, inside, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            inside.clear()
+            continue
+        seen.add(real)
+        inside.sort()  # which of two ways to a folder is gone first must not change
+        found += [f"{place}/{name}" for name in names]
+    return sorted(found)
+
+
+def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[Result], None]:
+    """The one call of this step."""
+    yield [Call("prepare", "prepare", {})]
+
+
+def prepare_source(job: Job, progress: Progress) -> Mapping[str, Any]:
+    """Reads, checks and splits the source into the real manifest."""
+    from manifests.prepare.prepare import prepare
+
+    started = time.monotonic()
+    (step,) = steps(job)
+    summary = prepare(job.data, job.folder.real, job.settings.prepare, progress)
+    figures = {
+        "source": summary.source_name,
+        "counts": summary.counts,
+        "rejected": len(summary.rejected),
+        "rejected by check": summary.rejected_counts,
+        "groups": summary.groups,
+    }
+    write_record(job.folder, step, [_header(job)], figures, time.monotonic() - started)
+    return figures
+
+
+def open_real(job: Job) -> Manifest:
+    """The run's real manifest. Raises BadInput if prepare has not made it yet."""
+    from manifests.format.reading import open_manifest
+
+    real_digest(job)
+    return open_manifest(job.folder.real)
+
+
+def real_digest(job: Job) -> str:
+    """Digest of the real manifest. Raises BadInput if prepare has not made it yet."""
+    if not _header(job).exists():
+        raise BadInput(f"{job.folder.real}: no prepared pairs yet; run evenderm prepare, or evenderm run, first")
+    return file_digest(_header(job))
+
+
+def _header(job: Job) -> Path:
+    return job.folder.real / "manifest.json"

@@ -1,0 +1,162 @@
+"""The end of the benchmark: results.json from the finished cells, the audits, the timings and the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from evaluate.results import tables_of
+from flows.run.folder import Job
+from flows.run.log import read_events
+from flows.run.records import read_record, write_record
+from flows.steps.benchmark import benchmark_work, steps, synthetic_manifest
+from flows.steps.low_data import restricted_manifests, shares_of
+from flows.steps.prepare import open_real
+from manifests.format.reading import Manifest
+from manifests.progress import Progress
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from manifests.pairs import PairArrays
+
+LIBRARIES = (
+    "evenderm",
+    "torch",
+    "diffusers",
+    "peft",
+    "timm",
+    "segmentation-models-pytorch",
+    "numpy",
+    "prefect",
+)
+
+
+def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
+    """Writes results.json: arms and comparisons, fidelity, copies, gates."""
+    from evaluate.benchmark import collect
+    from evaluate.results import write_results
+
+    started = time.monotonic()
+    (step,) = steps(job)
+    real, synthetic = open_real(job), synthetic_manifest(job)
+    audits = audit(job, real, synthetic, progress) if synthetic is not None else {}
+    results = collect.collect_results(
+        benchmark_work(job),
+        real,
+        synthetic,
+        job.settings.benchmark,
+        environment(job),
+        timings(job),
+        restricted=restricted_manifests(job),
+        fidelity=audits.get("fidelity"),
+        copies=audits.get("copies"),
+        gates=audits.get("gates"),
+    )
+    results["data"]["notes"] += run_notes(job)
+    results |= tables_of(job.folder.results)
+    write_results(job.folder.results, results)
+    verdicts = {verdict["task"]: verdict["verdict"] for verdict in results["verdicts"]}
+    write_record(job.folder, step, [job.folder.results], {"verdicts": verdicts}, time.monotonic() - started)
+    return {"verdicts": verdicts}
+
+
+def audit(job: Job, real: Manifest, synthetic: Manifest, progress: Progress) -> dict[str, Mapping[str, Any]]:
+    """Fidelity and copies of the generated pairs, and what the gates did where they judged them."""
+    from evaluate.fidelity.scores import build_extractor, fidelity_report
+    from evaluate.gates.judge import gates_report
+
+    side, cache, settings = job.settings.base.resolution, job.folder.work / "arrays", job.settings.fidelity
+    train, validation = (real.arrays(split=split, size=side, cache=cache) for split in ("train", "validation"))
+    extractor = build_extractor(settings, train, job.folder.work / "fidelity", progress)
+    generated = synthetic.arrays(size=side, cache=cache)
+    candidates = synthetic.table(_judged_columns(synthetic), accepted_only=False)
+    found: dict[str, Mapping[str, Any]] = {
+        "fidelity": fidelity_report(train, validation, generated, settings, extractor),
+        "copies": audit_copies(job, candidates, generated, train, validation, progress),
+    }
+    if job.settings.synthesis.gates:
+        header = json.loads((job.folder.judge / "judge.json").read_text(encoding="utf-8"))
+        found["gates"] = gates_report(candidates, header)
+    return found
+
+
+def audit_copies(
+    job: Job, candidates: pa.Table, generated: PairArrays, train: PairArrays, validation: PairArrays, progress: Progress
+) -> Mapping[str, Any]:
+    """The copy audit. The gates have looked up the nearest real pairs; without gates they are looked up here."""
+    from evaluate.copies.audit import with_nearest
+    from evaluate.copies.index import CopyIndex, copies_report
+    from evaluate.gates.fitting import copy_index
+
+    if job.settings.synthesis.gates:
+        index = CopyIndex.load(job.folder.judge / "copies")
+    else:
+        index = copy_index(train, job.settings.gates, job.folder.judge, progress)
+        candidates = with_nearest(index, candidates, generated)
+    return copies_report(index, candidates, validation)
+
+
+def environment(job: Job) -> dict[str, Any]:
+    """The machine and the versions that made the results."""
+    import torch
+
+    found: dict[str, Any] = {
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "processors": os.cpu_count(),
+        "threads": job.settings.engine.threads,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "python": platform.python_version(),
+        "preset": job.preset,
+        "engine": job.settings.engine.name,
+    }
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            found[library] = None
+    return found
+
+
+def timings(job: Job) -> dict[str, Any]:
+    """Seconds of each step, as the log has them, and the highest memory of any."""
+    found: dict[str, Any] = {}
+    peak, begun = 0, time.time()
+    for event in read_events(job.folder.log):
+        if event["event"] == "step":
+            found[str(event["step"])] = event["seconds"]
+            peak = max(peak, int(event["memory"]))
+        elif event["event"] == "step started":
+            begun = float(event["time"])
+    # The step that this belongs to is not over yet.
+    return found | {"benchmark": round(time.time() - begun, 3), "peak memory": f"{peak / 2**30:.2f} GiB"}
+
+
+def run_notes(job: Job) -> list[str]:
+    """What a reader of the results must know of the run: classes left out or that gave up, and what a base has seen."""
+    record = read_record(job.folder, "synthesise")
+    notes = [str(line) for line in record.figures.get("given_up", [])] if record else []
+    try:
+        failed = json.loads(job.folder.failures.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        failed = {}
+    notes += [f"{title} failed and is left out: {why}" for title, why in sorted(failed.items())]
+    if shares_of(job):
+        own = job.settings.base.path == "shipped"
+        seen = "all training pairs of ISIC 2017" if own else "whatever it was trained on"
+        notes.append(
+            "low-data arms: adapters and gates saw the same part of the training pairs as the classifiers; "
+            f"the base itself had seen {seen}, so that a gain there is not the gain of a base from elsewhere"
+        )
+    return notes
+
+
+def _judged_columns(synthetic: Manifest) -> list[str]:
+    """All columns but the pictures."""
+    return [name for name in synthetic.columns() if name not in ("image", "mask")]

@@ -1,0 +1,185 @@
+"""The story of a run: its steps in order, each from what the ones before it left in the run folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, TypeVar
+
+from flows.engine.calls import Call, Engine, Result, is_passing, pause, retry_delays
+from flows.engine.tally import Tally
+from flows.engine.terminal import step_line
+from flows.engine.watch import Watch
+from flows.run.folder import Job, write_json
+from flows.run.records import Step, reason_to_run
+from flows.steps import adapt, benchmark, gates, low_data, prepare, report, synthesise
+from manifests.errors import BadInput
+
+# Each has `steps(job)`, what it would make now, and `batches(job, unfinished)`, the calls that make it.
+MODULES: Mapping[str, ModuleType] = {
+    "prepare": prepare,
+    "adapt": adapt,
+    "gates": gates,
+    "synthesise": synthesise,
+    "low-data": low_data,
+    "benchmark": benchmark,
+    "report": report,
+}
+STEPS = tuple(MODULES)
+# What is left once the generated pairs are there.
+JUDGING_STEPS = ("low-data", "benchmark", "report")
+# Steps whose calls may fail one by one, because each stands for a class.
+BY_CLASS = ("adapt", "synthesise")
+Made = TypeVar("Made")
+UNITS = {
+    "prepare": "pairs",
+    "adapt": "steps",
+    "gates": "steps",
+    "synthesise": "pairs",
+    "low-data": "steps",
+    "benchmark": "updates",
+    "report": "pages",
+}
+
+
+@dataclass
+class Outcome:
+    """What a run came to: the steps that ran, with their tallies, and the calls that failed alone."""
+
+    ran: dict[str, Tally] = field(default_factory=dict)
+    finished_before: list[str] = field(default_factory=list)
+    failures: list[Result] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A step as it stands: why it must run, or None if it is finished."""
+
+    name: str
+    reason: str | None
+
+
+def run_steps(job: Job, watch: Watch, engine: Engine, only: Sequence[str] = STEPS) -> Outcome:
+    """Runs the unfinished ones of the steps `only`, in order. Raises what ends a run."""
+    outcome = Outcome()
+    for name in STEPS:
+        if name in only:
+            run_step(name, job, watch, engine, outcome)
+    return outcome
+
+
+def run_step(name: str, job: Job, watch: Watch, engine: Engine, outcome: Outcome) -> None:
+    """Runs one step, unless it is finished, and adds what became of it to `outcome`."""
+    module = MODULES[name]
+
+    def unfinished_steps() -> list[Step]:
+        return [step for step in module.steps(job) if reason_to_run(job.folder, step)]
+
+    unfinished = patiently(name, watch, iter(retry_delays(job)), unfinished_steps)
+    if not unfinished:
+        outcome.finished_before.append(name)
+        return
+    with watch.step(name) as tally:
+        results = _all_batches(name, unfinished, job, watch, engine)
+        for result in results:
+            tally.absorb(result.tally)
+    failures = [result for result in results if result.error is not None]
+    if failures and (name not in BY_CLASS or len(failures) == len(results)):
+        assert failures[0].error is not None
+        raise failures[0].error
+    for failure in failures:
+        watch.warn(f"{failure.call.title} failed and is left out: {failure.error}")
+    for line in (line for result in results for line in result.figures.get("given_up", ())):
+        watch.warn(line)
+    outcome.failures += failures
+    note_failures(job, name, failures)
+    outcome.ran[name] = tally
+    watch.say(step_line(name, _what(name, results), tally, UNITS[name]))
+    watch.event("step", step=name, **tally.figures())
+
+
+def note_failures(job: Job, step: str, failures: Sequence[Result]) -> None:
+    """Keeps what failed alone in `step`, for the report; earlier failures of the step are forgotten."""
+    try:
+        noted = json.loads(job.folder.failures.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        noted = {}
+    kept = {title: why for title, why in noted.items() if not title.startswith(step)}
+    kept |= {failure.call.title: str(failure.error) for failure in failures}
+    if kept != noted:
+        write_json(job.folder.failures, kept)
+
+
+def _all_batches(name: str, unfinished: Sequence[Step], job: Job, watch: Watch, engine: Engine) -> list[Result]:
+    """What the calls of a step came to. After a passing fault between two batches the step is planned anew, and its
+    finished calls are recognised."""
+    batches: Generator[list[Call], list[Result], None] | None = None
+    results: list[Result] = []
+    found: list[Result] = []
+
+    def next_calls() -> list[Call] | None:
+        nonlocal batches
+        try:
+            if batches is not None:
+                return batches.send(found)
+            batches = MODULES[name].batches(job, unfinished)
+            return next(batches)
+        except StopIteration:
+            return None
+        except Exception:
+            batches = None
+            raise
+
+    delays = iter(retry_delays(job))
+    while (calls := patiently(name, watch, delays, next_calls)) is not None:
+        found = engine(job, calls) if calls else []
+        results += found
+    return results
+
+
+def patiently(name: str, watch: Watch, delays: Iterator[float], action: Callable[[], Made]) -> Made:
+    """What `action` gives, tried again after `delays` while the storage has faults that may pass."""
+    while True:
+        try:
+            return action()
+        except Exception as error:
+            delay = next(delays, None) if is_passing(error) else None
+            if delay is None:
+                raise
+            watch.warn(f"{name}: {error}; trying again in {delay:g} s")
+            pause(delay)
+
+
+def plan(job: Job, only: Sequence[str] = STEPS) -> list[Planned]:
+    """How each of the steps stands, without running any."""
+    planned: list[Planned] = []
+    for name in (step for step in STEPS if step in only):
+        earlier = [step.name for step in planned if step.reason is not None]
+        if earlier and only != (name,):
+            # Its inputs are about to be made, so that only running tells whether they change.
+            planned.append(Planned(name, f"after {earlier[0].partition(':')[0]}"))
+            continue
+        try:
+            steps: list[Step] = MODULES[name].steps(job)
+        except BadInput as error:
+            planned.append(Planned(name, str(error)))
+            continue
+        planned += [Planned(step.name, reason_to_run(job.folder, step)) for step in steps]
+    return planned
+
+
+def _what(name: str, results: Sequence[Result]) -> str:
+    """A few words on what a step made."""
+    figures: Mapping[str, Any] = results[-1].figures if results else {}
+    if name == "prepare" and isinstance(figures.get("counts"), Mapping):
+        total = sum(sum(by_dx.values()) for by_dx in figures["counts"].values())
+        return f"{total} pairs, {figures.get('rejected', 0)} set aside"
+    if name == "adapt":
+        return ", ".join(str(result.call.arguments["name"]) for result in results)
+    if name == "synthesise" and isinstance(figures.get("accepted"), Mapping):
+        return f"{sum(figures['accepted'].values())} accepted of {sum(figures['candidates'].values())} drawn"
+    if name == "benchmark":
+        return f"{len(results) - 1} models"
+    return ""

@@ -1,0 +1,231 @@
+"""The synthesise step: shard ranges are drawn and judged until every class is balanced, then committed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.engine.calls import Call, Result
+from flows.run.folder import Job, RunFolder
+from flows.run.records import Step, write_record
+from flows.settings import flat
+from flows.steps.adapt import adapter_digest, base_facts, train_counts
+from flows.steps.prepare import open_real, real_digest
+from manifests.errors import BadInput
+from manifests.progress import Progress
+
+if TYPE_CHECKING:
+    from augment.fine_detail import FineDetail
+    from augment.sampling import PairSampler
+    from augment.synthesis import ClassJob, ClassOutcome, Settlement
+    from manifests.storage.base import Storage
+
+VERSION = 2
+
+
+def steps(job: Job) -> list[Step]:
+    """What the synthetic manifest would be made from now."""
+    settings: dict[str, Any] = {"seed": job.settings.seed, "threads": job.settings.engine.threads}
+    for group in ("base", "sampling", "synthesis", "gates"):
+        settings |= {f"{group}.{name}": value for name, value in flat(getattr(job.settings, group)).items()}
+    inputs = {"real": real_digest(job), "base": str(base_facts(job)["digest"])}
+    inputs |= {f"adapter {dx}": adapter_digest(job, dx) for dx, wanted in wanted_pairs(job).items() if wanted}
+    return [Step("synthesise", VERSION, settings, inputs)]
+
+
+def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[Result], None]:
+    """Rounds of shard ranges, each as many as the acceptance rate so far asks for, then the commit.
+
+    A class without an adapter, or one whose range fails, is left out.
+    """
+    failed = {dx for dx, wanted in wanted_pairs(job).items() if wanted and not adapter_digest(job, dx)}
+    if failed and failed == {dx for dx, wanted in wanted_pairs(job).items() if wanted}:
+        raise BadInput(f"{job.folder.adapters}: no adapter yet; run evenderm adapt, or evenderm run, first")
+    while True:
+        calls = []
+        for dx in sorted({dx for dx, wanted in wanted_pairs(job).items() if wanted} - failed):
+            shards = class_outcome_of(job, dx).missing_shards
+            calls += [Call("synthesise", f"synthesise {dx} {shard}", {"dx": dx, "shard": shard}) for shard in shards]
+        if not calls:
+            break
+        results = yield calls
+        failed |= {str(result.call.arguments["dx"]) for result in results if result.error is not None}
+    yield [Call("commit", "commit", {"without": sorted(failed)})]
+
+
+def fill_range(job: Job, progress: Progress, dx: str, shard: int) -> Mapping[str, Any]:
+    """Draws and judges one range of candidates of class `dx`."""
+    from augment.synthesis import draw_shard
+
+    sampler = _sampler(job.folder.adapter(dx), adapter_digest(job, dx), job.settings.model_dump_json())
+    judge = _judge(job.folder.judge) if job.settings.synthesis.gates else None
+    detail = _fine_detail(job, dx, sampler.side)
+    people = _people(job.folder, real_digest(job), dx, sampler.attributes)
+    draw_shard(class_job(job, dx), shard, sampler, judge, _candidates(job), progress, detail, people)
+    return {}
+
+
+def commit_pairs(job: Job, progress: Progress, without: Sequence[str]) -> Mapping[str, Any]:
+    """Writes the settled candidates of every class but those in `without` as the synthetic manifest."""
+    from augment.synthesis import write_class
+    from manifests.format.writing import ManifestWriter
+
+    started = time.monotonic()
+    release_models()
+    (step,) = steps(job)
+    wanted = wanted_pairs(job)
+    classes = [dx for dx, number in wanted.items() if number and dx not in without]
+    outcomes = {dx: class_outcome_of(job, dx) for dx in classes}
+    outputs: list[Path] = []
+    if any(outcome.candidates for outcome in outcomes.values()):
+        provenance = {"inputs": dict(step.inputs), "settings": dict(step.settings), "without": list(without)}
+        writer = ManifestWriter(
+            job.folder.synthetic, classes=open_real(job).classes, kind="synthetic", provenance=provenance
+        )
+        shards = []
+        for number, dx in enumerate(classes):
+            count = write_class(_settlement(job, dx), writer)
+            shards += [(dx, index) for index in range(count)]
+            progress(number + 1, len(classes))
+        writer.commit(shards)
+        outputs = [job.folder.synthetic / "manifest.json"]
+    figures = {
+        "accepted": {dx: outcome.accepted for dx, outcome in outcomes.items()},
+        "candidates": {dx: outcome.candidates for dx, outcome in outcomes.items()},
+        "given_up": [line for outcome in outcomes.values() if (line := outcome.given_up)],
+    }
+    if not without:
+        write_record(job.folder, step, outputs, figures, time.monotonic() - started)
+    _SETTLEMENTS.clear()
+    return figures
+
+
+def wanted_pairs(job: Job) -> dict[str, int]:
+    """The balance plan: pairs to generate by class."""
+    from augment.balance import balance_plan
+
+    return balance_plan(train_counts(job), job.settings.synthesis.balance, job.settings.synthesis.cap)
+
+
+def class_outcome_of(job: Job, dx: str) -> ClassOutcome:
+    """How far class `dx` is with the candidates that are there."""
+    return _settlement(job, dx).outcome()
+
+
+def class_job(job: Job, dx: str) -> ClassJob:
+    """What the pairs of class `dx` are made from."""
+    import math
+
+    from augment.synthesis import ClassJob
+    from flows.steps.digests import judge_digest
+
+    settings, wanted = job.settings, wanted_pairs(job)[dx]
+    real = open_real(job)
+    return ClassJob(
+        dx=dx,
+        label=real.classes.index(dx),
+        wanted=wanted,
+        limit=math.ceil(wanted * settings.synthesis.candidate_limit),
+        seed=settings.seed,
+        shard_size=settings.synthesis.shard_size,
+        sampling=settings.sampling,
+        base_digest=str(base_facts(job)["digest"]),
+        adapter_digest=adapter_digest(job, dx),
+        judge_digest=judge_digest(job) if settings.synthesis.gates else "",
+        licence=", ".join(sorted(real.header["licences"])),
+        detail=settings.synthesis.detail,
+        detail_digest=real.digest if settings.synthesis.detail else "",
+    )
+
+
+def has_synthetic(job: Job) -> bool:
+    """Whether a synthetic manifest has been committed."""
+    return (job.folder.synthetic / "manifest.json").exists()
+
+
+@lru_cache(maxsize=1)
+def _sampler(adapter: Path, digest: str, settings: str) -> PairSampler:
+    """The sampler of one adapter, kept for the next range; `digest` tells versions of the file apart."""
+    from augment.adapters import read_adapter
+    from augment.base import open_base
+    from augment.sampling import PairSampler
+    from flows.settings import Settings
+
+    chosen = Settings.model_validate_json(settings)
+    base = open_base(chosen.base)
+    return PairSampler(base, read_adapter(adapter, base), chosen.sampling, chosen.base.dtype)
+
+
+def _fine_detail(job: Job, dx: str, side: int) -> FineDetail | None:
+    """Where fine detail of class `dx` is taken from; None where none is."""
+    share = job.settings.synthesis.detail
+    return _detail_of(job.folder, real_digest(job), dx, side, share, job.settings.seed) if share else None
+
+
+@lru_cache(maxsize=1)
+def _detail_of(folder: RunFolder, digest: str, dx: str, side: int, share: float, seed: int) -> FineDetail:
+    """Kept for the next range; `digest` tells versions of the real manifest apart."""
+    from augment.fine_detail import FineDetail
+    from manifests.format.reading import open_manifest
+
+    pairs = open_manifest(folder.real).arrays(split="train", dx=dx, size=side, cache=folder.work / "detail")
+    return FineDetail.of(pairs, share, seed)
+
+
+@lru_cache(maxsize=1)
+def _people(folder: RunFolder, digest: str, dx: str, names: tuple[str, ...]) -> list[Mapping[str, str]]:
+    """The attributes `names` of the real training pairs of `dx`, in their order; kept for the next range."""
+    from manifests.format.reading import open_manifest
+
+    if not names:
+        return []
+    rows = open_manifest(folder.real).table(names, split="train", dx=dx).to_pylist()
+    return [{name: value for name, value in row.items() if value is not None} for row in rows]
+
+
+@lru_cache(maxsize=1)
+def _judge(folder: Path) -> Any:
+    from evaluate.gates.judge import load_judge
+
+    return load_judge(folder)
+
+
+def _settlement(job: Job, dx: str) -> Settlement:
+    """The settled candidates of class `dx`, kept for the next round of this process: telling repeats takes time."""
+    made_of = class_job(job, dx)
+    key = (job.folder.work, dx)
+    if key not in _SETTLEMENTS or _SETTLEMENTS[key].job != made_of:
+        from augment.synthesis import Settlement
+
+        _SETTLEMENTS[key] = Settlement(made_of, _candidates(job), _seen(job))
+    return _SETTLEMENTS[key]
+
+
+# By run and class.
+_SETTLEMENTS: dict[tuple[Path, str], Settlement] = {}
+
+
+def release_models() -> None:
+    """Lets go of the models that ranges of this process kept."""
+    _sampler.cache_clear()
+    _detail_of.cache_clear()
+    _people.cache_clear()
+    _judge.cache_clear()
+
+
+def _candidates(job: Job) -> Storage:
+    from manifests.storage import storage_at
+
+    return storage_at(job.folder.work / "candidates")
+
+
+def _seen(job: Job) -> Any:
+    """What recognises a generated pair that repeats an earlier one of its class; None without gates."""
+    if not job.settings.synthesis.gates:
+        return None
+    from evaluate.copies.index import CopyIndex, SeenIndex
+
+    return SeenIndex(CopyIndex.load(job.folder.judge / "copies"))

@@ -1,0 +1,1 @@
+"""Studies as commands: they prepare, measure and write their tables."""

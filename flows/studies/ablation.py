@@ -1,0 +1,105 @@
+"""The ablation tables as a command: prepare, train the judges once, measure variant by variant, write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from evaluate.results import ABLATION, known_results, write_results
+from flows.engine.process import limit_threads
+from flows.engine.watch import Watch
+from flows.run.folder import RunFolder
+from flows.run.lock import run_lock
+from flows.run.records import amend_outputs
+from flows.settings import Settings
+from flows.studies.quality import subject_of
+from manifests.errors import BadInput
+
+if TYPE_CHECKING:
+    from evaluate.studies.ablation import Variant
+
+TITLES = {
+    "terms": "Loss terms, one taken out or in at a time",
+    "codec": "Mask codecs, round trip of real masks under noise",
+    "trained-codec": "Mask codecs, domain adapters trained with each",
+    "adapters": "Class adapters, what LoRA sits on and how fast it learns",
+    "sampling": "Sampling settings, one changed at a time",
+    "given": "Given masks and pictures, by rounds through each noise level",
+}
+
+
+def ablate(data: Path, what: tuple[str, ...], out: Path, settings: Settings) -> int:
+    """Writes ablation.md, and the tables named by `what` (keys of `TITLES`) into results.json in `out`.
+
+    Tables of earlier commands stay, and a table grows with each variant. Where `out` is a finished run, its results
+    gain the tables and its report shows them. Adapters and pairs of a variant that are there already are not made
+    again.
+    """
+    for name in what:
+        if name not in TITLES:
+            raise BadInput(f"--what {name!r} is none of {', '.join(TITLES)}; name one or several with commas")
+    out.mkdir(parents=True, exist_ok=True)
+    limit_threads(settings.engine.threads)
+    watch = Watch(out / "log.jsonl", Console())
+    with run_lock(out / "run.lock", on_stale=watch.say), watch.bars():
+        for name in what:
+            rows: list[dict[str, Any]] = []
+            for variant in _variants(name, data, out, settings, watch):
+                rows.append({"variant": variant.name, **variant.figures})
+                # After each: what was measured before a kill is not lost.
+                amend_outputs(RunFolder(out), "benchmark", partial(_keep, out, name, rows))
+    print((out / "ablation.md").read_text(encoding="utf-8"), end="")
+    return 0
+
+
+def _keep(out: Path, name: str, rows: list[dict[str, Any]]) -> None:
+    """Adds one table to results.json and ablation.md, and to the report where there is one."""
+    from evaluate.report.page import write_report
+    from evaluate.studies.ablation import variants_table
+
+    results = known_results(out / "results.json") | {f"{ABLATION}{name}": rows}
+    write_results(out / "results.json", results)
+    tables = [(title, results.get(f"{ABLATION}{key}")) for key, title in TITLES.items()]
+    text = "\n".join(variants_table(title, found) for title, found in tables if found)
+    (out / "ablation.md").write_text(text, encoding="utf-8")
+    if (out / "report.html").exists():
+        write_report(out)
+
+
+def _variants(name: str, data: Path, out: Path, settings: Settings, watch: Watch) -> Iterator[Variant]:
+    """The variants of one table as they are measured."""
+    from augment.base import open_base
+    from evaluate.studies.ablation import (
+        ablate_adapters,
+        ablate_codecs,
+        ablate_given,
+        ablate_terms,
+        compare_codecs,
+        make_bench,
+        sweep_sampling,
+    )
+
+    base = open_base(settings.base)
+    subject = subject_of(data, base, out, settings, watch)
+    if name == "codec":
+        yield from compare_codecs(subject.validation.masks, base, seed=settings.seed)
+        return
+    with watch.task(f"ablate {name}", "units") as progress:
+        if name == "adapters":
+            yield from ablate_adapters(subject, settings.adapt, progress)
+            return
+        bench = make_bench(subject, progress)
+        measured = {
+            "terms": partial(ablate_terms, bench, settings.adapt, progress),
+            "trained-codec": partial(ablate_codecs, bench, settings.adapt, progress),
+            "sampling": partial(sweep_sampling, bench, progress=progress),
+            "given": partial(ablate_given, bench, progress=progress),
+        }
+        for variant in measured[name]():
+            watch.say(f"{variant.name}: {json.dumps(variant.figures)}")
+            yield variant

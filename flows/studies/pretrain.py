@@ -1,0 +1,70 @@
+"""Training a base from scratch: prepare, decoder, denoiser, base folder; each part resumes by itself."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from flows.engine.process import limit_threads
+from flows.engine.watch import Watch
+from flows.run.lock import run_lock
+from flows.settings import Settings
+from manifests.errors import BadInput
+from manifests.format.reading import open_manifest
+
+if TYPE_CHECKING:
+    from augment.base import BaseFolder
+
+
+def pretrain(data: Path, out: Path, work: Path, settings: Settings) -> int:
+    """Trains a base on the training split of `data` and writes it to `out`; checkpoints lie in `work`."""
+    from augment.base_card import base_card
+    from augment.pretraining import Pretraining
+    from manifests.prepare.prepare import prepare
+
+    if out.exists() and any(out.iterdir()) and not (out / "model_index.json").exists():
+        raise BadInput(f"{out}: is not empty and holds no base; choose another --out")
+    work.mkdir(parents=True, exist_ok=True)
+    limit_threads(settings.pretrain.threads)
+    watch = Watch(work / "log.jsonl", Console())
+    with run_lock(work / "run.lock", on_stale=watch.say), watch.bars():
+        if not (work / "real" / "manifest.json").exists():
+            with watch.task("prepare", "pairs") as progress:
+                prepare(data, work / "real", settings.prepare, progress)
+        real = open_manifest(work / "real")
+        pairs = real.arrays(split="train", cache=work / "arrays")
+        chosen, side = settings.pretrain, settings.base.resolution
+        made = Pretraining(pairs, side, chosen, settings.seed, real.digest, work, _start(settings))
+        for part in made.parts:
+            with watch.task(f"pretrain {part}", "steps") as progress:
+                made.train(part, progress)
+        card = partial(
+            base_card,
+            settings=chosen,
+            resolution=side,
+            classes=real.counts()["train"],
+            sources=sorted(real.header["sources"]),
+            licences=sorted(real.header["licences"]),
+            data_digest=real.digest,
+        )
+        made.write_base(out, card)
+    watch.say(f"base: {out}")
+    return 0
+
+
+def _start(settings: Settings) -> BaseFolder | None:
+    """The base to go on from, if there is one. BadInput if it has no mask channels or another size."""
+    from augment.base import open_base
+
+    if settings.pretrain.start is None:
+        return None
+    base = open_base(settings.base.model_copy(update={"path": settings.pretrain.start}))
+    if base.codec is None:
+        raise BadInput(f"{base.path}: has no mask channels, so pretrain cannot go on from it; adapt can")
+    if base.unet_side * base.downscale != settings.base.resolution:
+        drawn = base.unet_side * base.downscale
+        raise BadInput(f"{base.path}: draws {drawn} px; set base.resolution={drawn} to go on from it")
+    return base
