@@ -35,3 +35,10 @@ def split_by_group(groups: Sequence[str], holdout: float) -> tuple[np.ndarray, n
     out = np.array([index for index, group in enumerate(groups) if group in held], dtype=np.int64)
     training = np.array([index for index, group in enumerate(groups) if group not in held], dtype=np.int64)
     return training, out if len(out) else training
+
+
+def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Probability (N,) of each pair when classes are drawn by the square root of their size."""
+    counts = np.bincount(labels, minlength=classes)
+    weight = 1 / np.sqrt(np.maximum(counts, 1))[labels]
+    return weight / weight.sum()

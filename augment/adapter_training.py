@@ -17,7 +17,7 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
-from augment.adapter_data import prompts_of, split_by_group
+from augment.adapter_data import class_weights, prompts_of, split_by_group
 from augment.adapters import (
     AdapterFile,
     adapter_tensors,
@@ -28,7 +28,6 @@ from augment.adapters import (
     save_adapter,
 )
 from augment.base import BaseFolder, image_encoder, prompt_embeddings
-from augment.denoiser_training import class_weights
 from augment.joint import compute_norms_in_float, outer_parameters, round_frozen_weights
 from augment.latents import DIHEDRAL, LatentCache, build_latent_cache
 from augment.mask_codec import bound_codec, codec_from

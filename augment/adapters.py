@@ -17,8 +17,7 @@ from augment.base import BaseFolder
 from augment.joint import OUTER, outer_parameters, widen_unet
 from augment.mask_codec import MaskCodec, codec_from
 from augment.settings import AdaptSettings
-from augment.tensor_files import tensor_bytes, write_tensors
-from augment.training_state import all_finite
+from augment.tensor_files import all_finite, tensor_bytes, write_tensors
 from manifests.errors import BadInput
 
 FORMAT = "evenderm-adapter/1"

@@ -156,8 +156,7 @@ def image_encoder(vae: Any, base: BaseFolder) -> Callable[[np.ndarray], Tensor]:
     import torch
     from diffusers import AutoencoderDC
 
-    from augment.decoder_training import image_tensor
-    from augment.linear_code import without_idle_blocks
+    from augment.linear_code import image_tensor, without_idle_blocks
     from augment.memory_batch import MemoryBatch, joined
 
     memory = MemoryBatch(f"{base.path / 'vae'}", "take a base for smaller images")

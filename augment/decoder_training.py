@@ -9,26 +9,15 @@ import cv2
 import numpy as np
 import torch
 from diffusers import AutoencoderDC
-from torch import Tensor
 
 from augment.latents import dihedral
-from augment.linear_code import LinearCode
+from augment.linear_code import LinearCode, image_tensor, psnr
 from augment.settings import PretrainSettings
 from augment.training_state import TrainingState, step_generators, warmed_up_cosine
 from manifests.progress import Progress, StopRequested, no_progress
 
 _CROP = 64  # the decoder is convolutional: small crops, many of them
 _LATENT_NOISE = 0.05  # what the denoiser leaves behind; a decoder that never saw it draws it as specks
-
-
-def image_tensor(images: np.ndarray) -> Tensor:
-    """uint8 (B, H, W, 3) -> float32 (B, 3, H, W) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def psnr(first: Tensor, second: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio (B,) in dB of images (B, 3, H, W) in [-1, 1]."""
-    return 10 * torch.log10(4 / ((first - second) ** 2).mean(dim=(1, 2, 3)).clamp(min=1e-12))
 
 
 def train_decoder(

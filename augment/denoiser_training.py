@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 
+from augment.adapter_data import class_weights
 from augment.latents import LatentCache
 from augment.mask_codec import SignedDistanceCodec
 from augment.objectives import alpha_sigma, joint_loss
@@ -65,13 +66,6 @@ class DenoiserParts:
         unet = {f"unet.{name}": value for name, value in self.unet.named_parameters()}
         text = {f"text_encoder.{name}": value for name, value in self.text_encoder.named_parameters()}
         return {**unet, **text}
-
-
-def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Probability (N,) of each pair when classes are drawn by the square root of their size."""
-    counts = np.bincount(labels, minlength=classes)
-    weight = 1 / np.sqrt(np.maximum(counts, 1))[labels]
-    return weight / weight.sum()
 
 
 def train_denoiser(

@@ -197,3 +197,13 @@ def _silence(block: Any) -> None:
     else:
         block.conv.weight.zero_()
         block.conv.bias.zero_()
+
+
+def image_tensor(images: np.ndarray) -> Tensor:
+    """uint8 (B, H, W, 3) -> float32 (B, 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def psnr(first: Tensor, second: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio (B,) in dB of images (B, 3, H, W) in [-1, 1]."""
+    return 10 * torch.log10(4 / ((first - second) ** 2).mean(dim=(1, 2, 3)).clamp(min=1e-12))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -137,11 +136,6 @@ class TrainingState:
                 if moments:
                     self.optimizer.state[parameter] = moments
         self.step = step
-
-
-def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Whether no tensor holds NaN or infinity."""
-    return all(bool(torch.isfinite(value).all()) for value in tensors)
 
 
 def write_json(path: Path, content: object) -> None:

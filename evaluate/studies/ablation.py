@@ -149,7 +149,7 @@ def _trained(
     from augment.adapter_training import DOMAIN, AdaptTask
     from augment.adapters import read_adapter
     from augment.adapting import train_adapter
-    from augment.image_base import without_mask_channels
+    from augment.joint import without_mask_channels
 
     subject, work = bench.subject, bench.subject.work / kind
     if subject.base.codec is not None:

@@ -160,8 +160,7 @@ def reconstruction(train: PairArrays, validation: PairArrays, base: BaseFolder) 
     import torch
 
     from augment.base import decode_images, image_encoder
-    from augment.decoder_training import image_tensor, psnr
-    from augment.linear_code import fit_linear_code
+    from augment.linear_code import fit_linear_code, image_tensor, psnr
 
     vae = base.vae()
     encode = image_encoder(vae, base)

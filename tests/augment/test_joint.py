@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 
 from augment.base import BaseFolder, open_base
-from augment.image_base import without_mask_channels
-from augment.joint import widen_unet
+from augment.joint import widen_unet, without_mask_channels
 from augment.settings import BaseSettings
 
 
