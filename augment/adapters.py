@@ -13,7 +13,7 @@ from peft import LoraConfig, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from augment.base import BaseFolder
+from augment.base.folder import BaseFolder
 from augment.joint import OUTER, outer_parameters, widen_unet
 from augment.mask_codec import MaskCodec, codec_from
 from augment.settings import AdaptSettings

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from augment.latents import DIHEDRAL, dihedral
+from augment.training.latents import DIHEDRAL, dihedral
 from manifests.pairs import PairArrays
 
 _FINE = 1.5 / 128  # share of the side: deviation of the Gaussian that parts fine from coarse

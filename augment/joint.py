@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from augment.base import CODEC_FILE, BaseFolder, check_base
+from augment.base.folder import CODEC_FILE, BaseFolder, check_base
 
 OUTER = ("conv_in", "conv_out")
 

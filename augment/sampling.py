@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from augment.adapters import AdapterFile, fused_unet
-from augment.base import BaseFolder, decode_images, image_encoder, prompt_embeddings
+from augment.base.folder import BaseFolder, decode_images, image_encoder, prompt_embeddings
+from augment.base.memory import MemoryBatch, joined
 from augment.joint import compute_norms_in_float
 from augment.mask_codec import MaskCodec, bound_codec
-from augment.memory_batch import MemoryBatch, joined
 from augment.settings import SamplingSettings
 from manifests.errors import BadInput
 

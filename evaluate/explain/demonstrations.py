@@ -14,7 +14,7 @@ from augment.prompts import prompt_for
 from manifests.errors import BadInput
 
 if TYPE_CHECKING:
-    from augment.base import BaseFolder
+    from augment.base.folder import BaseFolder
     from augment.fine_detail import FineDetail
     from augment.sampling import PairSampler
     from augment.settings import SamplingSettings

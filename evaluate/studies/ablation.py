@@ -18,7 +18,7 @@ from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from augment.adapters import AdapterFile
-    from augment.base import BaseFolder
+    from augment.base.folder import BaseFolder
     from evaluate.studies.quality import Judges, Subject
 
 TERMS = {"image": 1.0, "mask": 0.5, "lesion": 0.2, "dice": 0.1}
@@ -124,8 +124,8 @@ def ablate_adapters(subject: Subject, adapt: AdaptSettings, progress: Progress =
     Figures: loss on held-out training pairs before and after (the best), and optimiser steps a second, validations
     and set-up counted in. Raises BadInput for a base without mask channels, whose class adapters begin at another.
     """
-    from augment.adapter_training import AdaptTask
-    from augment.adapting import train_adapter
+    from augment.training.adapt import train_adapter
+    from augment.training.adapter import AdaptTask
 
     if subject.base.codec is None:
         raise BadInput(f"{subject.base.path}: adapters are compared on a joint base; this one has no mask channels")
@@ -146,10 +146,10 @@ def _trained(
     bench: Bench, kind: str, adapt: AdaptSettings, changes: Mapping[str, dict[str, Any]], progress: Progress
 ) -> Iterator[Variant]:
     """A domain adapter for each of `changes` (settings by variant), on the base without mask channels, judged."""
-    from augment.adapter_training import DOMAIN, AdaptTask
     from augment.adapters import read_adapter
-    from augment.adapting import train_adapter
     from augment.joint import without_mask_channels
+    from augment.training.adapt import train_adapter
+    from augment.training.adapter import DOMAIN, AdaptTask
 
     subject, work = bench.subject, bench.subject.work / kind
     if subject.base.codec is not None:
@@ -235,7 +235,7 @@ def compare_codecs(
 
     Figures: mean and 5th percentile Dice, and the mean boundary error in pixels of the mask's size.
     """
-    from augment.base import decode_images, image_encoder
+    from augment.base.folder import decode_images, image_encoder
     from augment.mask_codec import MaskCodec, VaeCodec, codec_from
 
     vae = base.vae()

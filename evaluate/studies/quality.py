@@ -21,7 +21,7 @@ from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from augment.adapters import AdapterFile
-    from augment.base import BaseFolder
+    from augment.base.folder import BaseFolder
     from evaluate.downstream.classifier import Classifier
     from evaluate.downstream.segmenter import Segmenter
 
@@ -159,8 +159,8 @@ def reconstruction(train: PairArrays, validation: PairArrays, base: BaseFolder) 
     """PSNR of the VAE on validation images, beside a linear code of the same width fitted on the training ones."""
     import torch
 
-    from augment.base import decode_images, image_encoder
-    from augment.linear_code import fit_linear_code, image_tensor, psnr
+    from augment.base.folder import decode_images, image_encoder
+    from augment.base.patch_code import fit_linear_code, image_tensor, psnr
 
     vae = base.vae()
     encode = image_encoder(vae, base)

@@ -172,7 +172,7 @@ def _downstream(job: Job) -> DownstreamMembers | None:
 def _load(job: Job, progress: Progress) -> Explainer:
     import numpy as np
 
-    from augment.base import open_base
+    from augment.base.folder import open_base
     from evaluate.explain.demonstrations import ClassSamplers
     from evaluate.explain.explainer import Explainer
 

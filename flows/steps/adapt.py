@@ -51,10 +51,10 @@ def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[
 
 def train_one(job: Job, progress: Progress, name: str) -> Mapping[str, Any]:
     """Trains the adapter of the class `name`, or the domain adapter, on the training split."""
-    from augment.adapter_training import AdaptTask
     from augment.adapters import read_adapter
-    from augment.adapting import train_adapter, write_model_card
-    from augment.base import open_base
+    from augment.base.folder import open_base
+    from augment.training.adapt import train_adapter, write_model_card
+    from augment.training.adapter import AdaptTask
 
     started = time.monotonic()
     (step,) = (step for step in steps(job) if step.name == f"adapt:{name}")
@@ -113,7 +113,7 @@ def _looked_up(job: Job) -> dict[str, Any]:
             return dict(known)
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    from augment.base import open_base
+    from augment.base.folder import open_base
 
     base = open_base(settings)
     facts = {

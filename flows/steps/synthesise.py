@@ -150,7 +150,7 @@ def has_synthetic(job: Job) -> bool:
 def _sampler(adapter: Path, digest: str, settings: str) -> PairSampler:
     """The sampler of one adapter, kept for the next range; `digest` tells versions of the file apart."""
     from augment.adapters import read_adapter
-    from augment.base import open_base
+    from augment.base.folder import open_base
     from augment.sampling import PairSampler
     from flows.settings import Settings
 

@@ -73,7 +73,7 @@ def _keep(out: Path, name: str, rows: list[dict[str, Any]]) -> None:
 
 def _variants(name: str, data: Path, out: Path, settings: Settings, watch: Watch) -> Iterator[Variant]:
     """The variants of one table as they are measured."""
-    from augment.base import open_base
+    from augment.base.folder import open_base
     from evaluate.studies.ablation import (
         ablate_adapters,
         ablate_codecs,

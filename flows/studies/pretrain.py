@@ -16,13 +16,13 @@ from manifests.errors import BadInput
 from manifests.format.reading import open_manifest
 
 if TYPE_CHECKING:
-    from augment.base import BaseFolder
+    from augment.base.folder import BaseFolder
 
 
 def pretrain(data: Path, out: Path, work: Path, settings: Settings) -> int:
     """Trains a base on the training split of `data` and writes it to `out`; checkpoints lie in `work`."""
-    from augment.base_card import base_card
-    from augment.pretraining import Pretraining
+    from augment.base.card import base_card
+    from augment.training.pretrain import Pretraining
     from manifests.prepare.prepare import prepare
 
     if out.exists() and any(out.iterdir()) and not (out / "model_index.json").exists():
@@ -57,7 +57,7 @@ def pretrain(data: Path, out: Path, work: Path, settings: Settings) -> int:
 
 def _start(settings: Settings) -> BaseFolder | None:
     """The base to go on from, if there is one. BadInput if it has no mask channels or another size."""
-    from augment.base import open_base
+    from augment.base.folder import open_base
 
     if settings.pretrain.start is None:
         return None

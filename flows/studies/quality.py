@@ -13,13 +13,13 @@ from flows.run.lock import run_lock
 from flows.settings import Settings
 
 if TYPE_CHECKING:
-    from augment.base import BaseFolder
+    from augment.base.folder import BaseFolder
     from evaluate.studies.quality import Subject
 
 
 def measure(data: Path, base_path: str, out: Path, settings: Settings) -> int:
     """Writes quality.md, quality.json and contact_sheet.png of a base to `out`; exit code 0 whatever the bars say."""
-    from augment.base import open_base
+    from augment.base.folder import open_base
     from evaluate.studies.contact_sheet import contact_sheet
     from evaluate.studies.quality import measure_quality, quality_json, quality_table
     from manifests.png import encode_png

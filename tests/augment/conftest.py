@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augment.base import BaseFolder, check_base
+from augment.base.folder import BaseFolder, check_base
 from manifests.format.reading import open_manifest
 from manifests.pairs import PairArrays
 from tests.augment.tiny_bases import write_narrow_base

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from augment.adapter_training import AdaptTask
 from augment.settings import AdaptSettings, ObjectiveSettings
+from augment.training.adapter import AdaptTask
 from manifests.progress import StopRequested
 
 SHORT = AdaptSettings(

@@ -11,11 +11,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from augment.adapter_training import DOMAIN, AdapterTrainer, AdaptTask
 from augment.adapters import fused_unet, read_adapter
-from augment.adapting import train_adapter
-from augment.base import BaseFolder, open_base
+from augment.base.folder import BaseFolder, open_base
 from augment.settings import AdaptSettings, BaseSettings
+from augment.training.adapt import train_adapter
+from augment.training.adapter import DOMAIN, AdapterTrainer, AdaptTask
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
 

@@ -10,15 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from augment.adapter_data import prompts_of, split_by_group
-from augment.adapter_training import DOMAIN, AdapterTrainer, AdaptTask
 from augment.adapters import read_adapter
-from augment.adapting import train_adapter, write_model_card
-from augment.base import BaseFolder, open_base
+from augment.base.folder import BaseFolder, open_base
 from augment.mask_codec import VaeCodec
 from augment.prompts import prompt_for
 from augment.sampling import PairSampler
 from augment.settings import AdaptSettings, BaseSettings, CodecSettings, ObjectiveSettings, SamplingSettings
+from augment.training.adapt import train_adapter, write_model_card
+from augment.training.adapter import DOMAIN, AdapterTrainer, AdaptTask
+from augment.training.data import prompts_of, split_by_group
 from manifests.pairs import PairArrays
 from manifests.progress import StopRequested
 from tests.augment.short_training import SHORT, TASK, stop_after

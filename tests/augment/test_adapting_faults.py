@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from augment.adapter_training import AdapterTrainer
-from augment.adapting import train_adapter
-from augment.base import BaseFolder
+from augment.base.folder import BaseFolder
+from augment.training.adapt import train_adapter
+from augment.training.adapter import AdapterTrainer
 from manifests.errors import BadInput, EvendermError
 from manifests.pairs import PairArrays
 from tests.augment.short_training import SHORT, TASK

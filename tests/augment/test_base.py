@@ -11,10 +11,10 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
-from augment.base import BaseFolder, check_base, image_encoder, open_base, prompt_embeddings
-from augment.latents import build_latent_cache
+from augment.base.folder import BaseFolder, check_base, image_encoder, open_base, prompt_embeddings
 from augment.mask_codec import SignedDistanceCodec
 from augment.settings import BaseSettings
+from augment.training.latents import build_latent_cache
 from flows.settings import load_settings
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays

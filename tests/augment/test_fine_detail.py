@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 from augment.fine_detail import FineDetail
-from augment.latents import dihedral
 from augment.sampling import Drawn
 from augment.settings import SamplingSettings
 from augment.synthesis import ClassJob, Settlement, draw_shard, write_class
+from augment.training.latents import dihedral
 from manifests.format.writing import ManifestWriter
 from manifests.pairs import PairArrays
 from manifests.storage import storage_at

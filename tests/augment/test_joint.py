@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from augment.base import BaseFolder, open_base
+from augment.base.folder import BaseFolder, open_base
 from augment.joint import widen_unet, without_mask_channels
 from augment.settings import BaseSettings
 

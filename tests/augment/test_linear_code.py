@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from augment.linear_code import autoencoder_with, fit_linear_code, image_tensor, psnr, without_idle_blocks
+from augment.base.patch_code import autoencoder_with, fit_linear_code, image_tensor, psnr, without_idle_blocks
 from manifests.pairs import PairArrays
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from augment.memory_batch import MemoryBatch
+from augment.base.memory import MemoryBatch
 from manifests.errors import EvendermError
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from augment.base import decode_images, image_encoder
-from augment.base_card import base_card
-from augment.pretraining import Pretraining
+from augment.base.card import base_card
+from augment.base.folder import decode_images, image_encoder
 from augment.settings import PretrainSettings
+from augment.training.pretrain import Pretraining
 from manifests.errors import BadInput, EvendermError
 from manifests.pairs import PairArrays
 from manifests.progress import StopRequested
@@ -111,7 +111,7 @@ def test_stable_diffusions_own_pipeline_loads_the_parts_of_the_base() -> None:
     from diffusers import AutoencoderDC, DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    from augment.base import SHIPPED
+    from augment.base.folder import SHIPPED
 
     assert UNet2DConditionModel.from_pretrained(SHIPPED / "unet").config.in_channels == 20
     assert AutoencoderDC.from_pretrained(SHIPPED / "vae").config.latent_channels == 16

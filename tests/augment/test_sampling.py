@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from augment.base import image_encoder, open_base
+from augment.base.folder import image_encoder, open_base
+from augment.base.text_encoder import embeddings_of, tokens_of
 from augment.prompts import DESCRIPTIONS, prompt_for
 from augment.sampling import PairSampler, make_sampler, noise_for, noise_levels, rescaled_guidance, tidy_mask
 from augment.settings import BaseSettings, SamplingSettings
-from augment.text_encoder import embeddings_of, tokens_of
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from augment.training_state import TrainingDiverged, TrainingState, step_generators, warmed_up_cosine
+from augment.training.state import TrainingDiverged, TrainingState, step_generators, warmed_up_cosine
 from manifests.errors import BadInput
 
 

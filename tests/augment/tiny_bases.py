@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 
-from augment.text_encoder import make_text_encoder, make_tokenizer
+from augment.base.text_encoder import make_text_encoder, make_tokenizer
 
 
 def scaled_to_one(vae: AutoencoderKL) -> AutoencoderKL:

@@ -69,7 +69,7 @@ def write_full_base(out: Path) -> None:
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from augment.text_encoder import make_tokenizer
+    from augment.base.text_encoder import make_tokenizer
 
     torch.manual_seed(0)
     tokenizer = make_tokenizer(out / "tokenizer")

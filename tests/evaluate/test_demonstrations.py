@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augment.base import open_base
+from augment.base.folder import open_base
 from augment.fine_detail import FineDetail
 from augment.settings import BaseSettings, SamplingSettings
 from evaluate.explain.demonstrations import ClassSampler, ClassSamplers, best_of, references, seed_for

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from augment.adapters import read_adapter
-from augment.base import open_base
+from augment.base.folder import open_base
 from augment.settings import AdaptSettings, BaseSettings, ObjectiveSettings, SamplingSettings
 from evaluate.settings.gates import QualitySettings
 from evaluate.studies.ablation import (

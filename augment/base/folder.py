@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-SHIPPED = Path(__file__).parent / "shipped_base"
+SHIPPED = Path(__file__).parents[1] / "shipped_base"
 AUTOENCODERS = ("AutoencoderKL", "AutoencoderDC")
 CODEC_FILE = "mask_codec.json"
 _MODEL_PARTS = ("unet", "vae", "text_encoder")
@@ -156,8 +156,8 @@ def image_encoder(vae: Any, base: BaseFolder) -> Callable[[np.ndarray], Tensor]:
     import torch
     from diffusers import AutoencoderDC
 
-    from augment.linear_code import image_tensor, without_idle_blocks
-    from augment.memory_batch import MemoryBatch, joined
+    from augment.base.memory import MemoryBatch, joined
+    from augment.base.patch_code import image_tensor, without_idle_blocks
 
     memory = MemoryBatch(f"{base.path / 'vae'}", "take a base for smaller images")
 
@@ -194,7 +194,7 @@ def prompt_embeddings(base: BaseFolder, prompts: list[str]) -> Tensor:
     """
     import torch
 
-    from augment.text_encoder import embeddings_of
+    from augment.base.text_encoder import embeddings_of
 
     encoder = base.text_encoder()
     with torch.inference_mode():
@@ -203,7 +203,7 @@ def prompt_embeddings(base: BaseFolder, prompts: list[str]) -> Tensor:
 
 
 def _fitting_tokens(base: BaseFolder, config: Any, prompts: list[str]) -> Tensor:
-    from augment.text_encoder import tokens_of
+    from augment.base.text_encoder import tokens_of
 
     tokenizer = base.tokenizer()
     positions, vocabulary = config.max_position_embeddings, config.vocab_size

@@ -7,11 +7,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from augment.adapter_training import AdapterTrainer, AdaptTask
 from augment.adapters import read_adapter
-from augment.base import BaseFolder
+from augment.base.folder import BaseFolder
 from augment.settings import AdaptSettings
-from augment.training_state import TrainingDiverged
+from augment.training.adapter import AdapterTrainer, AdaptTask
+from augment.training.state import TrainingDiverged
 from manifests.errors import BadInput, EvendermError
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress

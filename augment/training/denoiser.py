@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 
-from augment.adapter_data import class_weights
-from augment.latents import LatentCache
+from augment.base.text_encoder import embeddings_of, tokens_of
 from augment.mask_codec import SignedDistanceCodec
 from augment.objectives import alpha_sigma, joint_loss
 from augment.prompts import prompt_for
 from augment.settings import PretrainSettings
-from augment.text_encoder import embeddings_of, tokens_of
-from augment.training_state import TrainingState, step_generators, warmed_up_cosine
+from augment.training.data import class_weights
+from augment.training.latents import LatentCache
+from augment.training.state import TrainingState, step_generators, warmed_up_cosine
 from manifests.progress import Progress, StopRequested, no_progress
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from diffusers import AutoencoderDC
 
-from augment.latents import dihedral
-from augment.linear_code import LinearCode, image_tensor, psnr
+from augment.base.patch_code import LinearCode, image_tensor, psnr
 from augment.settings import PretrainSettings
-from augment.training_state import TrainingState, step_generators, warmed_up_cosine
+from augment.training.latents import dihedral
+from augment.training.state import TrainingState, step_generators, warmed_up_cosine
 from manifests.progress import Progress, StopRequested, no_progress
 
 _CROP = 64  # the decoder is convolutional: small crops, many of them

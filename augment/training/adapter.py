@@ -17,7 +17,6 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
-from augment.adapter_data import class_weights, prompts_of, split_by_group
 from augment.adapters import (
     AdapterFile,
     adapter_tensors,
@@ -27,15 +26,16 @@ from augment.adapters import (
     lora_config,
     save_adapter,
 )
-from augment.base import BaseFolder, image_encoder, prompt_embeddings
+from augment.base.folder import BaseFolder, image_encoder, prompt_embeddings
+from augment.base.memory import MemoryBatch
 from augment.joint import compute_norms_in_float, outer_parameters, round_frozen_weights
-from augment.latents import DIHEDRAL, LatentCache, build_latent_cache
 from augment.mask_codec import bound_codec, codec_from
-from augment.memory_batch import MemoryBatch
 from augment.objectives import alpha_sigma, joint_loss, quiet_pairs
 from augment.prompts import prompt_for
 from augment.settings import AdaptSettings
-from augment.training_state import TrainingDiverged, TrainingState, step_generators, warmed_up_cosine
+from augment.training.data import class_weights, prompts_of, split_by_group
+from augment.training.latents import DIHEDRAL, LatentCache, build_latent_cache
+from augment.training.state import TrainingDiverged, TrainingState, step_generators, warmed_up_cosine
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, StopRequested
 

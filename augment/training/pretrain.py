@@ -13,15 +13,15 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from augment.base import CODEC_FILE, BaseFolder, check_base, image_encoder
-from augment.decoder_training import train_decoder
-from augment.denoiser_training import DenoiserParts, make_scheduler, make_unet, train_denoiser
-from augment.latents import DIHEDRAL, build_latent_cache
-from augment.linear_code import PATCH, LinearCode, autoencoder_with, fit_linear_code
+from augment.base.folder import CODEC_FILE, BaseFolder, check_base, image_encoder
+from augment.base.patch_code import PATCH, LinearCode, autoencoder_with, fit_linear_code
+from augment.base.text_encoder import make_text_encoder, make_tokenizer
 from augment.mask_codec import distance_codec_from
 from augment.settings import PretrainSettings
-from augment.text_encoder import make_text_encoder, make_tokenizer
-from augment.training_state import TrainingDiverged, TrainingState, write_json
+from augment.training.decoder import train_decoder
+from augment.training.denoiser import DenoiserParts, make_scheduler, make_unet, train_denoiser
+from augment.training.latents import DIHEDRAL, build_latent_cache
+from augment.training.state import TrainingDiverged, TrainingState, write_json
 from manifests.errors import BadInput, EvendermError
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress

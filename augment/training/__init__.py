@@ -1,0 +1,1 @@
+"""Training: state and checkpoints, the latent cache, and what is trained on it."""
