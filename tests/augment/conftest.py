@@ -10,7 +10,7 @@ import pytest
 from augment.base.folder import BaseFolder, check_base
 from manifests.format.reading import open_manifest
 from manifests.pairs import PairArrays
-from tests.augment.tiny_bases import write_narrow_base
+from tests.augment.base.tiny_bases import write_narrow_base
 
 
 @pytest.fixture(scope="session")

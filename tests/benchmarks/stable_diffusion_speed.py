@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.augment.tiny_bases import scaled_to_one, write_narrow_base
+from tests.augment.base.tiny_bases import scaled_to_one, write_narrow_base
 
 GIB = 2**30
 # stabilityai/stable-diffusion-2-base, as its config files have it.

@@ -17,7 +17,7 @@ from flows.settings import load_settings
 from flows.steps import adapt
 from manifests.errors import BadInput
 from manifests.format.reading import open_manifest
-from tests.augment.tiny_bases import write_narrow_base
+from tests.augment.base.tiny_bases import write_narrow_base
 from tests.flows import whole_run
 
 STEPS = ("prepare", "adapt", "synthesise")

@@ -20,8 +20,8 @@ from manifests.format.writing import ManifestWriter
 from manifests.png import encode_mask, encode_png
 from manifests.storage import storage_at
 from manifests.storage.base import Storage
-from tests.manifests.phantom_layouts import LAYOUTS, write_layout
-from tests.manifests.source_layouts import PAIRS
+from tests.manifests.sources.phantom_layouts import LAYOUTS, write_layout
+from tests.manifests.sources.source_layouts import PAIRS
 
 # How long an example takes says more about the machine than about us.
 settings.register_profile("patient", deadline=None)

@@ -1,0 +1,141 @@
+"""When a finished step is recognised, and when not."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flows.run.folder import RunFolder, new_job
+from flows.run.records import Step, listing_digest, reason_to_run, record_path, write_record
+from flows.settings import load_settings
+from flows.steps import prepare
+from manifests.errors import BadInput
+from manifests.format.reading import open_manifest
+from manifests.settings import PrepareSettings
+from manifests.sources.table import named_files
+from tests.manifests.sources.phantom_layouts import write_layout
+
+STEP = Step("adapt:mel", 1, {"adapt.steps": 3, "arms": ("real", "hybrid")}, {"real": "aa", "base": "bb"})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """A run folder in which STEP has finished."""
+    made = RunFolder(tmp_path)
+    made.adapters.mkdir()
+    made.adapter("mel").write_bytes(b"weights")
+    write_record(made, STEP, [made.adapter("mel")], {"loss": 0.5}, 1.5)
+    return made
+
+
+def test_a_step_that_finished_is_recognised(folder: RunFolder) -> None:
+    assert reason_to_run(folder, STEP) is None
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (replace(STEP, name="adapt:nv"), "not finished yet"),
+        (replace(STEP, version=2), "its code changed"),
+        (replace(STEP, settings={**STEP.settings, "adapt.steps": 4}), "adapt.steps 3 to 4"),
+        (replace(STEP, inputs={"real": "cc", "base": "bb"}), "inputs changed: real"),
+        (replace(STEP, inputs={"real": "aa"}), "inputs changed: base"),
+    ],
+)
+def test_what_changed_is_named(folder: RunFolder, step: Step, said: str) -> None:
+    assert said in str(reason_to_run(folder, step))
+
+
+def test_an_output_that_is_gone_or_changed_is_named(folder: RunFolder) -> None:
+    folder.adapter("mel").write_bytes(b"other")
+    assert reason_to_run(folder, STEP) == "adapters/mel.safetensors was changed"
+    folder.adapter("mel").unlink()
+    assert reason_to_run(folder, STEP) == "adapters/mel.safetensors is missing"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"step": "adapt:mel"}'])
+def test_a_damaged_record_counts_as_none(folder: RunFolder, content: str) -> None:
+    record_path(folder, STEP.name).write_text(content)
+    assert reason_to_run(folder, STEP) == "not finished yet"
+
+
+def test_a_listing_changes_with_names_sizes_and_times(tmp_path: Path) -> None:
+    file = tmp_path / "a.jpg"
+    file.write_bytes(b"1")
+    before = listing_digest(tmp_path)
+    assert listing_digest(tmp_path) == before
+    file.write_bytes(b"22")
+    longer = listing_digest(tmp_path)
+    (tmp_path / "b.jpg").write_bytes(b"")
+    assert len({before, longer, listing_digest(tmp_path)}) == 3
+
+
+def test_a_listing_takes_names_that_are_not_utf8(tmp_path: Path) -> None:
+    digests = set()
+    for name in (b"\xff.jpg", b"\xfe.jpg"):
+        path = tmp_path / os.fsdecode(name)
+        path.write_bytes(b"1")
+        os.utime(path, (1, 1))
+        digests.add(listing_digest(tmp_path))
+        path.unlink()
+    assert len(digests) == 2
+
+
+def test_a_run_that_follows_links_sees_the_pictures_behind_them(tmp_path: Path) -> None:
+    write_layout(tmp_path / "away", "folders", 21, 0, 48)
+    (tmp_path / "data").mkdir()
+    for name in ("nv", "mel", "masks"):
+        (tmp_path / "data" / name).symlink_to(tmp_path / "away" / name)
+    (tmp_path / "data" / "nv" / "round").symlink_to(tmp_path / "data")
+
+    def inputs(*words: str) -> object:
+        job = new_job(tmp_path / "data", tmp_path / "run", "tiny", load_settings("tiny", None, words))
+        return prepare.steps(job)[0].inputs
+
+    before = inputs("prepare.follow_links=true")
+    assert inputs("prepare.follow_links=true") == before != inputs()
+    picture = next((tmp_path / "away" / "nv").glob("*.jpg"))
+    picture.write_bytes(picture.read_bytes() + b"\n")
+    assert inputs("prepare.follow_links=true") != before
+
+
+@pytest.mark.parametrize("place", ["data", "out"])
+def test_a_url_is_no_place_for_a_run(place: str, tmp_path: Path) -> None:
+    places = {"data": tmp_path, "out": tmp_path / "run", place: Path("s3://bucket/run")}
+    with pytest.raises(BadInput, match="s3://bucket/run: only a path on disk will do here"):
+        new_job(places["data"], places["out"], "tiny", load_settings("tiny"))
+
+
+def test_a_run_that_keeps_splits_sees_the_manifest_change_and_is_not_given_its_own(
+    tmp_path: Path, phantom_folder: Path, real_manifest: Path
+) -> None:
+    def step(kept: Path) -> Step:
+        words = [f"prepare.keep_splits_of={kept}"]
+        job = new_job(phantom_folder, tmp_path / "run", "tiny", load_settings("tiny", None, words))
+        return prepare.steps(job)[0]
+
+    assert step(real_manifest).inputs["kept splits"] == open_manifest(real_manifest).digest
+    with pytest.raises(BadInput, match="prepare writes this manifest itself"):
+        step(tmp_path / "run" / "real")
+
+
+def test_a_run_on_a_table_sees_the_pictures_that_it_names(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_layout(data, "table", 12, 0, 48)
+
+    def inputs() -> object:
+        job = new_job(data / "pairs.csv", tmp_path / "run", "tiny", load_settings("tiny"))
+        return prepare.steps(job)[0].inputs
+
+    before = inputs()
+    assert inputs() == before
+    picture = next((data / "masks").iterdir())
+    picture.write_bytes(picture.read_bytes() + b"\n")
+    longer = inputs()
+    picture.unlink()
+    (data / "notes.txt").write_text("not named")
+    assert longer != before and inputs() not in (before, longer)
+    assert named_files(data / "images" / "0000.png", PrepareSettings()) == [], "no table names nothing"
