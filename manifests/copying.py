@@ -1,4 +1,4 @@
-"""Taking a manifest to another place: from a disk to object storage, back, or from one bucket to another."""
+"""A manifest at another place: the whole of it, from disk to object storage and back, or a part as its own manifest."""
 
 from __future__ import annotations
 

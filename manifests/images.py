@@ -1,4 +1,4 @@
-"""Pictures as bytes: PNG writing, safe decoding of what people have, and the text chunks of a PNG."""
+"""Pictures as arrays: safe decoding of what people have, what of a mask is lesion, and other sizes."""
 
 from __future__ import annotations
 

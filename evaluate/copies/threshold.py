@@ -1,4 +1,4 @@
-"""From which similarity on an image counts as a copy."""
+"""From which similarity on an image counts as a copy, and the copies made on purpose that set it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: temperature scaling, judged on images it was not fitted on."""
+"""Probabilities that mean what they say: temperature scaling, and how far an image is from all that was learned."""
 
 from __future__ import annotations
 

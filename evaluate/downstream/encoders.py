@@ -1,4 +1,4 @@
-"""Encoder weights from a local safetensors file, and batch norms that were folded brought back to life."""
+"""Encoders: weights from a local safetensors file, folded batch norms brought back, and the side of their images."""
 
 from __future__ import annotations
 

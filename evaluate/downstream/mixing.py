@@ -1,4 +1,4 @@
-"""Mixing the pairs of a batch with each other: mixup and CutMix, for classes and for masks."""
+"""Mixing the pairs of a batch with each other (mixup, CutMix), and averaging the weights of a network."""
 
 from __future__ import annotations
 

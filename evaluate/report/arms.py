@@ -1,4 +1,4 @@
-"""The tables of arms: what each was trained on and what it reached."""
+"""Arms on the page: the tables of what each was trained on and reached, and the section of a task around them."""
 
 from __future__ import annotations
 

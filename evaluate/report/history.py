@@ -1,4 +1,4 @@
-"""A history of benchmark results: one line of JSON per run, which the report shows as a trend."""
+"""A history of benchmark results, one line of JSON per run, and the trend that the report draws from it."""
 
 from __future__ import annotations
 

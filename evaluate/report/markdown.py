@@ -1,4 +1,4 @@
-"""report.md: the verdict and the arms in a few lines, for a CI summary or a pull-request comment."""
+"""report.md: the verdict in a sentence and the arms in a few lines, for a CI summary or a pull-request comment."""
 
 from __future__ import annotations
 

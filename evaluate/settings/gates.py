@@ -1,4 +1,4 @@
-"""Settings of the gates, of the copy audit and of the fidelity figures."""
+"""Settings of the gates, of the copy audit, of the fidelity figures and of the quality table."""
 
 from __future__ import annotations
 

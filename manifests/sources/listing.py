@@ -1,4 +1,4 @@
-"""What a source is, the rows that it yields, and the images and masks found in its folders."""
+"""What a source is, the rows that it yields or sets aside, and the images and masks found in its folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a manifest lies: a folder on local disk or on any object storage that fsspec reaches."""
+"""Where a manifest lies: `storage_at` opens a folder on a disk or on any object storage that fsspec reaches."""
 
 from __future__ import annotations
 
