@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
+
+from manifests.files import replace_file
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
@@ -28,10 +29,7 @@ def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | No
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Writes `tensor_bytes` to `path`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    unfinished.write_bytes(tensor_bytes(tensors, metadata))
-    unfinished.replace(path)
+    replace_file(path, tensor_bytes(tensors, metadata))
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evaluate.results import write_json
+from manifests.files import write_json
 from manifests.progress import Progress
 
 if TYPE_CHECKING:

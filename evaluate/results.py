@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manifests.errors import BadInput, EvendermError
-from manifests.storage import storage_at
+from manifests.files import write_json
 
 if TYPE_CHECKING:
     pass
@@ -79,17 +79,6 @@ def write_results(path: Path, results: Results) -> None:
     except BadInput as error:
         raise EvendermError(str(error)) from error
     write_json(path, results)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write `content` as JSON without NaN, whole or not at all."""
-    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    replace_file(path, text.encode())
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Put `content` at `path` in one step, so that readers see the old file or the new one."""
-    storage_at(Path(path).parent).write(Path(path).name, content)
 
 
 def tables_of(results: Path) -> dict[str, Any]:

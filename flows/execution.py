@@ -16,9 +16,10 @@ from flows.run.folder import Job, RunFolder, save_job
 from flows.run.lock import run_lock
 from flows.run.records import read_record
 from flows.steps.sequence import STEPS, Outcome, Planned, patiently, plan, run_steps
+from manifests.files import TEMPORARY
 
-# How the packages name a file that is not yet whole.
-LEFTOVERS = (".*.part", "*.partial", ".part-of-*")
+# What a killed run leaves; the last two are names that the files of earlier versions' runs bear.
+LEFTOVERS = (f"{TEMPORARY}*", ".*.part", "*.partial")
 LEFTOVER_FOLDERS = (".prepare-*",)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from manifests.errors import BadInput
+from manifests.files import write_json
 from manifests.format.reading import Manifest
 from manifests.format.schema import ATTRIBUTES, file_stem
 from manifests.images import decode_stored_mask
@@ -76,7 +76,7 @@ def _to_nnunet(manifest: Manifest, folder: Path, progress: Progress) -> int:
         _write_new(folder / f"labels{part}" / f"{case}.png", encode_png(label, png_text(row["mask"]["bytes"])))
         cases[row["split"]].append(case)
     training = len(cases["train"]) + len(cases["validation"])
-    _write_json(
+    write_json(
         folder / "dataset.json",
         {
             "channel_names": {"0": "R", "1": "G", "2": "B"},
@@ -91,7 +91,7 @@ def _to_nnunet(manifest: Manifest, folder: Path, progress: Progress) -> int:
     )
     if cases["validation"]:
         # nnU-Net looks for this file among its preprocessed data and splits at random without it.
-        _write_json(
+        write_json(
             folder / "splits_final.json",
             [{"train": sorted(cases["train"]), "val": sorted(cases["validation"])}],
         )
@@ -122,7 +122,3 @@ def _write_new(path: Path, content: bytes) -> None:
             file.write(content)
     except FileExistsError:
         raise BadInput(f"{path.name}: two pairs get this file name; rename one of their ids.") from None
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

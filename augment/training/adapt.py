@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from augment.settings import AdaptSettings
 from augment.training.adapter import AdapterTrainer, AdaptTask
 from augment.training.state import TrainingDiverged
 from manifests.errors import BadInput, EvendermError
+from manifests.files import replace_file
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress
 
@@ -118,7 +118,5 @@ def write_model_card(folder: Path) -> Path:
         base, data, rank = made["base_digest"], made["data_digest"], adapter.lora["r"]
     lines += ["", f"- Base: {base}", f"- Real manifest: {data}", f"- LoRA rank: {rank}", ""]
     card = folder / CARD
-    unfinished = card.with_name(f"{CARD}.{os.getpid()}.partial")
-    unfinished.write_text("\n".join(lines), encoding="utf-8")
-    unfinished.replace(card)
+    replace_file(card, "\n".join(lines).encode())
     return card

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from augment.mask_codec import MaskCodec
 from manifests.errors import BadInput
-from manifests.files import new_mapped_array
+from manifests.files import new_mapped_array, written_in_pieces
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress
 
@@ -79,8 +78,8 @@ def build_latent_cache(
     name = hashlib.sha256(json.dumps([key, pairs.pair_ids, codec.config(), side, views]).encode()).hexdigest()[:16]
     path = folder / f"latents-{name}.npy"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_cache(pairs, encode, codec, path, side, views, progress)
+        with written_in_pieces(path) as unfinished:
+            _write_cache(pairs, encode, codec, unfinished, side, views, progress)
     latents = np.load(path, mmap_mode="r", allow_pickle=False)
     return LatentCache(latents, pairs.labels, pairs.classes, latents.shape[2] - codec.channels)
 
@@ -95,7 +94,6 @@ def _write_cache(
     progress: Progress,
 ) -> None:
     jobs = [(index, view) for index in range(len(pairs)) for view in range(views)]
-    unfinished = path.with_name(f"{path.stem}.{os.getpid()}.partial.npy")
     target: Any = None
     for start in range(0, len(jobs), _BATCH):
         chunk = jobs[start : start + _BATCH]
@@ -108,13 +106,11 @@ def _write_cache(
         values = np.concatenate([images, masks], axis=1).astype(np.float16)
         if target is None:
             shape = (len(pairs), views, *values.shape[1:])
-            target = new_mapped_array(unfinished, np.float16, shape)
+            target = new_mapped_array(path, np.float16, shape)
         for (index, view), value in zip(chunk, values, strict=True):
             target[index, view] = value
         progress(min(start + _BATCH, len(jobs)), len(jobs))
     target.flush()
-    del target
-    unfinished.replace(path)
 
 
 def _check_scale(latents: np.ndarray) -> None:

@@ -21,8 +21,9 @@ from augment.settings import PretrainSettings
 from augment.training.decoder import train_decoder
 from augment.training.denoiser import DenoiserParts, make_scheduler, make_unet, train_denoiser
 from augment.training.latents import DIHEDRAL, build_latent_cache
-from augment.training.state import TrainingDiverged, TrainingState, write_json
+from augment.training.state import TrainingDiverged, TrainingState
 from manifests.errors import BadInput, EvendermError
+from manifests.files import write_json
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress
 
@@ -157,8 +158,8 @@ class Pretraining:
         parts.text_encoder.half().save_pretrained(unfinished / "text_encoder")
         parts.tokenizer.save_pretrained(unfinished / "tokenizer")
         parts.scheduler.save_pretrained(unfinished / "scheduler")
-        write_json(unfinished / CODEC_FILE, parts.codec.config())
-        write_json(unfinished / "model_index.json", model_index())
+        write_json(unfinished / CODEC_FILE, parts.codec.config(), sort_keys=True)
+        write_json(unfinished / "model_index.json", model_index(), sort_keys=True)
         (unfinished / "README.md").write_text(card(unfinished))
         base = check_base(unfinished)
         shutil.rmtree(out, ignore_errors=True)

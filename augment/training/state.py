@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -136,11 +135,3 @@ class TrainingState:
                 if moments:
                     self.optimizer.state[parameter] = moments
         self.step = step
-
-
-def write_json(path: Path, content: object) -> None:
-    """Writes JSON at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    unfinished.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
-    unfinished.replace(path)

@@ -20,9 +20,9 @@ from evaluate.downstream.classifier import Classifier
 from evaluate.downstream.encoders import weights_digest
 from evaluate.downstream.segmenter import THRESHOLD, Segmenter
 from evaluate.metrics.masks import mask_scores
-from evaluate.results import replace_file, write_json
 from evaluate.settings.benchmark import DRAWS, ArmName, BenchmarkSettings, Task, parse_arm
 from manifests.errors import BadInput
+from manifests.files import replace_file, write_json
 from manifests.format.reading import Manifest
 from manifests.format.schema import canonical_json
 from manifests.pairs import PairArrays

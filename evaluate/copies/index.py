@@ -22,9 +22,9 @@ from evaluate.copies.views import (
     view,
     window_bank,
 )
-from evaluate.results import replace_file, write_json
 from evaluate.settings.gates import CopySettings
 from manifests.errors import BadInput
+from manifests.files import replace_file, write_json
 from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:

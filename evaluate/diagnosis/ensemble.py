@@ -22,9 +22,9 @@ from evaluate.diagnosis.calibration import (
 )
 from evaluate.diagnosis.interface import Candidate, Diagnosis
 from evaluate.parts import pairs_digest, part_digest
-from evaluate.results import replace_file, write_json
 from evaluate.settings.explain import ClassifierDiagnoserSettings
 from manifests.errors import BadInput
+from manifests.files import replace_file, write_json
 from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:

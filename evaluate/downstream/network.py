@@ -23,9 +23,9 @@ from evaluate.downstream.training import (
     train,
     uniform_regime,
 )
-from evaluate.results import replace_file, write_json
 from evaluate.settings.benchmark import TrainingSettings
 from manifests.errors import BadInput
+from manifests.files import replace_file, write_json
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress
 

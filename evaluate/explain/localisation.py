@@ -14,9 +14,9 @@ import numpy as np
 from evaluate.gates.fitting import lesion_masks
 from evaluate.metrics.masks import dice
 from evaluate.parts import pairs_digest, part_digest
-from evaluate.results import write_json
 from evaluate.settings.explain import LocaliserSettings
 from manifests.errors import BadInput, EvendermError
+from manifests.files import write_json
 from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:

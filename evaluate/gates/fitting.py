@@ -15,9 +15,9 @@ from evaluate.gates.appearance import AppearanceClassifier, lesion_features
 from evaluate.metrics.mask_shape import ShapeLimits, mask_shapes
 from evaluate.metrics.masks import dice
 from evaluate.parts import Parts, pairs_digest, part_digest
-from evaluate.results import replace_file
 from evaluate.settings.gates import GateSettings
 from manifests.errors import BadInput
+from manifests.files import replace_file
 from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:

@@ -29,9 +29,9 @@ from evaluate.gates.fitting import (
 from evaluate.metrics.mask_shape import ShapeLimits, mask_shapes
 from evaluate.metrics.masks import dice
 from evaluate.parts import Parts, pairs_digest, part_digest
-from evaluate.results import write_json
 from evaluate.settings.gates import GateSettings
 from manifests.errors import BadInput
+from manifests.files import write_json
 from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from evaluate.report.history import trend
 from evaluate.report.markdown import CAUTION, report_markdown, verdict_line
 from evaluate.report.rejected import gates_table, rejected_by_gate, scores_table, thresholds_table, unseen_sentences
 from evaluate.report.tasks import TaskResults, missing_tasks, task_results
-from evaluate.results import read_results, replace_file
+from evaluate.results import read_results
 from manifests.errors import BadInput
+from manifests.files import replace_file
 
 TEMPLATES = Path(__file__).with_name("templates")
 Results = Mapping[str, Any]

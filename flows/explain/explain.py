@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.explain.sources import Source, read_contents
-from flows.run.folder import Job, write_json
+from flows.run.folder import Job
 from flows.settings import flat
 from flows.steps.adapt import base_facts
 from flows.steps.benchmark import benchmark_work
 from flows.steps.prepare import open_real
 from manifests.errors import BadInput
+from manifests.files import write_json
 from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def explain_chunk(
     """
     from evaluate.explain.explanation import to_json
     from evaluate.explain.page import render_page
-    from evaluate.results import replace_file
+    from manifests.files import replace_file
 
     record_path = out / ".pages" / f"{number:05d}.json"
     contents, failures = read_contents(sources)
@@ -74,7 +75,7 @@ def explain_chunk(
 def finish(job: Job, out: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Writes explain.jsonl, and the generated reference pairs as a manifest, from the pages' records."""
     from evaluate.diagnosis.interface import CAUTION
-    from evaluate.results import replace_file
+    from manifests.files import replace_file
 
     lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) for record in records for row in record["rows"]]
     for record in records:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from flows.engine.process import set_up_process
 from flows.orchestration.server import free_port_or, wait_until_ready
-from flows.run.folder import write_json
 from manifests.errors import BadInput, EvendermError
+from manifests.files import write_json
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PORT = 4200

@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from flows.settings import Settings, settings_from
 from manifests.errors import BadInput
+from manifests.files import write_json
 from manifests.storage.base import on_disk
 
 SCHEMA_VERSION = 1
@@ -155,14 +155,3 @@ def open_job(out: Path, overrides: Sequence[str] = ()) -> Job:
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise BadInput(f"{folder.settings}: cannot be read ({error}); remove it or choose another --out") from None
     return Job(folder, data, preset, settings_from(stored, str(folder.settings), overrides))
-
-
-def write_json(path: Path, document: Any) -> None:
-    """Writes `document` to `path` in one move, so that readers see the old file or the new one.
-
-    Bytes of a path that are not UTF-8 become JSON escapes, from which the same path is read again.
-    """
-    part = path.with_name(f".{path.name}.part")
-    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-    part.write_text(text, encoding="utf-8", errors="backslashreplace")
-    part.replace(path)

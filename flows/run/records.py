@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.run.folder import RunFolder, write_json
+from flows.run.folder import RunFolder
+from manifests.files import write_json
 
 Values = Mapping[str, Any]
 

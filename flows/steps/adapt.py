@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from flows.engine.calls import Call, Result
-from flows.run.folder import Job, write_json
+from flows.run.folder import Job
 from flows.run.records import Step, file_digest, listing_digest, write_record
 from flows.settings import flat
 from flows.steps.prepare import open_real, real_digest
 from manifests.errors import BadInput
+from manifests.files import write_json
 from manifests.progress import Progress
 
 VERSION = 3

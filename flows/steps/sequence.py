@@ -12,10 +12,11 @@ from flows.engine.calls import Call, Engine, Result, is_passing, pause, retry_de
 from flows.engine.tally import Tally
 from flows.engine.terminal import step_line
 from flows.engine.watch import Watch
-from flows.run.folder import Job, write_json
+from flows.run.folder import Job
 from flows.run.records import Step, reason_to_run
 from flows.steps import adapt, benchmark, gates, low_data, prepare, report, synthesise
 from manifests.errors import BadInput
+from manifests.files import write_json
 
 # Each has `steps(job)`, what it would make now, and `batches(job, unfinished)`, the calls that make it.
 MODULES: Mapping[str, ModuleType] = {

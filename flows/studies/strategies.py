@@ -17,11 +17,12 @@ from flows.engine.process import limit_threads
 from flows.engine.terminal import duration
 from flows.engine.watch import Watch
 from flows.explain.explain import explainer_of
-from flows.run.folder import Job, write_json
+from flows.run.folder import Job
 from flows.run.lock import run_lock
 from flows.settings import flat
 from flows.steps.prepare import open_real
 from manifests.errors import BadInput, EvendermError
+from manifests.files import write_json
 from manifests.progress import Progress
 
 if TYPE_CHECKING:

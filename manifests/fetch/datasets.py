@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import BadInput
-from manifests.fetch.download import UNCHECKED, FetchFailed, Patience, RemoteFile, download, recorded, write_json
+from manifests.fetch.download import UNCHECKED, FetchFailed, Patience, RemoteFile, download, recorded
 from manifests.fetch.unpacking import MOST_BYTES, ArchiveTooLarge, unpack
+from manifests.files import write_json
 from manifests.progress import Progress, no_progress
 from manifests.storage.base import explained
 
@@ -142,7 +143,7 @@ def fetch(
     with explained(str(to), "write"):
         to.mkdir(parents=True, exist_ok=True)
         licence = {"licence": dataset.licence, "terms": dataset.terms, "citation": dataset.citation}
-        write_json(to / "LICENCE.json", licence)
+        write_json(to / "LICENCE.json", licence, sort_keys=True)
     remotes = _remote_files(dataset, address or dataset.address, to, patience)
     for number, remote in enumerate(remotes, 1):
         label = f"{remote.name} ({number} of {len(remotes)})"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from manifests.errors import BadInput, EvendermError
+from manifests.files import write_json
 from manifests.progress import Progress, no_progress
 from manifests.storage.base import explained
 
@@ -207,15 +208,9 @@ def _accept(remote: RemoteFile, part: Path, target: Path) -> None:
         "checked_against": checksum or UNCHECKED,
     }
     with explained(str(target), "write"):
-        write_json(target.with_name(f"{target.name}.json"), record)
+        write_json(target.with_name(f"{target.name}.json"), record, sort_keys=True)
         part.replace(target)
         _marker_path(part).unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.replace(path)
 
 
 def _marker_path(part: Path) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import BadInput
+from manifests.files import is_leftover
 from manifests.format.card import dataset_card
 from manifests.format.claim import Claim, ManifestBusy
 from manifests.format.header import ShardEntry, header_checksum
@@ -31,7 +32,7 @@ from manifests.format.schema import (
 )
 from manifests.format.shards import ShardInfo, encode_shard, read_shard_info, shard_metadata
 from manifests.storage import storage_at
-from manifests.storage.base import Storage, is_leftover
+from manifests.storage.base import Storage
 
 STAGING = ".staging"
 """Where shards wait while the location still holds a committed manifest that readers may be using."""

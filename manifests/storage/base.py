@@ -16,9 +16,6 @@ from typing import IO
 
 from manifests.errors import BadInput, StorageFailed
 
-TEMPORARY = ".part-of-"
-"""What the name of a file begins with until it is whole."""
-
 
 class Storage(ABC):
     """One folder; names inside it use `/`.
@@ -81,11 +78,6 @@ def on_disk(path: Path | None) -> Path | None:
             "and back with evenderm export MANIFEST --to manifest --out URL"
         )
     return path
-
-
-def is_leftover(name: str) -> bool:
-    """Whether a file is a temporary one that a killed writer left behind."""
-    return name.rsplit("/", 1)[-1].startswith(TEMPORARY)
 
 
 @contextlib.contextmanager

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from manifests.storage.base import TEMPORARY, Storage, explained
+from manifests.files import temporary_file
+from manifests.storage.base import Storage, explained
 
 
 class LocalStorage(Storage):
@@ -45,11 +44,11 @@ class LocalStorage(Storage):
                 return None
 
     def write(self, name: str, content: bytes, durable: bool = True) -> None:
-        with explained(self.shown(name), "write"), self._temporary(name, content, durable) as temporary:
+        with explained(self.shown(name), "write"), temporary_file(self.root / name, content, durable) as temporary:
             temporary.replace(self.root / name)
 
     def create(self, name: str, content: bytes) -> bool:
-        with explained(self.shown(name), "write"), self._temporary(name, content, True) as temporary:
+        with explained(self.shown(name), "write"), temporary_file(self.root / name, content, True) as temporary:
             try:
                 # A link, unlike a rename, fails where a file already is.
                 (self.root / name).hardlink_to(temporary)
@@ -73,19 +72,3 @@ class LocalStorage(Storage):
             while folder != self.root:
                 folder.rmdir()
                 folder = folder.parent
-
-    @contextlib.contextmanager
-    def _temporary(self, name: str, content: bytes, durable: bool) -> Iterator[Path]:
-        """A file with the content beside where it will stand; gone when the block ends."""
-        target = self.root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f"{TEMPORARY}{target.name}-{secrets.token_hex(4)}")
-        try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
-            yield temporary
-        finally:
-            temporary.unlink(missing_ok=True)

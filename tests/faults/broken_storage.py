@@ -10,7 +10,8 @@ import itertools
 import sys
 from typing import Any
 
-from manifests.storage.base import TEMPORARY, explained
+from manifests.files import TEMPORARY
+from manifests.storage.base import explained
 from manifests.storage.local import LocalStorage
 
 # Printed when the fault comes, for whoever started this.

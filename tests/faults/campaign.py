@@ -25,7 +25,7 @@ from typing import Any
 from flows.execution import LEFTOVER_FOLDERS
 from flows.run.log import read_events
 from flows.run.records import file_digest
-from manifests.storage.base import TEMPORARY
+from manifests.files import TEMPORARY
 from tests.faults.kinds import FAULTS, Strike, Victim
 
 # What says when and where a result was made rather than what was found.
