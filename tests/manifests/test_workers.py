@@ -75,7 +75,7 @@ def test_a_stop_ends_the_workers_at_once(isic: Path, tmp_path: Path) -> None:
 
 ABANDONED = """
 import os, time
-from manifests.worker_pool import worker_pool
+from manifests.workers import worker_pool
 with worker_pool(2, 10**6) as pool:
     print(*{pool.submit(os.getpid).result() for _ in range(20)}, flush=True)
     time.sleep(60)

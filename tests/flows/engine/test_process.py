@@ -9,7 +9,7 @@ from pathlib import Path
 
 FAULTS_OF_FREED_MEMORY = """
 import resource, numpy
-from flows.environment import set_up_process
+from flows.engine.process import set_up_process
 set_up_process()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(200):
@@ -33,8 +33,8 @@ def test_freed_memory_is_kept_unless_the_user_says_otherwise() -> None:
 
 TOLD_BY_DASK = """
 import os
-from flows.environment import AT_START, set_up_process
-from flows.engines import task_runner
+from flows.engine.process import AT_START, set_up_process
+from flows.orchestration.engines import task_runner
 from flows.settings import load_settings
 if __name__ == "__main__":
     set_up_process()

@@ -18,7 +18,7 @@ from flows.run.lock import SILENCE_SECONDS, RunBusy, live_holder, read_holder, r
 HOLD = """
 import sys, time
 from pathlib import Path
-from flows.run_lock import run_lock
+from flows.run.lock import run_lock
 with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
