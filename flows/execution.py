@@ -5,17 +5,19 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from flows.engine.calls import one_by_one, retry_delays
+from flows.engine.calls import one_by_one, retried, retry_delays
 from flows.engine.terminal import duration
 from flows.engine.watch import Watch, shown
 from flows.run.folder import Job, RunFolder, save_job
 from flows.run.lock import run_lock
 from flows.run.records import read_record
-from flows.steps.sequence import STEPS, Outcome, Planned, patiently, plan, run_steps
+from flows.steps import STEPS, perform
+from flows.steps.sequence import Outcome, Planned, plan, run_steps
 from manifests.files import TEMPORARY
 
 # What a killed run leaves; the last two are names that the files of earlier versions' runs bear.
@@ -30,7 +32,7 @@ def execute(job: Job, only: Sequence[str] = STEPS, console: Console | None = Non
     with run_lock(job.folder.lock, on_stale=watch.say):
         save_job(job)
         remove_leftovers(job.folder)
-        standing = patiently("run", watch, iter(retry_delays(job)), lambda: plan(job, only))
+        standing = retried(lambda: plan(job, only), iter(retry_delays(job)), "run", watch)
         if all(step.reason is None for step in standing):
             watch.say(f"{job.folder.path}: everything is finished ({', '.join(step.name for step in standing)})")
             summarise(job, watch, Outcome(), time.monotonic() - started)
@@ -44,7 +46,7 @@ def execute(job: Job, only: Sequence[str] = STEPS, console: Console | None = Non
 
 def _run(job: Job, watch: Watch, only: Sequence[str]) -> Outcome:
     if job.settings.engine.name == "plain":
-        return run_steps(job, watch, one_by_one, only)
+        return run_steps(job, watch, partial(one_by_one, perform), only)
     from flows.orchestration.server import prefect_server, wait_until_ready
 
     with prefect_server(job.folder.work / "prefect") as address:

@@ -67,7 +67,7 @@ def benchmark(out: Out, overrides: Overrides = None, dry_run: DryRun = False) ->
     """Train and compare downstream models on a run's real and generated pairs, and write the report."""
     from flows.execution import execute, show_plan
     from flows.run.folder import open_job
-    from flows.steps.sequence import JUDGING_STEPS
+    from flows.steps import JUDGING_STEPS
 
     job = open_job(out, overrides or ())
     return show_plan(job, JUDGING_STEPS) if dry_run else execute(job, JUDGING_STEPS)

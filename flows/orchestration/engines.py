@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.engine.calls import KINDS, Call, Engine, Result, attempt, is_passing, retry_delays
+from flows.engine.calls import Call, Engine, Result, results_of, retry_delays
 from flows.engine.stopping import STOP
-from flows.engine.watch import watch_of
 from flows.orchestration.server import is_own_server
-from flows.orchestration.story import perform_told
+from flows.orchestration.story import perform_in_prefect
 from flows.run.folder import Job
 from flows.settings import EngineSettings
+from flows.steps import CALL_KINDS, time_limit
 from manifests.errors import BadInput, EvendermError
 from manifests.progress import StopRequested
 
@@ -79,7 +78,7 @@ def _has_gpu() -> bool:
 @contextlib.contextmanager
 def reserved(settings: EngineSettings, kind: str) -> Iterator[None]:
     """Tasks of `kind` that are submitted inside wait for a worker whose GPU is free, where they need one."""
-    if not settings.gpus_per_task or not KINDS[kind].uses_gpu:
+    if not settings.gpus_per_task or not CALL_KINDS[kind].uses_gpu:
         yield
     elif settings.name == "dask":
         import dask
@@ -95,26 +94,14 @@ def reserved(settings: EngineSettings, kind: str) -> Iterator[None]:
 
 def local_engine(job: Job, calls: Sequence[Call]) -> list[Result]:
     """Tasks one after another in this process, so that they have the processor for themselves."""
-    watch = watch_of(job.folder.log)
-    results: list[Result] = []
-    for call in calls:
-        watch.count(call.kind, len(results), len(calls))
-        results.append(attempt(partial(prefect_task(job, call), str(job.folder.path), call), call, watch))
-    watch.count(calls[0].kind, len(calls), len(calls))
-    return results
+    return results_of(job, calls, lambda call: prefect_task(job, call)(str(job.folder.path), call))
 
 
 def spread_engine(job: Job, calls: Sequence[Call]) -> list[Result]:
     """Tasks side by side on the workers of the flow's task runner."""
-    watch = watch_of(job.folder.log)
     with reserved(job.settings.engine, calls[0].kind), _workers_of(job.settings.engine.name):
-        futures = [prefect_task(job, call).submit(str(job.folder.path), call) for call in calls]
-    results: list[Result] = []
-    for call, future in zip(calls, futures, strict=True):
-        watch.count(call.kind, len(results), len(calls))
-        results.append(attempt(partial(_waited, future), call, watch))
-    watch.count(calls[0].kind, len(calls), len(calls))
-    return results
+        futures = iter([prefect_task(job, call).submit(str(job.folder.path), call) for call in calls])
+    return results_of(job, calls, lambda call: _waited(next(futures)))
 
 
 @contextlib.contextmanager
@@ -133,32 +120,21 @@ def _workers_of(engine: str) -> Iterator[None]:
 
 
 def prefect_task(job: Job, call: Call) -> Task[..., Result]:
-    """The Prefect task that performs `call`: named after it, tried again after passing faults only."""
-    limit = float(getattr(job.settings.limits, KINDS[call.kind].limit))
+    """The Prefect task that performs `call`, named after it; `perform` itself tries again after passing faults."""
+    limit, delays = time_limit(job, call), retry_delays(job)
     classes = [str(call.arguments[name]) for name in ("dx", "name", "arm") if name in call.arguments]
     # Of each tag Prefect asks the server for a concurrency limit before the task may start. A run's own server has
     # none, and its SQLite file may be busy for seconds, once in a while for a minute.
     tags = [] if is_own_server() else [job.data.name, job.preset, *classes]
     return Task(
-        perform_told,
+        perform_in_prefect,
         name=call.kind,
         task_run_name=call.title.replace("{", "(").replace("}", ")"),
         tags=tags,
-        retries=job.settings.engine.retries,
-        retry_delay_seconds=retry_delays(job),
-        retry_condition_fn=_worth_another_try,
-        timeout_seconds=limit + GRACE_SECONDS if limit else None,
+        timeout_seconds=limit * (len(delays) + 1) + sum(delays) + GRACE_SECONDS if limit else None,
         cache_policy=NO_CACHE,
         persist_result=False,
     )
-
-
-def _worth_another_try(task: Any, run: Any, state: Any) -> bool:
-    try:
-        state.result(raise_on_failure=True)
-    except Exception as error:
-        return is_passing(error)
-    return False
 
 
 def _waited(future: Any) -> Result:

@@ -18,7 +18,8 @@ from flows.orchestration.story import RunStory, quietly
 from flows.run.folder import Job, new_job, open_job, save_job
 from flows.run.lock import run_lock
 from flows.settings import Settings, load_settings
-from flows.steps.sequence import JUDGING_STEPS, STEPS, Outcome, run_steps
+from flows.steps import JUDGING_STEPS, STEPS
+from flows.steps.sequence import Outcome, run_steps
 from manifests.errors import EvendermError
 
 SEND_SECONDS = 3

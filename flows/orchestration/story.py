@@ -10,14 +10,15 @@ from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.exceptions import MissingContextError
 
-from flows.engine.calls import Call, Result, perform
+from flows.engine.calls import Call, Result
 from flows.engine.terminal import duration
 from flows.engine.watch import listening
 from flows.run.folder import Job
+from flows.steps import perform
 from manifests.progress import StopRequested
 
 
-def perform_told(out: str, call: Call) -> Result:
+def perform_in_prefect(out: str, call: Call) -> Result:
     """Runs one call while telling Prefect how it stands."""
     with listening(TaskStory(call)):
         return perform(out, call)

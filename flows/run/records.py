@@ -113,6 +113,11 @@ def reason_to_run(folder: RunFolder, step: Step) -> str | None:
     return _changed_output(folder, record)
 
 
+def unfinished_steps(folder: RunFolder, steps: Sequence[Step]) -> list[Step]:
+    """Those of `steps` whose outputs are not what they would make now."""
+    return [step for step in steps if reason_to_run(folder, step)]
+
+
 def _changed_output(folder: RunFolder, record: Record) -> str | None:
     """Which output is no longer as the step left it, in a few words; None if all are."""
     for name, digest in record.outputs.items():

@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.engine.calls import Call, Result
 from flows.run.folder import Job
-from flows.run.records import Step, reason_to_run, write_record
+from flows.run.records import Step, unfinished_steps, write_record
 from flows.steps import synthesise
 from flows.steps.digests import gates_step
 from flows.steps.prepare import open_real
@@ -19,7 +19,7 @@ def steps(job: Job) -> list[Step]:
     """What the judge would be made from now; nothing where no pair waits for a judge."""
     if not job.settings.synthesis.gates:
         return []
-    if not any(reason_to_run(job.folder, step) for step in synthesise.steps(job)):
+    if not unfinished_steps(job.folder, synthesise.steps(job)):
         return []
     return [gates_step(job)]
 

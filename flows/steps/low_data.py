@@ -8,11 +8,11 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from flows.engine.calls import Call, Result, unit_of
+from flows.engine.calls import Call, Result
 from flows.run.folder import Job, RunFolder
-from flows.run.records import Step, file_digest, reason_to_run, write_record
+from flows.run.records import Step, file_digest, unfinished_steps, write_record
 from flows.settings import flat
-from flows.steps import adapt, gates, synthesise
+from flows.steps import adapt, function_of, gates, synthesise
 from flows.steps.prepare import open_real, real_digest
 from manifests.errors import BadInput
 from manifests.progress import Progress
@@ -45,7 +45,7 @@ def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[
         part = restricted_job(job, share)
         yield [_wrapped(share, Call("restrict", "restrict", {}))]
         for module in (adapt, gates, synthesise):
-            open_steps = [step for step in module.steps(part) if reason_to_run(part.folder, step)]
+            open_steps = unfinished_steps(part.folder, module.steps(part))
             if open_steps:
                 yield from _of_module(share, module.batches(part, open_steps))
         yield [_wrapped(share, Call("finish", "finish", {}))]
@@ -59,7 +59,7 @@ def perform_part(
         return _restrict(job, share, progress)
     if kind == "finish":
         return _finish(job, share)
-    return unit_of(kind)(restricted_job(job, share), progress, **arguments)
+    return function_of(kind)(restricted_job(job, share), progress, **arguments)
 
 
 def shares_of(job: Job) -> list[float]:
@@ -141,8 +141,7 @@ def _finish(job: Job, share: float) -> Mapping[str, Any]:
     started, part = time.monotonic(), restricted_job(job, share)
     (step,) = (step for step in steps(job) if step.name == _step_name(share))
     manifest = part.folder.synthetic / "manifest.json"
-    left = [other.name for other in synthesise.steps(part) if reason_to_run(part.folder, other)]
-    if not left:
+    if not unfinished_steps(part.folder, synthesise.steps(part)):
         write_record(job.folder, step, [manifest] if manifest.exists() else [], {}, time.monotonic() - started)
     return {}
 

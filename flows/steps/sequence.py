@@ -3,46 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
-from flows.engine.calls import Call, Engine, Result, is_passing, pause, retry_delays
+from flows.engine.calls import Call, Engine, Result, retried, retry_delays
 from flows.engine.tally import Tally
 from flows.engine.terminal import step_line
 from flows.engine.watch import Watch
 from flows.run.folder import Job
-from flows.run.records import Step, reason_to_run
-from flows.steps import adapt, benchmark, gates, low_data, prepare, report, synthesise
+from flows.run.records import Step, reason_to_run, unfinished_steps
+from flows.steps import REGISTRY, STEPS, RunStep
 from manifests.errors import BadInput
 from manifests.files import write_json
-
-# Each has `steps(job)`, what it would make now, and `batches(job, unfinished)`, the calls that make it.
-MODULES: Mapping[str, ModuleType] = {
-    "prepare": prepare,
-    "adapt": adapt,
-    "gates": gates,
-    "synthesise": synthesise,
-    "low-data": low_data,
-    "benchmark": benchmark,
-    "report": report,
-}
-STEPS = tuple(MODULES)
-# What is left once the generated pairs are there.
-JUDGING_STEPS = ("low-data", "benchmark", "report")
-# Steps whose calls may fail one by one, because each stands for a class.
-BY_CLASS = ("adapt", "synthesise")
-Made = TypeVar("Made")
-UNITS = {
-    "prepare": "pairs",
-    "adapt": "steps",
-    "gates": "steps",
-    "synthesise": "pairs",
-    "low-data": "steps",
-    "benchmark": "updates",
-    "report": "pages",
-}
 
 
 @dataclass
@@ -67,27 +40,23 @@ def run_steps(job: Job, watch: Watch, engine: Engine, only: Sequence[str] = STEP
     outcome = Outcome()
     for name in STEPS:
         if name in only:
-            run_step(name, job, watch, engine, outcome)
+            run_step(REGISTRY[name], job, watch, engine, outcome)
     return outcome
 
 
-def run_step(name: str, job: Job, watch: Watch, engine: Engine, outcome: Outcome) -> None:
+def run_step(step: RunStep, job: Job, watch: Watch, engine: Engine, outcome: Outcome) -> None:
     """Runs one step, unless it is finished, and adds what became of it to `outcome`."""
-    module = MODULES[name]
-
-    def unfinished_steps() -> list[Step]:
-        return [step for step in module.steps(job) if reason_to_run(job.folder, step)]
-
-    unfinished = patiently(name, watch, iter(retry_delays(job)), unfinished_steps)
+    delays = iter(retry_delays(job))
+    unfinished = retried(lambda: unfinished_steps(job.folder, step.module.steps(job)), delays, step.name, watch)
     if not unfinished:
-        outcome.finished_before.append(name)
+        outcome.finished_before.append(step.name)
         return
-    with watch.step(name) as tally:
-        results = _all_batches(name, unfinished, job, watch, engine)
+    with watch.step(step.name) as tally:
+        results = _all_batches(step, unfinished, job, watch, engine)
         for result in results:
             tally.absorb(result.tally)
     failures = [result for result in results if result.error is not None]
-    if failures and (name not in BY_CLASS or len(failures) == len(results)):
+    if failures and (not step.by_class or len(failures) == len(results)):
         assert failures[0].error is not None
         raise failures[0].error
     for failure in failures:
@@ -95,10 +64,10 @@ def run_step(name: str, job: Job, watch: Watch, engine: Engine, outcome: Outcome
     for line in (line for result in results for line in result.figures.get("given_up", ())):
         watch.warn(line)
     outcome.failures += failures
-    note_failures(job, name, failures)
-    outcome.ran[name] = tally
-    watch.say(step_line(name, _what(name, results), tally, UNITS[name]))
-    watch.event("step", step=name, **tally.figures())
+    note_failures(job, step.name, failures)
+    outcome.ran[step.name] = tally
+    watch.say(step_line(step.name, _what(step.name, results), tally, step.units))
+    watch.event("step", step=step.name, **tally.figures())
 
 
 def note_failures(job: Job, step: str, failures: Sequence[Result]) -> None:
@@ -113,7 +82,7 @@ def note_failures(job: Job, step: str, failures: Sequence[Result]) -> None:
         write_json(job.folder.failures, kept)
 
 
-def _all_batches(name: str, unfinished: Sequence[Step], job: Job, watch: Watch, engine: Engine) -> list[Result]:
+def _all_batches(step: RunStep, unfinished: Sequence[Step], job: Job, watch: Watch, engine: Engine) -> list[Result]:
     """What the calls of a step came to. After a passing fault between two batches the step is planned anew, and its
     finished calls are recognised."""
     batches: Generator[list[Call], list[Result], None] | None = None
@@ -125,7 +94,7 @@ def _all_batches(name: str, unfinished: Sequence[Step], job: Job, watch: Watch, 
         try:
             if batches is not None:
                 return batches.send(found)
-            batches = MODULES[name].batches(job, unfinished)
+            batches = step.module.batches(job, unfinished)
             return next(batches)
         except StopIteration:
             return None
@@ -134,23 +103,10 @@ def _all_batches(name: str, unfinished: Sequence[Step], job: Job, watch: Watch, 
             raise
 
     delays = iter(retry_delays(job))
-    while (calls := patiently(name, watch, delays, next_calls)) is not None:
+    while (calls := retried(next_calls, delays, step.name, watch)) is not None:
         found = engine(job, calls) if calls else []
         results += found
     return results
-
-
-def patiently(name: str, watch: Watch, delays: Iterator[float], action: Callable[[], Made]) -> Made:
-    """What `action` gives, tried again after `delays` while the storage has faults that may pass."""
-    while True:
-        try:
-            return action()
-        except Exception as error:
-            delay = next(delays, None) if is_passing(error) else None
-            if delay is None:
-                raise
-            watch.warn(f"{name}: {error}; trying again in {delay:g} s")
-            pause(delay)
 
 
 def plan(job: Job, only: Sequence[str] = STEPS) -> list[Planned]:
@@ -163,7 +119,7 @@ def plan(job: Job, only: Sequence[str] = STEPS) -> list[Planned]:
             planned.append(Planned(name, f"after {earlier[0].partition(':')[0]}"))
             continue
         try:
-            steps: list[Step] = MODULES[name].steps(job)
+            steps: list[Step] = REGISTRY[name].module.steps(job)
         except BadInput as error:
             planned.append(Planned(name, str(error)))
             continue

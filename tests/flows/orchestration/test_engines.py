@@ -13,6 +13,7 @@ from flows.orchestration.engines import reserved, task_runner
 from flows.run.folder import open_job, save_job
 from flows.run.log import read_events
 from flows.settings import load_settings
+from flows.steps import perform
 from manifests.errors import BadInput, StorageFailed
 from manifests.progress import StopRequested
 from tests.flows import whole_run
@@ -89,12 +90,12 @@ def test_passing_faults_are_tried_again_and_others_are_not(
 
         return unit
 
-    monkeypatch.setattr("flows.engine.calls.unit_of", lambda kind: failing(StorageFailed("s3://x: 503"), 2))
-    (result,) = one_by_one(job, [Call("report", "report", {})])
+    monkeypatch.setattr("flows.steps.function_of", lambda kind: failing(StorageFailed("s3://x: 503"), 2))
+    (result,) = one_by_one(perform, job, [Call("report", "report", {})])
     assert result.figures == {"tries": 3}
     tries.clear()
-    monkeypatch.setattr("flows.engine.calls.unit_of", lambda kind: failing(RuntimeError("broken"), 9))
-    (result,) = one_by_one(job, [Call("report", "report", {})])
+    monkeypatch.setattr("flows.steps.function_of", lambda kind: failing(RuntimeError("broken"), 9))
+    (result,) = one_by_one(perform, job, [Call("report", "report", {})])
     assert isinstance(result.error, RuntimeError) and len(tries) == 1
 
 

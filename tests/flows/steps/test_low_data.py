@@ -11,7 +11,7 @@ import pytest
 from evaluate.benchmark.arms import low_data_rows
 from flows.execution import execute
 from flows.run.folder import open_job
-from flows.steps.sequence import JUDGING_STEPS
+from flows.steps import JUDGING_STEPS
 from manifests.errors import BadInput
 from manifests.format.reading import open_manifest
 from tests.flows.conftest import FinishedRun

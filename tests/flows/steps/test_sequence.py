@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -38,32 +39,32 @@ class Unsteady:
         yield [Call("adapt", "second", {})]
 
 
-def titles_run(job: Job, faults: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def unsteady(faults: int) -> Any:
+    return SimpleNamespace(name="unsteady", units="calls", by_class=False, module=Unsteady(faults))
+
+
+def titles_run(job: Job, faults: int) -> list[str]:
     done: list[str] = []
 
     def engine(job: Job, calls: list[Call]) -> list[Result]:
         done.extend(call.title for call in calls)
         return [Result(call, {}, Tally()) for call in calls]
 
-    monkeypatch.setattr(sequence, "MODULES", {"unsteady": Unsteady(faults)})
-    monkeypatch.setattr(sequence, "UNITS", {"unsteady": "calls"})
-    sequence.run_step("unsteady", job, Watch(None), engine, sequence.Outcome())  # type: ignore[arg-type]
+    sequence.run_step(unsteady(faults), job, Watch(None), engine, sequence.Outcome())  # type: ignore[arg-type]
     return done
 
 
 def test_a_storage_fault_that_passes_is_waited_out_and_the_step_planned_anew(
-    unfinished: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    unfinished: Callable[[str], Path],
 ) -> None:
     job = open_job(unfinished("adapt"), SETTINGS)
-    assert titles_run(job, 1, monkeypatch) == ["first", "first", "second"]
+    assert titles_run(job, 1) == ["first", "first", "second"]
 
 
-def test_a_storage_fault_that_stays_ends_the_step(
-    unfinished: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_storage_fault_that_stays_ends_the_step(unfinished: Callable[[str], Path]) -> None:
     job = open_job(unfinished("adapt"), SETTINGS)
     with pytest.raises(StorageFailed, match="503"):
-        titles_run(job, 1000, monkeypatch)
+        titles_run(job, 1000)
 
 
 def test_workers_that_cannot_take_a_task_are_one_sentence(
@@ -81,17 +82,15 @@ def test_workers_that_cannot_take_a_task_are_one_sentence(
 
 
 def test_a_class_that_gave_up_is_told_with_the_gate_in_its_way(
-    unfinished: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    unfinished: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = "class mel: 3 of 10 pairs after 40 candidates; copy rejected most (30)"
     job = open_job(unfinished("adapt"), SETTINGS)
     figures = {"accepted": {"mel": 3}, "candidates": {"mel": 40}, "given_up": [line]}
-    monkeypatch.setattr(sequence, "MODULES", {"unsteady": Unsteady(0)})
-    monkeypatch.setattr(sequence, "UNITS", {"unsteady": "calls"})
 
     def engine(job: Job, calls: list[Call]) -> list[Result]:
         return [Result(call, figures if call.title == "second" else {}, Tally()) for call in calls]
 
     watch = Watch(None, Console(width=200))
-    sequence.run_step("unsteady", job, watch, engine, sequence.Outcome())  # type: ignore[arg-type]
+    sequence.run_step(unsteady(0), job, watch, engine, sequence.Outcome())  # type: ignore[arg-type]
     assert capsys.readouterr().out.count(f"warning: {line}") == 1
