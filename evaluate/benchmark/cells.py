@@ -146,6 +146,20 @@ def run_cell(
     return path
 
 
+def is_finished(
+    cell: Cell,
+    real: Manifest,
+    synthetic: Manifest | None,
+    settings: BenchmarkSettings,
+    work: Path,
+    *,
+    restricted: Restricted | None = None,
+) -> bool:
+    """Whether `run_cell` has trained and judged a cell of these inputs."""
+    source = source_of(parse_arm(cell.arm), synthetic, restricted)
+    return read_cell(work / f"{cell.name}.json", cell_digest(cell, real, source, settings)) is not None
+
+
 def model_folder(work: Path, cell_name: str) -> Path:
     """Where the classifier of a cell is kept, for `explain`; a cell is finished without it too."""
     return work / "models" / cell_name

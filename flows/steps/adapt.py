@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from flows.engine.calls import Call, Result
+from flows.engine.calls import Call
 from flows.run.folder import Job
-from flows.run.records import Step, file_digest, listing_digest, write_record
+from flows.run.records import Step, file_digest, listing_digest, unfinished_steps, write_record
 from flows.settings import flat
 from flows.steps.prepare import open_real, real_digest
 from manifests.errors import BadInput
@@ -35,8 +35,17 @@ def steps(job: Job) -> list[Step]:
     return domain + [Step(f"adapt:{dx}", VERSION, settings, inputs) for dx in trained_classes(job)]
 
 
-def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[Result], None]:
-    """One call per unfinished adapter. Raises BadInput if a class has too few pairs."""
+def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
+    """A call for the domain adapter; once that is there, one for each class. BadInput if one has too few pairs."""
+    names = [step.name.partition(":")[2] for step in unfinished_steps(job.folder, steps(job))]
+    if names:
+        _check_counts(job)
+    failures = {call.arguments["name"] for call in failed}
+    wanted = [DOMAIN] if DOMAIN in names else names
+    return [Call("adapt", f"adapt {name}", {"name": name}) for name in wanted if name not in failures]
+
+
+def _check_counts(job: Job) -> None:
     counts, least = train_counts(job), job.settings.adapt.min_pairs
     poor = [f"{dx} has {counts[dx]}" for dx in trained_classes(job) if counts[dx] < least]
     if poor:
@@ -44,10 +53,6 @@ def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[
             f"{job.data}: too few training pairs for an adapter ({', '.join(poor)}, {least} are needed); "
             "add pairs, drop the class, or lower adapt.min_pairs"
         )
-    names = [step.name.partition(":")[2] for step in unfinished]
-    for batch in ([name for name in names if name == DOMAIN], [name for name in names if name != DOMAIN]):
-        if batch:
-            yield [Call("adapt", f"adapt {name}", {"name": name}) for name in batch]
 
 
 def train_one(job: Job, progress: Progress, name: str) -> Mapping[str, Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.engine.calls import Call, Result
+from flows.engine.calls import Call
 from flows.run.folder import Job
-from flows.run.records import Step, file_digest
+from flows.run.records import Step, file_digest, unfinished_steps
 from flows.settings import flat
 from flows.steps.low_data import restricted_digests, restricted_manifests
 from flows.steps.prepare import open_real, real_digest
@@ -33,14 +33,21 @@ def steps(job: Job) -> list[Step]:
     return [Step("benchmark", VERSION, settings, inputs)]
 
 
-def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[Result], None]:
-    """One call per arm, task and seed; then the one that collects what they found."""
-    from evaluate.benchmark.cells import plan_cells
+def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
+    """A call for each arm, task and seed that is left; after the last, the one that collects what they found."""
+    from evaluate.benchmark.cells import is_finished, plan_cells
 
-    restricted = restricted_manifests(job)
-    cells = plan_cells(job.settings.benchmark, open_real(job).counts(), has_synthetic(job), restricted)
-    yield [Call("benchmark", f"benchmark {cell.task} {cell.arm} seed {cell.seed}", asdict(cell)) for cell in cells]
-    yield [Call("collect", "collect", {})]
+    if failed or not unfinished_steps(job.folder, steps(job)):
+        return []
+    real, synthetic, restricted = open_real(job), synthetic_manifest(job), restricted_manifests(job)
+    settings, work = job.settings.benchmark, benchmark_work(job)
+    cells = [
+        cell
+        for cell in plan_cells(settings, real.counts(), synthetic is not None, restricted)
+        if not is_finished(cell, real, synthetic, settings, work, restricted=restricted)
+    ]
+    calls = [Call("benchmark", f"benchmark {cell.task} {cell.arm} seed {cell.seed}", asdict(cell)) for cell in cells]
+    return calls or [Call("collect", "collect", {})]
 
 
 def train_cell(job: Job, progress: Progress, arm: str, task: Task, seed: int) -> Mapping[str, Any]:

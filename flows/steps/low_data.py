@@ -4,11 +4,11 @@ those, in a run folder of its own under `low-data/`."""
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from flows.engine.calls import Call, Result
+from flows.engine.calls import Call
 from flows.run.folder import Job, RunFolder
 from flows.run.records import Step, file_digest, unfinished_steps, write_record
 from flows.settings import flat
@@ -35,20 +35,35 @@ def steps(job: Job) -> list[Step]:
     return [Step(_step_name(share), VERSION, settings, inputs) for share in shares]
 
 
-def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[Result], None]:
-    """For each unfinished share: its training pairs, its adapters, its gates, its generated pairs.
+def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
+    """For the first unfinished share: its training pairs, then its adapters, its gates and its generated pairs.
 
-    Raises BadInput if a class has too few pairs in a share.
+    Every class of a share is needed, so that nothing is left to do after a failure. Raises BadInput if a class has
+    too few pairs in a share.
     """
-    names = {step.name for step in unfinished}
-    for share in (share for share in shares_of(job) if _step_name(share) in names):
-        part = restricted_job(job, share)
-        yield [_wrapped(share, Call("restrict", "restrict", {}))]
-        for module in (adapt, gates, synthesise):
-            open_steps = unfinished_steps(part.folder, module.steps(part))
-            if open_steps:
-                yield from _of_module(share, module.batches(part, open_steps))
-        yield [_wrapped(share, Call("finish", "finish", {}))]
+    unfinished = {step.name for step in unfinished_steps(job.folder, steps(job))}
+    for share in (share for share in shares_of(job) if not failed and _step_name(share) in unfinished):
+        return [_wrapped(share, call) for call in _calls_of_share(job, share)]
+    return []
+
+
+def _calls_of_share(job: Job, share: float) -> list[Call]:
+    part = restricted_job(job, share)
+    if not _is_restricted(job, part):
+        return [Call("restrict", "restrict", {})]
+    try:
+        rounds = (module.next_calls(part, ()) for module in (adapt, gates, synthesise))
+        return next((calls for calls in rounds if calls), [Call("finish", "finish", {})])
+    except BadInput as error:
+        raise BadInput(f"benchmark.low_data {share:g}: {error}; or leave this share out") from None
+
+
+def _is_restricted(job: Job, part: Job) -> bool:
+    """Whether the training pairs of a part are there, and were taken from the run's real pairs as they are now."""
+    try:
+        return bool(open_real(part).header["provenance"].get("part_of") == real_digest(job))
+    except BadInput:
+        return False
 
 
 def perform_part(
@@ -85,9 +100,9 @@ def _made_of(job: Job, part: Job) -> Manifest:
     from evaluate.benchmark.evidence import check_made_from
     from manifests.format.reading import open_manifest
 
-    synthetic, real = open_manifest(part.folder.synthetic), open_manifest(part.folder.real)
+    synthetic, real = open_manifest(part.folder.synthetic), open_real(part)
     check_made_from(real, synthetic)
-    if real.header["provenance"].get("part_of") != real_digest(job):
+    if not _is_restricted(job, part):
         raise BadInput(f"{real.location} is no part of {job.folder.real}; delete {part.folder.path} and run again")
     return synthetic
 
@@ -100,21 +115,6 @@ def restricted_digests(job: Job) -> dict[str, str]:
         for share, part in parts.items()
         if synthesise.has_synthetic(part)
     }
-
-
-def _of_module(
-    share: float, inner: Generator[list[Call], list[Result], None]
-) -> Generator[list[Call], list[Result], None]:
-    """The batches of another step, each call wrapped for the share and each result as that step knows it."""
-    try:
-        calls = next(inner)
-        while True:
-            results = yield [_wrapped(share, call) for call in calls]
-            calls = inner.send([replace(result, call=call) for call, result in zip(calls, results, strict=True)])
-    except StopIteration:
-        return
-    except BadInput as error:
-        raise BadInput(f"benchmark.low_data {share:g}: {error}; or leave this share out") from None
 
 
 def _wrapped(share: float, call: Call) -> Call:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.engine.calls import Call, Result
+from flows.engine.calls import Call
 from flows.run.folder import Job
-from flows.run.records import Step, file_digest, listing_digest, write_record
+from flows.run.records import Step, file_digest, listing_digest, unfinished_steps, write_record
 from flows.settings import flat
 from manifests.errors import BadInput
 from manifests.progress import Progress
@@ -65,9 +65,9 @@ def _linked_files(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[Result], None]:
+def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
     """The one call of this step."""
-    yield [Call("prepare", "prepare", {})]
+    return [Call("prepare", "prepare", {})] if unfinished_steps(job.folder, steps(job)) else []
 
 
 def prepare_source(job: Job, progress: Progress) -> Mapping[str, Any]:

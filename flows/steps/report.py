@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.engine.calls import Call, Result
+from flows.engine.calls import Call
 from flows.run.folder import Job
-from flows.run.records import Step, file_digest, write_record
+from flows.run.records import Step, file_digest, unfinished_steps, write_record
 from manifests.errors import BadInput
 from manifests.progress import Progress
 
@@ -23,9 +23,9 @@ def steps(job: Job) -> list[Step]:
     return [Step("report", VERSION, job.settings.report.model_dump(), {"results": file_digest(job.folder.results)})]
 
 
-def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[Result], None]:
+def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
     """The one call of this step."""
-    yield [Call("report", "report", {})]
+    return [Call("report", "report", {})] if unfinished_steps(job.folder, steps(job)) else []
 
 
 def make_report(job: Job, progress: Progress) -> Mapping[str, Any]:

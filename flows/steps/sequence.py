@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +52,7 @@ def run_step(step: RunStep, job: Job, watch: Watch, engine: Engine, outcome: Out
         outcome.finished_before.append(step.name)
         return
     with watch.step(step.name) as tally:
-        results = _all_batches(step, unfinished, job, watch, engine)
+        results = _all_results(step, job, watch, engine, iter(retry_delays(job)))
         for result in results:
             tally.absorb(result.tally)
     failures = [result for result in results if result.error is not None]
@@ -82,30 +82,18 @@ def note_failures(job: Job, step: str, failures: Sequence[Result]) -> None:
         write_json(job.folder.failures, kept)
 
 
-def _all_batches(step: RunStep, unfinished: Sequence[Step], job: Job, watch: Watch, engine: Engine) -> list[Result]:
-    """What the calls of a step came to. After a passing fault between two batches the step is planned anew, and its
-    finished calls are recognised."""
-    batches: Generator[list[Call], list[Result], None] | None = None
+def _all_results(step: RunStep, job: Job, watch: Watch, engine: Engine, delays: Iterator[float]) -> list[Result]:
+    """What the calls of a step came to, asked for until there are none. None is made twice: what it left unfinished,
+    as the commit of a step that left a class out, stays so."""
     results: list[Result] = []
-    found: list[Result] = []
 
-    def next_calls() -> list[Call] | None:
-        nonlocal batches
-        try:
-            if batches is not None:
-                return batches.send(found)
-            batches = step.module.batches(job, unfinished)
-            return next(batches)
-        except StopIteration:
-            return None
-        except Exception:
-            batches = None
-            raise
+    def next_calls() -> list[Call]:
+        made = [result.call for result in results]
+        failed = [result.call for result in results if result.error is not None]
+        return [call for call in step.module.next_calls(job, failed) if call not in made]
 
-    delays = iter(retry_delays(job))
-    while (calls := retried(next_calls, delays, step.name, watch)) is not None:
-        found = engine(job, calls) if calls else []
-        results += found
+    while calls := retried(next_calls, delays, step.name, watch):
+        results += engine(job, calls)
     return results
 
 

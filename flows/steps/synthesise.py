@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.engine.calls import Call, Result
+from flows.engine.calls import Call
 from flows.run.folder import Job, RunFolder
-from flows.run.records import Step, write_record
+from flows.run.records import Step, unfinished_steps, write_record
 from flows.settings import flat
 from flows.steps.adapt import adapter_digest, base_facts, train_counts
 from flows.steps.prepare import open_real, real_digest
@@ -36,24 +36,21 @@ def steps(job: Job) -> list[Step]:
     return [Step("synthesise", VERSION, settings, inputs)]
 
 
-def batches(job: Job, unfinished: Sequence[Step]) -> Generator[list[Call], list[Result], None]:
-    """Rounds of shard ranges, each as many as the acceptance rate so far asks for, then the commit.
+def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
+    """A round of shard ranges, as many as the acceptance rate so far asks for; where none is missing, the commit.
 
     A class without an adapter, or one whose range fails, is left out.
     """
-    failed = {dx for dx, wanted in wanted_pairs(job).items() if wanted and not adapter_digest(job, dx)}
-    if failed and failed == {dx for dx, wanted in wanted_pairs(job).items() if wanted}:
+    if not unfinished_steps(job.folder, steps(job)):
+        return []
+    classes = {dx for dx, wanted in wanted_pairs(job).items() if wanted}
+    left_out = {dx for dx in classes if not adapter_digest(job, dx)}
+    if left_out and left_out == classes:
         raise BadInput(f"{job.folder.adapters}: no adapter yet; run evenderm adapt, or evenderm run, first")
-    while True:
-        calls = []
-        for dx in sorted({dx for dx, wanted in wanted_pairs(job).items() if wanted} - failed):
-            shards = class_outcome_of(job, dx).missing_shards
-            calls += [Call("synthesise", f"synthesise {dx} {shard}", {"dx": dx, "shard": shard}) for shard in shards]
-        if not calls:
-            break
-        results = yield calls
-        failed |= {str(result.call.arguments["dx"]) for result in results if result.error is not None}
-    yield [Call("commit", "commit", {"without": sorted(failed)})]
+    left_out |= {str(call.arguments["dx"]) for call in failed if call.kind == "synthesise"}
+    ranges = [(dx, shard) for dx in sorted(classes - left_out) for shard in class_outcome_of(job, dx).missing_shards]
+    calls = [Call("synthesise", f"synthesise {dx} {shard}", {"dx": dx, "shard": shard}) for dx, shard in ranges]
+    return calls or [Call("commit", "commit", {"without": sorted(left_out)})]
 
 
 def fill_range(job: Job, progress: Progress, dx: str, shard: int) -> Mapping[str, Any]:
