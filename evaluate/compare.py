@@ -12,6 +12,7 @@ from evaluate.pages import wording
 from evaluate.report.markdown import least_shown
 from evaluate.results import Results, read_results
 from manifests.errors import BadInput
+from manifests.markdown import markdown_table
 
 GONE = "not in the new results"
 
@@ -203,18 +204,14 @@ def _markdown(comparison: Comparison) -> str:
     lines += [f"- {line}" for line in comparison.verdicts] + [""] * bool(comparison.verdicts)
     for title, rows in (("Regressions", comparison.regressions), ("Improvements", comparison.improvements)):
         if rows:
-            lines += [
-                f"### {title}",
-                "",
-                "| task | arm | metric | old | new | allowed |",
-                "| --- | --- | --- | ---: | ---: | --- |",
-            ]
-            lines += [_markdown_row(row) for row in rows] + [""]
+            headings = ("task", "arm", "metric", "old", "new", "allowed")
+            table = markdown_table(headings, (_cells(row) for row in rows), numeric=(3, 4))
+            lines += [f"### {title}", "", table, ""]
     lines += [f"- {wording.markdown(note)}" for note in comparison.notes]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _markdown_row(row: Compared) -> str:
+def _cells(row: Compared) -> list[str]:
     old, new = wording.number(row.old, row.unit), wording.number(row.new, row.unit)
     cells = (row.task, row.arm, row.title, old, new, row.allowed or row.reason)
-    return "| " + " | ".join(wording.markdown(cell) for cell in cells) + " |"
+    return [wording.markdown(cell) for cell in cells]

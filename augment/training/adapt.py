@@ -12,7 +12,7 @@ from augment.settings import AdaptSettings
 from augment.training.adapter import AdapterTrainer, AdaptTask
 from augment.training.state import TrainingDiverged
 from manifests.errors import BadInput, EvendermError
-from manifests.files import replace_file
+from manifests.markdown import markdown_table
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress
 
@@ -104,19 +104,24 @@ def write_model_card(folder: Path) -> Path:
         "LoRA adapters for the joint image and mask denoiser of one base. They draw synthetic dermoscopy pairs for",
         "training and research; they are not for diagnosis, and what they draw is no photograph of a patient.",
         "",
-        "| adapter | classes | training pairs | best step | validation loss before, after | tensors |",
-        "| --- | --- | --- | --- | --- | --- |",
     ]
+    rows = []
     for path in sorted(folder.glob("*.safetensors")):
         adapter = read_adapter(path)
         made = adapter.provenance
         before, after = made["validation_loss"]
-        lines.append(
-            f"| {path.name} | {', '.join(made['classes'])} | {made['pairs']} | {made['best_step']} "
-            f"| {before:.4f}, {after:.4f} | {adapter.digest[:12]} |"
-        )
+        steps, losses = str(made["best_step"]), f"{before:.4f}, {after:.4f}"
+        rows.append((path.name, ", ".join(made["classes"]), str(made["pairs"]), steps, losses, adapter.digest[:12]))
         base, data, rank = made["base_digest"], made["data_digest"], adapter.lora["r"]
-    lines += ["", f"- Base: {base}", f"- Real manifest: {data}", f"- LoRA rank: {rank}", ""]
+    headings = ("adapter", "classes", "training pairs", "best step", "validation loss before, after", "tensors")
+    lines += [
+        markdown_table(headings, rows),
+        "",
+        f"- Base: {base}",
+        f"- Real manifest: {data}",
+        f"- LoRA rank: {rank}",
+        "",
+    ]
     card = folder / CARD
     replace_file(card, "\n".join(lines).encode())
     return card

@@ -8,6 +8,7 @@ from typing import Any
 from evaluate.pages import wording
 from evaluate.pages.wording import markdown
 from evaluate.report.tasks import Arm, Comparison, TaskResults, missing_tasks
+from manifests.markdown import markdown_table
 
 _OPENINGS = {
     "gain": "Training with generated pairs helped",
@@ -23,7 +24,7 @@ def report_markdown(results: Mapping[str, Any], tasks: Sequence[TaskResults]) ->
     lines += [f"- {markdown(verdict_sentence(task))}" for task in tasks]
     lines += [f"- {wording.TASK_TITLES[task]} was not measured." for task in missing_tasks(results)]
     for task in tasks:
-        lines += ["", *_arms(task)]
+        lines += ["", _arms(task)]
     lines += ["", f"{_data_line(results)} {CAUTION} Details: `report.html`."]
     return "\n".join(lines) + "\n"
 
@@ -33,16 +34,14 @@ def verdict_line(tasks: Sequence[TaskResults]) -> str:
     return " ".join(f"{task.title}: {wording.VERDICT_TITLES[task.word]}." for task in tasks)
 
 
-def _arms(task: TaskResults) -> list[str]:
+def _arms(task: TaskResults) -> str:
     """One table row per arm: what it saw, what it reached, and against the strongest control."""
     titles = [task.heading(name) for name in task.compared]
     against = f"{task.metric_title(task.primary)} against the strongest control"
-    heading = [task.title, "real", "generated", *titles, against, "verdict"]
-    lines = [
-        _row(heading),
-        _row(["---", "---:", "---:", *["---:"] * len(titles), "---:", "---"], escape=False),
-    ]
-    return lines + [_row(_cells(task, arm)) for arm in task.arms]
+    headings = [task.title, "real", "generated", *titles, against, "verdict"]
+    rows = (headings, *(_cells(task, arm) for arm in task.arms))
+    escaped = [[markdown(cell) for cell in row] for row in rows]
+    return markdown_table(escaped[0], escaped[1:], numeric=range(1, len(headings) - 1))
 
 
 def _cells(task: TaskResults, arm: Arm) -> list[str]:
@@ -77,10 +76,6 @@ def _data_line(results: Mapping[str, Any]) -> str:
     synthetic = results["data"]["synthetic"]
     made = f" and {wording.times(sum(synthetic['counts'].values()), 'accepted generated pair')}" if synthetic else ""
     return f"{wording.times(real, 'real pair')}{made}."
-
-
-def _row(cells: Sequence[str], escape: bool = True) -> str:
-    return "| " + " | ".join(markdown(cell) if escape else cell for cell in cells) + " |"
 
 
 def verdict_sentence(results: TaskResults) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from augment.settings import AdaptSettings, CodecSettings
 from manifests.errors import BadInput
+from manifests.markdown import markdown_table
 from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -283,8 +284,5 @@ def boundary_error(found: np.ndarray, wanted: np.ndarray) -> float | None:
 def variants_table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows, each the variant's name under `variant` and its figures, as a Markdown table under a heading."""
     names = [name for name in rows[0] if name != "variant"]
-    lines = [f"## {title}", "", f"| variant | {' | '.join(names)} |", "| --- " * (len(names) + 1) + "|"]
-    for row in rows:
-        shown = ["" if row[name] is None else f"{row[name]:.4f}" for name in names]
-        lines.append(f"| {row['variant']} | {' | '.join(shown)} |")
-    return "\n".join([*lines, ""])
+    figures = ([row["variant"], *("" if row[name] is None else f"{row[name]:.4f}" for name in names)] for row in rows)
+    return f"## {title}\n\n{markdown_table(['variant', *names], figures)}\n"

@@ -16,6 +16,7 @@ import numpy as np
 from augment.settings import SamplingSettings
 from evaluate.settings.gates import QualitySettings
 from manifests.errors import BadInput
+from manifests.markdown import markdown_table
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress
 
@@ -275,13 +276,13 @@ def recalls_of(classifier: Classifier, pairs: PairArrays) -> np.ndarray:
 
 def quality_table(lines: list[Measurement]) -> str:
     """The measurements as a Markdown table."""
-    rows = ["| measured | value | bar | reached | beside |", "| --- | --- | --- | --- | --- |"]
+    rows = []
     for line in lines:
         bar = "" if line.bar is None else f"{line.bar:.3f}"
         reached = "" if line.reached is None else ("yes" if line.reached else "no")
         value = "not computable" if line.value is None else f"{line.value:.3f}"
-        rows.append(f"| {line.name} | {value} | {bar} | {reached} | {line.detail} |")
-    return "\n".join(rows) + "\n"
+        rows.append((line.name, value, bar, reached, line.detail))
+    return markdown_table(("measured", "value", "bar", "reached", "beside"), rows) + "\n"
 
 
 def quality_json(lines: list[Measurement]) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluate.pages import wording
-from manifests.files import replace_file
+from evaluate.results import replace_file
+from manifests.markdown import markdown_table
 
 _HEADINGS = (
     "strategy", "recognised %", "moved, points", "PSNR outside, dB", "SSIM outside", "mask Dice %", "KID", "copies %",
@@ -26,23 +27,24 @@ _FAITHFUL = (
 
 def strategies_markdown(document: Mapping[str, Any]) -> str:
     """Both tables, each figure with its 95 % interval over pairs, and what was found best."""
-    lines = ["# Strategies", "", document["sentence"], "", _line(_HEADINGS), _line(["---", *["---:"] * 7])]
-    for row in document["strategies"]:
-        cells = [_with_interval(row["agreement"], 100, 0), _with_interval(row["gain"], 100, 1)]
-        cells += [_with_interval(row["psnr"], 1, 1), _with_interval(row["ssim"], 1, 3)]
-        cells += [_with_interval(row["mask_dice"], 100, 0), _with_interval(row["kid"], 1, 3)]
-        lines.append(_line([wording.markdown(row["name"]), *cells, f"{100 * row['copies']:.0f}"]))
-    lines += ["", "# Faithfulness", ""]
-    lines.append(_line(_FAITHFUL))
-    lines.append(_line(["---", *["---:"] * 4]))
-    for row in document["faithfulness"]:
-        if "missing" in row:
-            lines.append(_line([wording.markdown(row["dx"]), wording.markdown(row["missing"]), "", "", ""]))
-            continue
-        figures = (("real_recognised", 0), ("recognised", 0), ("moved", 0), ("gain", 1))
-        cells = [_with_interval(row.get(name), 100, digits) for name, digits in figures]
-        lines.append(_line([wording.markdown(row["dx"]), *cells]))
+    strategies = markdown_table(_HEADINGS, map(_strategy_cells, document["strategies"]), numeric=range(1, 8))
+    faithful = markdown_table(_FAITHFUL, map(_faithful_cells, document["faithfulness"]), numeric=range(1, 5))
+    lines = ["# Strategies", "", document["sentence"], "", strategies, "", "# Faithfulness", "", faithful]
     return "\n".join([*lines, "", document["notes"], ""])
+
+
+def _strategy_cells(row: Mapping[str, Any]) -> list[str]:
+    figures = (("agreement", 100, 0), ("gain", 100, 1), ("psnr", 1, 1), ("ssim", 1, 3), ("mask_dice", 100, 0),
+               ("kid", 1, 3))  # fmt: skip
+    cells = [_with_interval(row[name], factor, digits) for name, factor, digits in figures]
+    return [wording.markdown(row["name"]), *cells, f"{100 * row['copies']:.0f}"]
+
+
+def _faithful_cells(row: Mapping[str, Any]) -> list[str]:
+    if "missing" in row:
+        return [wording.markdown(row["dx"]), wording.markdown(row["missing"]), "", "", ""]
+    figures = (("real_recognised", 0), ("recognised", 0), ("moved", 0), ("gain", 1))
+    return [wording.markdown(row["dx"]), *(_with_interval(row.get(name), 100, digits) for name, digits in figures)]
 
 
 def strategies_plot(path: Path, rows: Sequence[Mapping[str, Any]], best: str | None = None) -> None:
@@ -83,7 +85,3 @@ def _with_interval(value: Mapping[str, Any] | None, factor: float, digits: int) 
         return wording.UNKNOWN
     low, high = value["interval"]
     return f"{factor * value['mean']:.{digits}f} ({factor * low:.{digits}f} to {factor * high:.{digits}f})"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

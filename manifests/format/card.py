@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from manifests.format.schema import SPLITS, hub_features
+from manifests.markdown import markdown_table
 
 _HUB_LICENCES = {
     "cc-0": "cc0-1.0",
@@ -93,18 +94,16 @@ def _counts_table(header: Mapping[str, Any]) -> str:
     counts: Mapping[str, Mapping[str, int]] = header["counts"]
     rejected: Mapping[str, int] = header["rejected"]
     columns = [*SPLITS, "all"] + (["not accepted"] if any(rejected.values()) else [])
-    lines = ["| class | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
+    rows = []
     for dx in counts[SPLITS[0]]:
         by_split = [counts[split][dx] for split in SPLITS]
         cells = [*by_split, sum(by_split), rejected[dx]][: len(columns)]
-        lines.append(f"| {_escaped(dx)} | " + " | ".join(f"{cell:,}" for cell in cells) + " |")
-    return "\n".join(lines)
+        rows.append([_escaped(dx), *(f"{cell:,}" for cell in cells)])
+    return markdown_table(["class", *columns], rows, numeric=range(1, len(columns) + 1))
 
 
 def _tally(name: str, counts: Mapping[str, int]) -> str:
-    lines = [f"| {name} | pairs |", "| --- | ---: |"]
-    lines += [f"| {_escaped(value)} | {count:,} |" for value, count in counts.items()]
-    return "\n".join(lines)
+    return markdown_table((name, "pairs"), ((_escaped(value), f"{count:,}") for value, count in counts.items()), (1,))
 
 
 def _escaped(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from manifests.format.schema import SPLITS
+from manifests.markdown import markdown_table
 from manifests.prepare.assignment import Assignment, DuplicateFigures
 from manifests.settings import PrepareSettings
 from manifests.sources.listing import Rejection, harmless_cell
@@ -17,7 +18,7 @@ LISTED = 12
 def summary_markdown(summary: PrepareSummary, assignment: Assignment, enlarged: int, settings: PrepareSettings) -> str:
     """Markdown, the same for the same data and settings."""
     lines = [f"# {summary.source_name}, prepared for {summary.task}", ""]
-    lines += _counts_table(summary.counts)
+    lines += [_counts_table(summary.counts)]
     lines += ["", f"Splits: {assignment.split_note}. {summary.groups} groups (lesions, patients or clusters)."]
     lines += ["", *_duplicates(summary, assignment)]
     lines += ["", *_set_aside(summary)]
@@ -27,13 +28,13 @@ def summary_markdown(summary: PrepareSummary, assignment: Assignment, enlarged: 
     return "\n".join(lines) + "\n"
 
 
-def _counts_table(counts: dict[str, dict[str, int]]) -> list[str]:
+def _counts_table(counts: dict[str, dict[str, int]]) -> str:
     classes = sorted({dx for of_split in counts.values() for dx in of_split})
-    lines = ["| split | pairs | " + " | ".join(map(_cell, classes)) + " |", "| --- " * (len(classes) + 2) + "|"]
+    rows = []
     for split in SPLITS:
-        row = [counts.get(split, {}).get(dx, 0) for dx in classes]
-        lines.append(f"| {split} | {sum(row)} | " + " | ".join(map(str, row)) + " |")
-    return lines
+        pairs = [counts.get(split, {}).get(dx, 0) for dx in classes]
+        rows.append([split, *map(str, (sum(pairs), *pairs))])
+    return markdown_table(["split", "pairs", *map(_cell, classes)], rows)
 
 
 def _duplicates(summary: PrepareSummary, assignment: Assignment) -> list[str]:
@@ -51,9 +52,9 @@ def _duplicates(summary: PrepareSummary, assignment: Assignment) -> list[str]:
 def _set_aside(summary: PrepareSummary) -> list[str]:
     if not summary.rejected:
         return ["Nothing was set aside."]
-    lines = [f"Set aside: {len(summary.rejected)} rows, each with its reason in rejected.csv.", ""]
-    lines += ["| check | rows |", "| --- | --- |"]
-    return lines + [f"| {check} | {count} |" for check, count in summary.rejected_counts.items()]
+    counts = ((check, str(count)) for check, count in summary.rejected_counts.items())
+    said = f"Set aside: {len(summary.rejected)} rows, each with its reason in rejected.csv."
+    return [said, "", markdown_table(("check", "rows"), counts)]
 
 
 def _notes(summary: PrepareSummary, enlarged: int, settings: PrepareSettings) -> list[str]:

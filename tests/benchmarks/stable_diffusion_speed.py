@@ -21,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from manifests.markdown import markdown_table
 from tests.augment.base.tiny_bases import scaled_to_one, write_narrow_base
 
 GIB = 2**30
@@ -98,15 +99,16 @@ def killed_and_repeated(step: str, run: Path, sign: str) -> None:
 
 def table(run: Path) -> str:
     """Rate and peak memory of each task that the log of the run has to its end."""
-    lines = ["| task | units | rate | host memory | GPU memory |", "| --- | ---: | ---: | ---: | ---: |"]
+    rows = []
     for text in (run / "log.jsonl").read_text(encoding="utf-8").splitlines():
         event = json.loads(text)
         if event["event"] != "finished" or not str(event["task"]).startswith(("adapt", "synthesise")):
             continue
         rate = event["units"] / event["seconds"] if event["seconds"] else 0.0
         gpu = f"{event['gpu_memory'] / GIB:.2f} GiB" if "gpu_memory" in event else "none"
-        lines.append(f"| {event['task']} | {event['units']} | {rate:.3g}/s | {event['memory'] / GIB:.2f} GiB | {gpu} |")
-    return "\n".join(lines) + "\n"
+        memory = f"{event['memory'] / GIB:.2f} GiB"
+        rows.append((event["task"], str(event["units"]), f"{rate:.3g}/s", memory, gpu))
+    return markdown_table(("task", "units", "rate", "host memory", "GPU memory"), rows, numeric=range(1, 5)) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

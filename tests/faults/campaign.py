@@ -25,7 +25,8 @@ from typing import Any
 from flows.execution import LEFTOVER_FOLDERS
 from flows.run.log import read_events
 from flows.run.records import file_digest
-from manifests.files import TEMPORARY
+from manifests.markdown import markdown_table
+from manifests.storage.base import TEMPORARY
 from tests.faults.kinds import FAULTS, Strike, Victim
 
 # What says when and where a result was made rather than what was found.
@@ -77,13 +78,13 @@ class Campaign:
 
     def table(self) -> str:
         """The campaign in Markdown."""
-        lines = ["| Fault | Times | In step | The run |", "| --- | ---: | --- | --- |"]
+        rows = []
         for name, kind in FAULTS.items():
             if name in self.left_out:
-                lines.append(f"| {kind.title} | left out: {self.left_out[name]} | | |")
+                rows.append((kind.title, f"left out: {self.left_out[name]}", "", ""))
             elif tally := self.tallies.get(name):
-                told = (_told(tally.steps), _told(tally.ends))
-                lines.append(f"| {kind.title} | {tally.struck} | {told[0]} | {told[1]} |")
+                rows.append((kind.title, str(tally.struck), _told(tally.steps), _told(tally.ends)))
+        lines = [markdown_table(("Fault", "Times", "In step", "The run"), rows, numeric=(1,))]
         lines += ["", f"{self.struck} faults in {self.runs} runs. After every fault the same command was given again. "]
         lines[-1] += f"{self.alike} of {self.runs} runs ended byte-identical to an uninterrupted one."
         return "\n".join([*lines, *(f"- {complaint}" for complaint in self.complaints)]) + "\n"
