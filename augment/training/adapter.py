@@ -35,7 +35,8 @@ from augment.prompts import prompt_for
 from augment.settings import AdaptSettings
 from augment.training.data import class_weights, prompts_of, split_by_group
 from augment.training.latents import DIHEDRAL, LatentCache, build_latent_cache
-from augment.training.state import TrainingDiverged, TrainingState, step_generators, warmed_up_cosine
+from augment.training.schedules import warmed_up_cosine
+from augment.training.state import TrainingDiverged, TrainingState, step_generators
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, StopRequested
 

@@ -13,7 +13,8 @@ from diffusers import AutoencoderDC
 from augment.base.patch_code import LinearCode, image_tensor, psnr
 from augment.settings import PretrainSettings
 from augment.training.latents import dihedral
-from augment.training.state import TrainingState, step_generators, warmed_up_cosine
+from augment.training.schedules import warmed_up_cosine
+from augment.training.state import TrainingState, step_generators
 from manifests.progress import Progress, StopRequested, no_progress
 
 _CROP = 64  # the decoder is convolutional: small crops, many of them

@@ -19,7 +19,8 @@ from augment.prompts import prompt_for
 from augment.settings import PretrainSettings
 from augment.training.data import class_weights
 from augment.training.latents import LatentCache
-from augment.training.state import TrainingState, step_generators, warmed_up_cosine
+from augment.training.schedules import warmed_up_cosine
+from augment.training.state import TrainingState, step_generators
 from manifests.progress import Progress, StopRequested, no_progress
 
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from augment.tensor_files import write_tensors
+from augment.training.schedules import update_average
 from manifests.errors import BadInput
 
 
@@ -27,14 +28,6 @@ def step_generators(seed: int, step: int) -> tuple[np.random.Generator, torch.Ge
     """Random state of one step, derived from (seed, step), so that resuming needs no stored state."""
     numbers = np.random.default_rng((seed, step))
     return numbers, torch.Generator().manual_seed(int(numbers.integers(2**62)))
-
-
-def warmed_up_cosine(step: int, steps: int, warmup: int, floor: float = 0.05) -> float:
-    """Learning-rate factor: linear warm-up, then a cosine down to `floor` (Loshchilov and Hutter 2017)."""
-    if step < warmup:
-        return (step + 1) / warmup
-    share = (step - warmup) / max(1, steps - warmup)
-    return floor + (1 - floor) * 0.5 * (1 + float(np.cos(np.pi * min(share, 1.0))))
 
 
 @dataclass
@@ -81,15 +74,10 @@ class TrainingState:
             group["lr"] = self.learning_rate * factor
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self._average()
+        weights = (value.detach() for value in self.parameters.values())
+        update_average(self.ema.values(), weights, self.ema_decay, self.step)
         self.step += 1
         return float(norm)
-
-    def _average(self) -> None:
-        # The early average would remember the initial weights: start short (Karras et al. 2024, section 3.1).
-        decay = min(self.ema_decay, (1 + self.step) / (10 + self.step))
-        averages = list(self.ema.values())
-        torch._foreach_lerp_(averages, [value.detach() for value in self.parameters.values()], 1 - decay)
 
     def save(self, path: Path, header: dict[str, str]) -> None:
         """Writes the whole state to `path` at once; `header` says what the state belongs to."""

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from augment.training.schedules import update_average
+
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
+    from torch.optim.swa_utils import AveragedModel
 
     _Tensors = tuple[Tensor, ...] | list[Tensor]
 
@@ -64,16 +66,14 @@ def _partners(count: int, rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(rng.permutation(count))
 
 
-def moving_average(network: nn.Module, decay: float) -> torch.optim.swa_utils.AveragedModel:
-    """Exponential moving average of the weights; the decay grows with the updates so that the random start is
-    forgotten. Batch statistics are not averaged: `refresh_norms` makes them."""
-    import torch
+def moving_average(network: nn.Module, decay: float) -> AveragedModel:
+    """Exponential moving average of the weights of `network`; its batch statistics come from `refresh_norms`."""
+    from torch.optim.swa_utils import AveragedModel
 
     def blend(averages: _Tensors, values: _Tensors, updates: Tensor | int) -> None:
-        now = min(decay, (1.0 + float(updates)) / (10.0 + float(updates)))
-        torch._foreach_lerp_(list(averages), list(values), 1 - now)
+        update_average(averages, values, decay, int(updates))
 
-    return torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=blend)
+    return AveragedModel(network, multi_avg_fn=blend)
 
 
 def refresh_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:

@@ -6,7 +6,6 @@ the best validation score is kept. Which pairs are drawn is a regime, made by th
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from augment.training.schedules import one_cycle
 from evaluate.downstream.mixing import NORM_BATCHES, moving_average, refresh_norms
 from evaluate.settings.benchmark import TrainingSettings
 from manifests.errors import EvendermError
@@ -114,15 +114,6 @@ def check_updates(updates: int, checks: int) -> list[int]:
     """The updates after which validation is looked at: evenly over the second half, the last one included."""
     marks = np.linspace(updates / 2, updates, checks + 1)[1:] if checks > 1 else np.array([updates])
     return sorted({max(1, round(float(mark))) for mark in marks})
-
-
-def one_cycle(progress: float, warmup: float) -> float:
-    """Share of the peak learning rate after `progress` in [0, 1] of the updates: from 1/25 up along a cosine,
-    then down to almost nothing (Smith and Topin 2018)."""
-    if progress < warmup:
-        return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / warmup)) / 2
-    left = (1 - progress) / (1 - warmup)
-    return max(1e-4, (1 - math.cos(math.pi * left)) / 2)
 
 
 def pick_device(name: str) -> str:

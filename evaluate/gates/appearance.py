@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from augment.training.schedules import linear_decay
 from evaluate.metrics.mask_shape import mask_shapes
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class AppearanceClassifier:
         network = _network(rows.shape[1], classes, generator)
         optimiser = torch.optim.AdamW([{"params": network}], lr=_RATE, weight_decay=0.1)
         for update in range(_UPDATES):
-            optimiser.param_groups[0]["lr"] = _RATE * (1 - update / _UPDATES)
+            optimiser.param_groups[0]["lr"] = _RATE * linear_decay(update, _UPDATES)
             chosen = torch.randint(0, len(rows), (min(_BATCH, 4 * len(rows)),), generator=generator)
             batch = rows[chosen] + 0.2 * torch.randn((len(chosen), rows.shape[1]), generator=generator)
             outputs = _forward(batch, network, generator)

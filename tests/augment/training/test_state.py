@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from augment.training.state import TrainingDiverged, TrainingState, step_generators, warmed_up_cosine
+from augment.training.schedules import warmed_up_cosine
+from augment.training.state import TrainingDiverged, TrainingState, step_generators
 from manifests.errors import BadInput
 
 

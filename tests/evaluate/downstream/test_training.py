@@ -17,7 +17,6 @@ from evaluate.downstream.training import (
     Stage,
     check_updates,
     draw_plan,
-    one_cycle,
     pick_precision,
     uniform_regime,
 )
@@ -152,12 +151,6 @@ def test_checks_end_with_the_last_update() -> None:
     assert check_updates(100, 5) == [60, 70, 80, 90, 100]
     assert check_updates(1, 5) == [1]
     assert check_updates(7, 1) == [7]
-
-
-def test_the_rate_rises_then_falls() -> None:
-    rates = [one_cycle(step / 100, 0.2) for step in range(101)]
-    assert max(rates) == pytest.approx(1, abs=1e-3) and rates.index(max(rates)) == 20
-    assert rates[0] == pytest.approx(0.04) and rates[-1] < 1e-3
 
 
 def test_unknown_models_are_refused_with_the_nearest_names() -> None:

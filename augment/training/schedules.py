@@ -1,0 +1,45 @@
+"""What depends on how far a training is: the learning rate, and how much a moving average of weights remembers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def warmed_up_cosine(step: int, steps: int, warmup: int, floor: float = 0.05) -> float:
+    """Learning-rate factor: linear warm-up, then a cosine down to `floor` (Loshchilov and Hutter 2017)."""
+    if step < warmup:
+        return (step + 1) / warmup
+    share = (step - warmup) / max(1, steps - warmup)
+    return floor + (1 - floor) * 0.5 * (1 + float(np.cos(np.pi * min(share, 1.0))))
+
+
+def one_cycle(progress: float, warmup: float) -> float:
+    """Learning-rate factor after `progress` in [0, 1] of the updates (Smith and Topin 2018): from 1/25 up along a
+    cosine for the share `warmup` of them, then down to almost nothing."""
+    if progress < warmup:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / warmup)) / 2
+    left = (1 - progress) / (1 - warmup)
+    return max(1e-4, (1 - math.cos(math.pi * left)) / 2)
+
+
+def linear_decay(step: int, steps: int) -> float:
+    """Learning-rate factor: from 1 down to almost 0 in equal steps."""
+    return 1 - step / steps
+
+
+def update_average(averages: Iterable[Tensor], values: Iterable[Tensor], decay: float, updates: int) -> None:
+    """Moves an exponential moving average of weights towards `values`, in place, after `updates` earlier moves.
+
+    Early averages forget faster than by `decay`: they would remember the initial weights (Karras et al. 2024, 3.1).
+    """
+    import torch
+
+    kept = min(decay, (1 + updates) / (10 + updates))
+    torch._foreach_lerp_(list(averages), list(values), 1 - kept)
