@@ -12,6 +12,7 @@ from augment.settings import AdaptSettings
 from augment.training.adapter import AdapterTrainer, AdaptTask
 from augment.training.state import TrainingDiverged
 from manifests.errors import BadInput, EvendermError
+from manifests.files import replace_file
 from manifests.markdown import markdown_table
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluate.pages import wording
-from evaluate.results import replace_file
+from manifests.files import replace_file
 from manifests.markdown import markdown_table
 
 _HEADINGS = (

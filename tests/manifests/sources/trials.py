@@ -41,7 +41,7 @@ def problems(trial: Path, work: Path) -> list[str]:
     expected = json.loads((trial / "expected.json").read_text(encoding="utf-8"))
     data, out = work / "data", work / "out"
     shutil.copytree(trial / "data", data)
-    os.chmod(data, 0o755)
+    data.chmod(0o755)
     for command in expected.get("before", ()):
         ended = run(command, data, out)
         if ended.code:
