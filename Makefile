@@ -1,6 +1,6 @@
 # make run [DATA=folder] [OUT=folder] [PRESET=embedded] [SET="a.b=value ..."]   the whole job
 # make test                                                                      every check
-# make lint | serve | stop | faults [FAULTS=200] | clean
+# make lint | readmes | serve | stop | faults [FAULTS=200] | clean
 SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,7 +22,7 @@ export PYTHONDONTWRITEBYTECODE =
 export NO_ALBUMENTATIONS_UPDATE = 1
 export DO_NOT_TRACK = 1
 
-.PHONY: run test lint format serve stop faults clean setup
+.PHONY: run test lint format readmes serve stop faults clean setup
 .DEFAULT_GOAL := run
 
 setup: $(READY)
@@ -51,6 +51,10 @@ lint: $(READY)
 format: $(READY)
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
+
+# The tables of the READMEs, from the JSON files in .readme.
+readmes: $(READY)
+	@$(BIN)/python .readme/tables.py
 
 # A Prefect server with its page, workers and the deployments of prefect.yaml, all on loopback.
 # PREFECT_SERVER_DATABASE_CONNECTION_URL names a PostgreSQL instead of the SQLite file.

@@ -1,0 +1,164 @@
+"""The tables of the READMEs, made from the JSON files beside this one: `make readmes` fills them in anew.
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`, NAME being a key of `TABLES`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from evaluate.pages import wording
+from evaluate.report.markdown import least_shown, report_markdown
+from evaluate.report.tasks import TaskResults, task_results
+from manifests.markdown import markdown_table
+
+FOLDER = Path(__file__).parent
+READMES = ("README.md", *(f"{package}/README.md" for package in ("manifests", "augment", "evaluate", "flows")))
+STARTS = {"isic2017": "random weights", "isic2017-imagenet": "ImageNet weights"}
+"""Runs, and what their downstream models start from."""
+MARKED = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
+FIGURE = re.compile(rf"([+{wording.MINUS}]?\d[\d.,]*( \([^a-z]+ to [^a-z]+\)|( min \d+)? s)?)?")
+
+
+def filled(text: str) -> str:
+    """The text of a README with each of its tables as the files say it is now."""
+    return MARKED.sub(lambda found: found[1] + "\n" + TABLES[found["name"]]() + "\n\n", text)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; columns of figures alone are set to the right."""
+    rows = list(rows)
+    numeric = [place for place in range(len(headings)) if all(FIGURE.fullmatch(row[place]) for row in rows)]
+    return markdown_table(headings, rows, numeric)
+
+
+def content(name: str) -> Any:
+    """What a JSON file of this folder says."""
+    return json.loads((FOLDER / name).read_text(encoding="utf-8"))
+
+
+def verdicts() -> str:
+    """One row per run and task: the strongest control, the hybrid arm, and what may be said of their difference."""
+    headings = ("measured on the test split", "real pairs alone", "with generated pairs", "difference", "verdict")
+    tasks = [(start, task) for run, start in STARTS.items() for task in task_results(content(f"{run}/results.json"))]
+    return table(headings, (_verdict(task, start) for start, task in tasks))
+
+
+def _verdict(task: TaskResults, start: str) -> tuple[str, ...]:
+    comparison = (task.verdict or {})["comparison"]
+    means = [(task.arm(comparison[side]) or {})["metrics"][task.primary]["mean"] for side in ("control", "arm")]
+    model = "classifier" if task.task == "classification" else "U-Net"
+    return (
+        f"{task.metric_title(task.primary)} of a {model} from {start}",
+        *(wording.number(mean) for mean in means),
+        f"{wording.signed(comparison['difference'])} ({wording.interval(comparison['interval'], with_sign=True)})",
+        f"{comparison['verdict']} ({least_shown(comparison, 'share')})",
+    )
+
+
+def arms(run: str) -> str:
+    """Both tables of a run's report.md."""
+    results = content(f"{run}/results.json")
+    lines = report_markdown(results, task_results(results)).splitlines()
+    return "\n".join(line for line in lines if line.startswith("|")).replace("\n| Segmentation", "\n\n| Segmentation")
+
+
+def times() -> str:
+    """What the steps of the run at its defaults took."""
+    results = content("isic2017/results.json")
+    timings, gates = results["timings"], results["gates"]["all"]
+    pairs = sum(sum(by_dx.values()) for by_dx in results["data"]["real"]["counts"].values())
+    counts = {
+        "prepare": (pairs, "pair"),
+        "adapt": (sum(count > 0 for count in results["data"]["real"]["counts"]["train"].values()), "class adapter"),
+        "gates": (1, "judge"),
+        "synthesise": (gates["candidates"], "candidate"),
+        "benchmark": (sum(len(arm["seeds"]) for arm in results["arms"]), "model"),
+    }
+    rows = [
+        (step, wording.times(*counted), wording.duration(timings[step]), f"{timings[step] / counted[0]:.2g} s")
+        for step, counted in counts.items()
+    ]
+    return table(("step", "made", "time", "for one"), rows)
+
+
+def quality() -> str:
+    """What generated pairs of the shipped base are worth, each figure beside its bar."""
+    rows = [
+        (
+            line["name"],
+            f"{line['value']:.3f}",
+            "" if line["bar"] is None else f"{line['bar']:.3f}",
+            "" if line["reached"] is None else "yes" if line["reached"] else "no",
+            line["detail"],
+        )
+        for line in content("quality.json")
+    ]
+    return table(("measured", "value", "bar", "reached", "beside"), rows)
+
+
+def codec_noise() -> str:
+    """Mean Dice of the masks that codecs give back, by the noise that they are read through."""
+    found: dict[str, dict[str, str]] = {}
+    for row in content("ablation.json")["ablation_codec"]:
+        codec, noise = row["variant"].split(", noise ")
+        found.setdefault(codec, {})[noise] = f"{row['dice']:.3f}"
+    noises = list(dict.fromkeys(noise for by_noise in found.values() for noise in by_noise))
+    rows = [(codec, *(by_noise[noise] for noise in noises)) for codec, by_noise in found.items()]
+    return table(("codec", *(f"noise {noise}" for noise in noises)), rows)
+
+
+def ablation(name: str) -> str:
+    """One table of `evenderm ablate`."""
+    rows = content("ablation.json")[f"ablation_{name}"]
+    cells = [
+        ["" if value is None else value if isinstance(value, str) else f"{value:.3f}" for value in row.values()]
+        for row in rows
+    ]
+    return table([wording.title(key) for key in rows[0]], cells)
+
+
+def faults() -> str:
+    """What became of runs that were struck."""
+    campaign = content("faults.json")
+    rows = [
+        (row["fault"], str(row["times"]), *(_counts(row[key]) for key in ("steps", "ends")))
+        for row in campaign["faults"]
+    ]
+    struck = sum(row["times"] for row in campaign["faults"])
+    ends = f"of which {campaign['alike']} ended byte-identical to an undisturbed one (at `{campaign['commit']}`)"
+    text = table(("fault", "times", "in step", "the run"), rows)
+    return f"{text}\n\n{struck} faults in {campaign['runs']} runs, {ends}."
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return "; ".join(f"{number} {name}" for name, number in counts.items())
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "verdicts": verdicts,
+    "arms-isic2017": lambda: arms("isic2017"),
+    "arms-isic2017-imagenet": lambda: arms("isic2017-imagenet"),
+    "times": times,
+    "quality": quality,
+    "codec-noise": codec_noise,
+    "trained-codec": lambda: ablation("trained-codec"),
+    "terms": lambda: ablation("terms"),
+    "given": lambda: ablation("given"),
+    "faults": faults,
+}
+
+
+def main() -> None:
+    """Fills in the tables of every README."""
+    for name in READMES:
+        path = FOLDER.parent / name
+        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
