@@ -55,7 +55,7 @@ def scaled_class_adapter(melanomas: PairArrays, tmp_path_factory) -> Path:
 
 def readme_block(adapter: Path, base: Path) -> str:
     """The lines of the README, with the adapter and the base of a test in them."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Adapters in plain diffusers")[1]
+    section = (ROOT / "augment/README.md").read_text(encoding="utf-8").split("## Adapters in plain diffusers")[1]
     block = section.split("```python\n")[1].split("```")[0]
     assert len([line for line in block.splitlines() if line]) <= 10
     return block.replace("runs/mine/adapters/mel.safetensors", str(adapter)).replace("augment/shipped_base", str(base))
