@@ -152,8 +152,8 @@ def draw_shard(
         return
     indices = range(shard * job.shard_size, (shard + 1) * job.shard_size)
     seeds = [pair_seed(job.seed, job.dx, index) for index in indices]
-    told = [people[seed % len(people)] for seed in seeds] if people else [{} for _ in seeds]
-    prompts = [prompt_for(job.dx, attributes) for attributes in told]
+    attributes = [people[seed % len(people)] for seed in seeds] if people else []
+    prompts = [prompt_for(job.dx, known) for known in attributes or [{}] * len(seeds)]
     images, masks = [], []
     for start in range(0, len(seeds), job.sampling.batch):
         part = seeds[start : start + job.sampling.batch]
@@ -161,40 +161,38 @@ def draw_shard(
         images.append(drawn.images)
         masks.append(drawn.masks)
         progress(start + len(part), len(seeds))
-    pairs = _pairs(job, indices, np.concatenate(images), np.concatenate(masks))
-    pairs = replace(pairs, attributes=told if people else [])
+    ids = [f"{SOURCE}:{job.dx}-{job.key[:8]}-{index:07d}" for index in indices]
+    labels = np.zeros(len(ids), dtype=np.int64)
+    pairs = PairArrays(ids, np.concatenate(images), np.concatenate(masks), labels, (job.dx,), ids, attributes)
     if detail is not None:
         pairs = detail.given_to(pairs, indices)
     verdicts = judge(pairs, job.dx) if judge else [Verdict()] * len(pairs)
     candidates.write(job.name(shard), _pack(pairs, list(verdicts)))
 
 
-def _pairs(job: ClassJob, indices: range, images: np.ndarray, masks: np.ndarray) -> PairArrays:
-    ids = [f"{SOURCE}:{job.dx}-{job.key[:8]}-{index:07d}" for index in indices]
-    labels = np.zeros(len(ids), dtype=np.int64)
-    return PairArrays(ids, images, masks, labels, (job.dx,), ids)
-
-
 def _pack(pairs: PairArrays, verdicts: Sequence[Verdict]) -> bytes:
-    told = [{**asdict(verdict), "scores": dict(verdict.scores)} for verdict in verdicts]
+    described = [{**asdict(verdict), "scores": dict(verdict.scores)} for verdict in verdicts]
     tensors = {"images": torch.from_numpy(pairs.images), "masks": torch.from_numpy(pairs.masks)}
     names = {"pair_ids": json.dumps(pairs.pair_ids), "group_ids": json.dumps(pairs.group_ids)}
     if pairs.attributes:
         names["attributes"] = json.dumps(pairs.attributes, sort_keys=True)
-    return tensor_bytes(tensors, {**names, "verdicts": json.dumps(told)})
+    return tensor_bytes(tensors, {**names, "verdicts": json.dumps(described)})
 
 
-def _unpack(job: ClassJob, content: bytes) -> tuple[PairArrays, list[Verdict]]:
+def _header(content: bytes) -> dict[str, str]:
+    """The metadata of a candidate shard."""
+    size = int.from_bytes(content[:8], "little")
+    metadata: dict[str, str] = json.loads(content[8 : 8 + size])["__metadata__"]
+    return metadata
+
+
+def _unpack(job: ClassJob, content: bytes) -> PairArrays:
     from safetensors.numpy import load
 
-    header_size = int.from_bytes(content[:8], "little")
-    metadata = json.loads(content[8 : 8 + header_size])["__metadata__"]
-    tensors = load(content)
-    ids, groups = json.loads(metadata["pair_ids"]), json.loads(metadata["group_ids"])
+    header, tensors = _header(content), load(content)
+    ids, groups, attributes = (json.loads(header.get(key, "[]")) for key in ("pair_ids", "group_ids", "attributes"))
     labels = np.zeros(len(ids), dtype=np.int64)
-    attributes = json.loads(metadata.get("attributes", "[]"))
-    pairs = PairArrays(ids, tensors["images"], tensors["masks"], labels, (job.dx,), groups, attributes)
-    return pairs, [Verdict(**told) for told in json.loads(metadata["verdicts"])]
+    return PairArrays(ids, tensors["images"], tensors["masks"], labels, (job.dx,), groups, attributes)
 
 
 class Settlement:
@@ -207,9 +205,9 @@ class Settlement:
     def __init__(self, job: ClassJob, candidates: Storage, seen: Seen | None = None) -> None:
         self.job = job
         self._candidates, self._seen = candidates, seen
-        self._shards = self._looked_at = self._accepted = 0
+        self._verdicts: list[list[Verdict]] = []  # final ones, by shard
+        self._looked_at = self._accepted = 0
         self._reasons: Counter[str] = Counter()
-        self._repeats: set[int] = set()
 
     def outcome(self) -> ClassOutcome:
         """How far the class is, and which shards to draw next (none if it is filled or has given up).
@@ -221,38 +219,40 @@ class Settlement:
         if self._accepted < job.wanted:
             rate = max(self._accepted / self._looked_at, 0.1) if self._looked_at else 1.0
             more = math.ceil((job.wanted - self._accepted) / rate / job.shard_size)
-            span = range(self._shards, min(self._shards + more, job.shards))
+            span = range(len(self._verdicts), min(len(self._verdicts) + more, job.shards))
             missing = tuple(n for n in span if not is_drawn(job, n, self._candidates))
         return ClassOutcome(job.dx, job.wanted, self._looked_at, self._accepted, dict(self._reasons), missing)
 
     def verdicts(self) -> Iterator[tuple[PairArrays, int, Verdict]]:
         """Each settled candidate: the pairs of its shard, its place among them, and what became of it."""
         self._advance()
-        number = 0
-        for shard in range(self._shards):
-            pairs, verdicts = _unpack(self.job, self._candidates.read(self.job.name(shard)))
-            for index, verdict in enumerate(verdicts[: self._looked_at - number]):
-                yield pairs, index, replace(verdict, reject_reason=REPEAT) if number in self._repeats else verdict
-                number += 1
+        for shard, verdicts in enumerate(self._verdicts):
+            pairs = _unpack(self.job, self._candidates.read(self.job.name(shard)))
+            for index, verdict in enumerate(verdicts):
+                yield pairs, index, verdict
 
     def _advance(self) -> None:
         job = self.job
-        while self._accepted < job.wanted and self._shards < job.shards and self._next_is_drawn():
-            pairs, verdicts = _unpack(job, self._candidates.read(job.name(self._shards)))
-            for index, verdict in enumerate(verdicts):
+        while self._accepted < job.wanted and len(self._verdicts) < job.shards:
+            shard = len(self._verdicts)
+            if not is_drawn(job, shard, self._candidates):
+                return
+            content = self._candidates.read(job.name(shard))
+            images = _unpack(job, content).images if self._seen is not None else None
+            described = json.loads(_header(content)["verdicts"])
+            self._verdicts.append([])
+            for index, fields in enumerate(described):
                 if self._accepted >= job.wanted or self._looked_at >= job.limit:
                     break
-                reason = verdict.reject_reason
-                if reason is None and self._seen is not None and self._seen.add(pairs.images[index : index + 1])[0]:
-                    reason = REPEAT
-                    self._repeats.add(self._looked_at)
-                self._looked_at += 1
-                self._accepted += reason is None
-                self._reasons.update([reason] if reason else [])
-            self._shards += 1
+                self._settle(Verdict(**fields), None if images is None else images[index : index + 1])
 
-    def _next_is_drawn(self) -> bool:
-        return is_drawn(self.job, self._shards, self._candidates)
+    def _settle(self, verdict: Verdict, image: np.ndarray | None) -> None:
+        if verdict.reject_reason is None and self._seen is not None and image is not None:
+            verdict = replace(verdict, reject_reason=REPEAT) if self._seen.add(image)[0] else verdict
+        self._verdicts[-1].append(verdict)
+        self._looked_at += 1
+        self._accepted += verdict.reject_reason is None
+        self._reasons.update([verdict.reject_reason] if verdict.reject_reason else [])
 
 
 def write_class(settlement: Settlement, writer: ManifestWriter) -> int:
