@@ -126,7 +126,7 @@ def read_adapter(path: Path, base: BaseFolder | None = None) -> AdapterFile:
         raise BadInput(f"{path}: no Evenderm adapter (format {header.get('format')!r}); train it with evenderm adapt")
     if not all_finite(tensors.values()):
         raise BadInput(f"{path}: holds NaN or infinite weights; train the adapter again")
-    lora, described, provenance = (_told(path, header, name) for name in ("lora_config", "mask_codec", "provenance"))
+    lora, described, provenance = (_entry(path, header, name) for name in ("lora_config", "mask_codec", "provenance"))
     if tensor_digest(tensors) != header.get("tensor_digest"):
         raise BadInput(f"{path}: the tensors differ from the digest in the header; train the adapter again")
     absent = [name for name in _PROVENANCE if name not in provenance]
@@ -140,8 +140,8 @@ def read_adapter(path: Path, base: BaseFolder | None = None) -> AdapterFile:
     return AdapterFile(path, tensors, lora, codec_from(described, str(path)), header["tensor_digest"], provenance)
 
 
-def _told(path: Path, header: Mapping[str, str], name: str) -> dict[str, Any]:
-    """What the header of an adapter file says under `name`."""
+def _entry(path: Path, header: Mapping[str, str], name: str) -> dict[str, Any]:
+    """The JSON object under `name` in the header of an adapter file."""
     try:
         found = json.loads(header[name])
     except (KeyError, ValueError):

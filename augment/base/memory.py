@@ -43,8 +43,8 @@ class MemoryBatch:
                 return attempt()
             except torch.OutOfMemoryError:
                 if self._at_once == 1:
-                    told = f"{self._what}: one pair does not fit the GPU's memory; {self._remedy}"
-                    raise EvendermError(told) from None
+                    sentence = f"{self._what}: one pair does not fit the GPU's memory; {self._remedy}"
+                    raise EvendermError(sentence) from None
             # After the handler: what the failed attempt held in memory hangs on its traceback.
             self.size = self._at_once // 2
             torch.cuda.empty_cache()
