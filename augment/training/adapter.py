@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -74,8 +73,8 @@ class AdapterTrainer:
         self.codec = base.codec or own
         self.cache = self._cache(pairs, work)
         self.training, self.held_out = split_by_group(pairs.group_ids, settings.holdout)
-        told, self.said = prompts_of(pairs, settings.attributes)
-        self.prompts = prompt_embeddings(base, told).to(self.device)
+        prompts, self.prompt_places = prompts_of(pairs, settings.attributes)
+        self.prompts = prompt_embeddings(base, prompts).to(self.device)
         self.schedule = base.scheduler()
         self.alphas = self.schedule.alphas_cumprod.to(self.device)
         torch.manual_seed(task.seed)  # peft draws the first LoRA factor
@@ -139,13 +138,13 @@ class AdapterTrainer:
         """Trains until the steps are done or validation stops improving, from wherever the checkpoint stands."""
         state, settings = self.state, self.settings
         if "best_step" not in state.notes:
-            self._validate()
+            self.validate()
         started, first = time.monotonic(), state.step
         try:
             while state.step < settings.steps and state.notes["bad"] < settings.patience:
-                terms = self._train_step()
+                terms = self.step()
                 if state.step % settings.validate_every == 0 or state.step == settings.steps:
-                    self._validate(terms)
+                    self.validate(terms)
                 if state.step % settings.checkpoint_every == 0:
                     state.save(self.checkpoint, self.header)
                 rate = (state.step - first) / max(time.monotonic() - started, 1e-9)
@@ -155,17 +154,18 @@ class AdapterTrainer:
             raise
         state.save(self.checkpoint, self.header)
 
-    def _train_step(self) -> dict[str, float]:
-        """One optimiser step; goes on with fewer pairs at a time, the same samples, if the GPU's memory is full."""
-        factor = warmed_up_cosine(self.state.step, self.settings.steps, self.settings.warmup)
+    def step(self) -> dict[str, float]:
+        """The loss and its terms of one optimiser step.
 
-        def step() -> dict[str, float]:
-            self.state.optimizer.zero_grad(set_to_none=True)  # of an attempt that did not fit
-            loss, terms = self._loss_of_step()
-            self.state.update(loss, factor)
-            return {"loss": float(loss.detach()), **terms}
+        Where the GPU's memory is full, the step goes on with fewer pairs at a time and the same samples.
+        """
+        return self.memory.fit(self._attempt)
 
-        return self.memory.fit(step)
+    def _attempt(self) -> dict[str, float]:
+        self.state.optimizer.zero_grad(set_to_none=True)  # of an attempt that did not fit
+        loss, terms = self._loss_of_step()
+        self.state.update(loss, warmed_up_cosine(self.state.step, self.settings.steps, self.settings.warmup))
+        return {"loss": float(loss.detach()), **terms}
 
     def _loss_of_step(self) -> tuple[Tensor, dict[str, float]]:
         numbers, generator = step_generators(self.task.seed, self.state.step)
@@ -173,7 +173,7 @@ class AdapterTrainer:
         indices = self.training[numbers.choice(len(self.training), batch, p=self.weights)]
         views = numbers.integers(0, self.cache.latents.shape[1], batch)
         silent = len(self.prompts) - 1
-        said = np.where(numbers.random(batch) < self.settings.prompt_dropout, silent, self.said[indices])
+        places = np.where(numbers.random(batch) < self.settings.prompt_dropout, silent, self.prompt_places[indices])
         clean = self.cache.batch(indices, views)
         noise = torch.randn(clean.shape, generator=generator)
         levels = self.schedule.config.num_train_timesteps
@@ -185,7 +185,7 @@ class AdapterTrainer:
         parts = self.memory.parts(batch)
         for number, part in enumerate(parts):
             share = len(clean[part]) / batch
-            loss, terms = self._loss(clean[part], noise[part], timesteps[part], said[part], quiet * share)
+            loss, terms = self.loss(clean[part], noise[part], timesteps[part], places[part], quiet * share)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + share * float(value)
             if number < len(parts) - 1:
@@ -194,13 +194,17 @@ class AdapterTrainer:
             total = total + share * loss
         return total, sums
 
-    def _loss(
-        self, clean: Tensor, noise: Tensor, timesteps: Tensor, said: np.ndarray, quiet_count: Tensor | None = None
+    def loss(
+        self, clean: Tensor, noise: Tensor, timesteps: Tensor, places: np.ndarray, quiet_count: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and named terms of clean latents and noise (B, C + M, h, w) at `timesteps` (B,).
+
+        places: (B,), the place of each pair's prompt; quiet_count: as in `joint_loss`.
+        """
         clean, noise, timesteps = clean.to(self.device), noise.to(self.device), timesteps.to(self.device)
         alpha, sigma = alpha_sigma(self.alphas, timesteps)
         noisy = alpha * clean + sigma * noise
-        context = self.prompts[torch.from_numpy(said).to(self.device)]
+        context = self.prompts[torch.from_numpy(places).to(self.device)]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
             output = self.unet(noisy.contiguous(memory_format=torch.channels_last), timesteps, context).sample
         return joint_loss(
@@ -217,10 +221,10 @@ class AdapterTrainer:
         )
 
     @torch.no_grad()
-    def _validate(self, terms: dict[str, float] | None = None) -> None:
-        """Loss of the averaged weights on held-out pairs with fixed noise; keeps them if they are the best so far."""
+    def validate(self, terms: dict[str, float] | None = None) -> None:
+        """Notes the loss of the averaged weights on held-out pairs, and keeps these weights if it is the lowest."""
         notes, state = self.state.notes, self.state
-        loss = self._held_out_loss()
+        loss = self.held_out_loss()
         if not math.isfinite(loss):
             raise TrainingDiverged(state.step)
         entry = {"step": float(state.step), "validation": loss, **(terms or {})}
@@ -233,47 +237,42 @@ class AdapterTrainer:
             notes["bad"] += 1
 
     @torch.no_grad()
-    def _held_out_loss(self) -> float:
-        with self._averaged():
+    def held_out_loss(self) -> float:
+        """Loss of the averaged weights on held-out pairs, with the same noise every time."""
+        trained = {name: value.detach().clone() for name, value in self.state.parameters.items()}
+        self._set_parameters(self.state.ema)
+        try:
             return self.memory.fit(self._loss_of_held_out)
+        finally:
+            self._set_parameters(trained)
+
+    @torch.no_grad()
+    def _set_parameters(self, values: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.state.parameters.items():
+            parameter.copy_(values[name])
 
     def _loss_of_held_out(self) -> float:
         """Mean loss over held-out pairs and noise levels; noise and levels follow from the place of a pair alone."""
         pairs = self.held_out[:_VALIDATION_PAIRS]
         levels = self.schedule.config.num_train_timesteps
-        places = (torch.arange(len(pairs)) + 0.5) / len(pairs)
+        offsets = (torch.arange(len(pairs)) + 0.5) / len(pairs)
         losses = []
         for start in range(0, len(pairs), self.settings.batch):
             chosen = slice(start, start + self.settings.batch)
-            indices, place = pairs[chosen], places[chosen]
+            indices, offset = pairs[chosen], offsets[chosen]
             clean = self.cache.batch(indices, np.zeros(len(indices), dtype=np.int64))
-            said = self.said[indices]
+            places = self.prompt_places[indices]
             for level in range(_VALIDATION_LEVELS):
                 noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1000 * start + level))
-                timesteps = ((level + place) / _VALIDATION_LEVELS * levels).long()
+                timesteps = ((level + offset) / _VALIDATION_LEVELS * levels).long()
                 for part in self.memory.parts(len(indices)):
-                    loss, _ = self._loss(clean[part], noise[part], timesteps[part], said[part])
+                    loss, _ = self.loss(clean[part], noise[part], timesteps[part], places[part])
                     losses.append(float(loss) * len(timesteps[part]))
         return sum(losses) / (len(pairs) * _VALIDATION_LEVELS)
 
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """Meanwhile the parameters are their averages."""
-        parameters = self.state.parameters
-        trained = {name: value.detach().clone() for name, value in parameters.items()}
-        for name, value in parameters.items():
-            value.copy_(self.state.ema[name])
-        try:
-            yield
-        finally:
-            for name, value in parameters.items():
-                value.copy_(trained[name])
-
     def write(self, out_file: Path) -> str:
         """Writes the best averaged weights as an adapter file and returns its digest."""
-        with torch.no_grad():
-            for name, value in self.state.parameters.items():
-                value.copy_(self.state.extra[name])
+        self._set_parameters(self.state.extra)
         notes = self.state.notes
         provenance = {
             "name": self.task.name,

@@ -21,20 +21,18 @@ def prompts_of(pairs: PairArrays, attributes: Sequence[str]) -> tuple[list[str],
         known = {name: value for name, value in pairs.attributes_of(index).items() if name in attributes}
         own.append(prompt_for(pairs.classes[label], known) if label >= 0 else "")
     plain = [prompt_for(dx) for dx in pairs.classes]
-    told = [*dict.fromkeys(prompt for prompt in [*plain, *own] if prompt), ""]
-    places = {prompt: place for place, prompt in enumerate(told)}
-    return told, np.array([places[prompt] for prompt in own], dtype=np.int64)
+    every = [*dict.fromkeys(prompt for prompt in [*plain, *own] if prompt), ""]
+    places = {prompt: place for place, prompt in enumerate(every)}
+    return every, np.array([places[prompt] for prompt in own], dtype=np.int64)
 
 
 def split_by_group(groups: Sequence[str], holdout: float) -> tuple[np.ndarray, np.ndarray]:
     """Indices to train on and to hold out; a group is on one side only, and always on the same one."""
     ordered = sorted(set(groups), key=lambda group: hashlib.sha256(group.encode()).digest())
-    held = set(ordered[: max(1, round(holdout * len(ordered)))])
-    if len(ordered) < 2:
-        held = set()
-    out = np.array([index for index, group in enumerate(groups) if group in held], dtype=np.int64)
-    training = np.array([index for index, group in enumerate(groups) if group not in held], dtype=np.int64)
-    return training, out if len(out) else training
+    held = ordered[: max(1, round(holdout * len(ordered)))] if len(ordered) > 1 else []
+    is_held = np.isin(groups, held)
+    training = np.flatnonzero(~is_held)
+    return training, np.flatnonzero(is_held) if held else training
 
 
 def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:

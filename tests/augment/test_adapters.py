@@ -47,8 +47,8 @@ def scaled_class_adapter(melanomas: PairArrays, tmp_path_factory) -> Path:
     settings = SHORT.model_copy(update={"rank": 4, "alpha": 10, "rslora": True})
     trainer = AdapterTrainer(melanomas, AdaptTask("mel", 0, "data"), open_base(BaseSettings()), settings, out.parent)
     for _ in range(3):
-        trainer._train_step()
-    trainer._validate()  # the first validation is the best so far, so that these weights are the ones written
+        trainer.step()
+    trainer.validate()  # the first validation is the best so far, so that these weights are the ones written
     trainer.write(out)
     return out
 

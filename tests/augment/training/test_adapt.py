@@ -118,10 +118,10 @@ def test_the_validation_loss_is_the_same_every_time(
     melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path
 ) -> None:
     trainer = AdapterTrainer(melanomas, TASK, sd2_base, SHORT, tmp_path)
-    first = trainer._held_out_loss()
+    first = trainer.held_out_loss()
     torch.rand(7)
-    assert trainer._held_out_loss() == first
-    assert AdapterTrainer(melanomas, TASK, sd2_base, SHORT, tmp_path)._held_out_loss() == first
+    assert trainer.held_out_loss() == first
+    assert AdapterTrainer(melanomas, TASK, sd2_base, SHORT, tmp_path).held_out_loss() == first
 
 
 def test_the_written_adapter_is_the_average_of_the_weights(
@@ -130,12 +130,12 @@ def test_the_written_adapter_is_the_average_of_the_weights(
     trainer = AdapterTrainer(melanomas, TASK, sd2_base, SHORT, tmp_path)
     average = {name: value.detach().clone() for name, value in trainer.state.parameters.items()}
     for step in range(3):
-        trainer._train_step()
+        trainer.step()
         decay = min(SHORT.ema_decay, (1 + step) / (10 + step))
         for name, value in trainer.state.parameters.items():
             average[name] = decay * average[name] + (1 - decay) * value.detach()
     last = {name: value.detach().clone() for name, value in trainer.state.parameters.items()}
-    trainer._validate()
+    trainer.validate()
     trainer.write(tmp_path / "mel.safetensors")
     written = read_adapter(tmp_path / "mel.safetensors", sd2_base).tensors
     files = {name: name.replace(".default", "").replace(".base_layer", "") for name in average}
@@ -207,7 +207,7 @@ def test_gradient_checkpointing_changes_nothing(melanomas: PairArrays, sd2_base:
     thrifty = SHORT.model_copy(update={"gradient_checkpointing": True})
     plain = AdapterTrainer(melanomas, TASK, sd2_base, SHORT, tmp_path / "a")
     saving = AdapterTrainer(melanomas, TASK, sd2_base, thrifty, tmp_path / "b")
-    assert plain._train_step()["loss"] == pytest.approx(saving._train_step()["loss"], abs=1e-5)
+    assert plain.step()["loss"] == pytest.approx(saving.step()["loss"], abs=1e-5)
 
 
 def test_a_group_is_held_out_whole_and_always_the_same() -> None:

@@ -24,18 +24,18 @@ def test_halving_the_batch_when_gpu_memory_is_full_keeps_the_samples(
     by_dice = SHORT.model_copy(update={"objective": SHORT.objective.model_copy(update={"dice": 10.0})})
     roomy = AdapterTrainer(melanomas, TASK, sd2_base, by_dice, tmp_path / "a")
     tight = AdapterTrainer(melanomas, TASK, sd2_base, by_dice, tmp_path / "b")
-    real_loss = tight._loss
+    real_loss = tight.loss
 
     def out_of_memory_above_two(clean, *others):
         if len(clean) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real_loss(clean, *others)
 
-    monkeypatch.setattr(tight, "_loss", out_of_memory_above_two)
-    told, halved = roomy._train_step(), tight._train_step()
+    monkeypatch.setattr(tight, "loss", out_of_memory_above_two)
+    told, halved = roomy.step(), tight.step()
     assert tight.memory.size == 2 and "2 pairs at a time" in caplog.text
     assert halved == pytest.approx(told, abs=1e-5)
-    assert tight._held_out_loss() == pytest.approx(roomy._held_out_loss(), abs=1e-4)
+    assert tight.held_out_loss() == pytest.approx(roomy.held_out_loss(), abs=1e-4)
     # The gradients, not the weights: Adam's first step has the size of the learning rate however small a gradient is.
     first, second = ([moments["exp_avg"] for moments in t.state.optimizer.state.values()] for t in (roomy, tight))
     assert first and all(torch.allclose(a, b, atol=1e-5) for a, b in zip(first, second, strict=True))
@@ -44,13 +44,13 @@ def test_halving_the_batch_when_gpu_memory_is_full_keeps_the_samples(
 def test_divergence_names_the_step_and_keeps_the_checkpoint(
     melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path, monkeypatch
 ) -> None:
-    real_loss = AdapterTrainer._loss
+    real_loss = AdapterTrainer.loss
 
     def nan_from_step_five(self, *arguments):
         loss, terms = real_loss(self, *arguments)
         return (loss * float("nan") if self.state.step >= 5 and torch.is_grad_enabled() else loss), terms
 
-    monkeypatch.setattr(AdapterTrainer, "_loss", nan_from_step_five)
+    monkeypatch.setattr(AdapterTrainer, "loss", nan_from_step_five)
     with pytest.raises(EvendermError, match="step 5"):
         train_adapter(melanomas, TASK, sd2_base, SHORT, tmp_path / "mel.safetensors", tmp_path / "work")
     kept = load_file(tmp_path / "work" / "mel.checkpoint.safetensors")
@@ -61,24 +61,24 @@ def test_validation_goes_on_with_fewer_pairs_when_gpu_memory_is_full(
     melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path, monkeypatch
 ) -> None:
     trainer = AdapterTrainer(melanomas, TASK, sd2_base, SHORT, tmp_path)
-    whole, real_loss = trainer._held_out_loss(), trainer._loss
+    whole, real_loss = trainer.held_out_loss(), trainer.loss
 
     def out_of_memory_above_one(clean, *others):
         if len(clean) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real_loss(clean, *others)
 
-    monkeypatch.setattr(trainer, "_loss", out_of_memory_above_one)
+    monkeypatch.setattr(trainer, "loss", out_of_memory_above_one)
     before = {name: value.detach().clone() for name, value in trainer.state.parameters.items()}
-    assert trainer._held_out_loss() == pytest.approx(whole, abs=1e-5)
+    assert trainer.held_out_loss() == pytest.approx(whole, abs=1e-5)
     assert all(torch.equal(value, before[name]) for name, value in trainer.state.parameters.items())
 
 
 def test_a_loss_that_is_not_finite_before_the_first_step_is_one_sentence(
     melanomas: PairArrays, sd2_base: BaseFolder, tmp_path: Path, monkeypatch
 ) -> None:
-    real_loss = AdapterTrainer._loss
-    monkeypatch.setattr(AdapterTrainer, "_loss", lambda *given: (real_loss(*given)[0] * float("nan"), {}))
+    real_loss = AdapterTrainer.loss
+    monkeypatch.setattr(AdapterTrainer, "loss", lambda *given: (real_loss(*given)[0] * float("nan"), {}))
     with pytest.raises(EvendermError, match="step 0, before anything was learned"):
         train_adapter(melanomas, TASK, sd2_base, SHORT, tmp_path / "mel.safetensors", tmp_path / "work")
 
