@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from manifests.settings import Frozen
 
 
-class BaseSettings(Frozen):
+class CheckpointSettings(Frozen):
     """Which Stable-Diffusion-layout checkpoint the adapters are trained on."""
 
     path: str = Field("shipped", description="'shipped', a local folder or a hub id")

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from augment.settings import (
     AdaptSettings,
-    BaseSettings,
+    CheckpointSettings,
     PretrainSettings,
     SamplingSettings,
     SynthesisSettings,
@@ -65,7 +65,7 @@ class Settings(Frozen):
 
     seed: int = Field(0, ge=0, description="seed of adapters, generated pairs and downstream models")
     prepare: PrepareSettings = PrepareSettings()
-    base: BaseSettings = BaseSettings()
+    base: CheckpointSettings = CheckpointSettings()
     adapt: AdaptSettings = AdaptSettings()
     sampling: SamplingSettings = SamplingSettings()
     synthesis: SynthesisSettings = SynthesisSettings()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augment.mask_codec import SignedDistanceCodec, distance_codec_from
-from augment.settings import BaseSettings
+from augment.settings import CheckpointSettings
 from manifests.errors import BadInput
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class BaseFolder:
         return _loaded(self.path / "scheduler", DDPMScheduler.from_pretrained)
 
 
-def open_base(settings: BaseSettings) -> BaseFolder:
+def open_base(settings: CheckpointSettings) -> BaseFolder:
     """The base that `settings` name: shipped, a local folder, or a hub id at its pinned revision.
 
     Raises BadInput if a part is missing, pickled or does not fit the others.

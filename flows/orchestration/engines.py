@@ -48,7 +48,9 @@ def _dask(settings: EngineSettings) -> TaskRunner[Any]:
     if settings.address:
         return DaskTaskRunner(address=settings.address)
     if settings.gpus_per_task:
-        raise BadInput("engine.gpus_per_task with dask: start one worker per GPU and give engine.address (see README)")
+        raise BadInput(
+            "engine.gpus_per_task with dask: start one worker per GPU and give engine.address (see flows/README.md)"
+        )
     # Processes of one thread each: a task brings its own threads, and torch its own state.
     cluster = {
         "n_workers": settings.workers,

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from augment.adapters import fused_unet, read_adapter
 from augment.base.folder import BaseFolder, open_base
-from augment.settings import AdaptSettings, BaseSettings
+from augment.settings import AdaptSettings, CheckpointSettings
 from augment.training.adapt import train_adapter
 from augment.training.adapter import DOMAIN, AdapterTrainer, AdaptTask
 from manifests.errors import BadInput
@@ -45,7 +45,9 @@ def scaled_class_adapter(melanomas: PairArrays, tmp_path_factory) -> Path:
     """A class adapter of the shipped base whose LoRA is scaled: neither alpha nor its divisor is the rank."""
     out = tmp_path_factory.mktemp("scaled") / "mel.safetensors"
     settings = SHORT.model_copy(update={"rank": 4, "alpha": 10, "rslora": True})
-    trainer = AdapterTrainer(melanomas, AdaptTask("mel", 0, "data"), open_base(BaseSettings()), settings, out.parent)
+    trainer = AdapterTrainer(
+        melanomas, AdaptTask("mel", 0, "data"), open_base(CheckpointSettings()), settings, out.parent
+    )
     for _ in range(3):
         trainer.step()
     trainer.validate()  # the first validation is the best so far, so that these weights are the ones written
@@ -64,7 +66,7 @@ def readme_block(adapter: Path, base: Path) -> str:
 @pytest.mark.parametrize("kind", ["class adapter of the shipped base", "domain adapter of Stable Diffusion 2"])
 def test_plain_diffusers_and_peft_load_an_adapter_in_the_readmes_ten_lines(kind: str, request) -> None:
     if kind.startswith("class"):
-        path, base = request.getfixturevalue("scaled_class_adapter"), open_base(BaseSettings())
+        path, base = request.getfixturevalue("scaled_class_adapter"), open_base(CheckpointSettings())
     else:
         path, base = request.getfixturevalue("adapter_file"), request.getfixturevalue("sd2_base")
     names: dict[str, Any] = {}

@@ -6,7 +6,7 @@ import torch
 
 from augment.base.folder import BaseFolder, open_base
 from augment.joint import widen_unet, without_mask_channels
-from augment.settings import BaseSettings
+from augment.settings import CheckpointSettings
 
 
 def test_before_training_the_image_output_equals_the_original_unets(sd2_base: BaseFolder) -> None:
@@ -27,7 +27,7 @@ def test_the_widened_unet_can_be_saved_and_loaded(sd2_base: BaseFolder, tmp_path
 
 
 def test_a_joint_base_without_its_mask_channels_draws_what_its_joint_unet_draws_of_an_empty_mask(tmp_path) -> None:
-    base = open_base(BaseSettings())
+    base = open_base(CheckpointSettings())
     plain = without_mask_channels(base, tmp_path / "base")
     assert plain.codec is None and without_mask_channels(base, tmp_path / "base") == plain
     image, context = torch.randn(1, base.latent_channels, 16, 16), torch.randn(1, 7, 128)

@@ -14,7 +14,7 @@ from augment.base.folder import image_encoder, open_base
 from augment.base.text_encoder import embeddings_of, tokens_of
 from augment.prompts import DESCRIPTIONS, prompt_for
 from augment.sampling import PairSampler, make_sampler, noise_for, noise_levels, rescaled_guidance, tidy_mask
-from augment.settings import BaseSettings, SamplingSettings
+from augment.settings import CheckpointSettings, SamplingSettings
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
 
@@ -24,7 +24,7 @@ PROMPTS = [prompt_for("mel"), prompt_for("nv")]
 
 @pytest.fixture(scope="module")
 def sampler() -> PairSampler:
-    return PairSampler(open_base(BaseSettings()), None, QUICK)
+    return PairSampler(open_base(CheckpointSettings()), None, QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_drawing_goes_on_with_fewer_pairs_from_the_same_seeds_when_gpu_memory_is
 
 
 def test_encoding_goes_on_with_fewer_images_when_gpu_memory_is_full(pairs_128: PairArrays, monkeypatch) -> None:
-    base = open_base(BaseSettings())
+    base = open_base(CheckpointSettings())
     vae, images = base.vae(), pairs_128.select([0, 1, 1, 0, 1]).images
     whole, encode = image_encoder(vae, base)(images), vae.encode
 
@@ -107,7 +107,7 @@ def test_a_spacing_of_one_is_even_and_a_greater_one_puts_more_steps_at_high_nois
 def test_ddim_is_that_of_diffusers() -> None:
     from diffusers import DDIMScheduler
 
-    config = open_base(BaseSettings()).scheduler().config
+    config = open_base(CheckpointSettings()).scheduler().config
     ours = make_sampler(config, "ddim")
     theirs = DDIMScheduler.from_config(config, timestep_spacing="trailing", set_alpha_to_one=True)
     ours.set_timesteps(timesteps=noise_levels(5, 1000, 1.0))
@@ -126,7 +126,7 @@ def test_a_pairs_noise_depends_on_its_own_seed_alone() -> None:
 @pytest.mark.parametrize("name", ["dpm++", "dpm++sde", "ddim", "euler"])
 def test_every_sampler_draws_images_that_are_neither_flat_nor_noise(name: str) -> None:
     settings = QUICK.model_copy(update={"sampler": name, "steps": 12})
-    images = PairSampler(open_base(BaseSettings()), None, settings).draw(PROMPTS, [1, 2]).images.astype(float)
+    images = PairSampler(open_base(CheckpointSettings()), None, settings).draw(PROMPTS, [1, 2]).images.astype(float)
     assert images.std() > 10
     neighbours = np.abs(np.diff(images, axis=2)).mean()
     assert neighbours < 0.5 * images.std()
@@ -172,7 +172,7 @@ def darker_part(image: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["dpm++", "dpm++sde", "ddim", "euler"])
 def test_more_rounds_make_the_image_fit_the_callers_mask(name: str, two_places: np.ndarray) -> None:
-    patient = PairSampler(open_base(BaseSettings()), None, SamplingSettings(steps=8, sampler=name))
+    patient = PairSampler(open_base(CheckpointSettings()), None, SamplingSettings(steps=8, sampler=name))
     masks, prompts = np.concatenate([two_places] * 2), [prompt_for("nv")] * 4
 
     def fit(rounds: int) -> float:
@@ -230,7 +230,7 @@ def test_guidance_of_one_is_the_conditional_prediction_and_rescale_keeps_its_spr
 
 def test_a_negative_prompt_changes_the_picture(sampler: PairSampler) -> None:
     against = SamplingSettings(steps=6, negative_prompt=prompt_for("bkl"))
-    drawn = PairSampler(open_base(BaseSettings()), None, against).draw(PROMPTS, [1, 2])
+    drawn = PairSampler(open_base(CheckpointSettings()), None, against).draw(PROMPTS, [1, 2])
     assert not np.array_equal(drawn.images, sampler.draw(PROMPTS, [1, 2]).images)
 
 
@@ -245,7 +245,7 @@ def test_tidying_fills_holes_and_drops_specks() -> None:
 
 
 def test_the_shipped_text_encoder_tells_the_classes_apart() -> None:
-    base = open_base(BaseSettings())
+    base = open_base(CheckpointSettings())
     with torch.no_grad():
         tokens = tokens_of(base.tokenizer(), [prompt_for(dx) for dx in ("bkl", "mel", "nv")])
         found = embeddings_of(base.text_encoder(), tokens).flatten(1)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from augment.base.folder import BaseFolder, check_base, image_encoder, open_base, prompt_embeddings
 from augment.mask_codec import SignedDistanceCodec
-from augment.settings import BaseSettings
+from augment.settings import CheckpointSettings
 from augment.training.latents import build_latent_cache
 from flows.settings import load_settings
 from manifests.errors import BadInput
@@ -105,7 +105,7 @@ def test_weights_that_are_no_safetensors_are_one_sentence(copied: Path, name: st
 
 def test_a_folder_that_is_not_there_is_one_sentence() -> None:
     with pytest.raises(BadInput, match="no such base folder"):
-        open_base(BaseSettings(path="./nowhere/base"))
+        open_base(CheckpointSettings(path="./nowhere/base"))
 
 
 def test_the_digest_changes_with_the_weights(copied: Path, sd2_base: BaseFolder) -> None:
@@ -116,7 +116,7 @@ def test_the_digest_changes_with_the_weights(copied: Path, sd2_base: BaseFolder)
 
 
 def test_the_shipped_base_is_whole_joint_and_small() -> None:
-    base = open_base(BaseSettings())
+    base = open_base(CheckpointSettings())
     size = sum(file.stat().st_size for file in base.path.rglob("*") if file.is_file())
     assert base.codec is not None and base.unet_side * base.downscale == 128
     assert size <= 40_000_000
@@ -137,7 +137,7 @@ SHIPPED_DIGEST = "e68fdfeef3b0c8d38d22498273c4ca95928a85b61ff956a9f522bd4e1eaae9
 def test_the_digest_of_the_shipped_base_stays_and_files_that_are_not_loaded_do_not_count(
     copied: Path, sd2_base: BaseFolder
 ) -> None:
-    assert open_base(BaseSettings()).digest == SHIPPED_DIGEST
+    assert open_base(CheckpointSettings()).digest == SHIPPED_DIGEST
     (copied / "unet" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(b"another variant")
     (copied / "tokenizer" / "notes.txt").write_text("of no one's concern")
     assert check_base(copied).digest == sd2_base.digest
@@ -173,4 +173,4 @@ def test_a_hub_that_does_not_answer_is_one_sentence(error: Exception, monkeypatc
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     with pytest.raises(BadInput, match=r"some/base: cannot be had from the hub .* download it once and give base.path"):
-        open_base(BaseSettings(path="some/base"))
+        open_base(CheckpointSettings(path="some/base"))

@@ -15,7 +15,7 @@ from augment.base.folder import BaseFolder, open_base
 from augment.mask_codec import VaeCodec
 from augment.prompts import prompt_for
 from augment.sampling import PairSampler
-from augment.settings import AdaptSettings, BaseSettings, CodecSettings, ObjectiveSettings, SamplingSettings
+from augment.settings import AdaptSettings, CheckpointSettings, CodecSettings, ObjectiveSettings, SamplingSettings
 from augment.training.adapt import train_adapter, write_model_card
 from augment.training.adapter import DOMAIN, AdapterTrainer, AdaptTask
 from augment.training.data import prompts_of, split_by_group
@@ -53,7 +53,9 @@ def test_a_domain_adapter_trains_its_own_number_of_steps_where_mask_channels_are
     domain = train_adapter(drawn_pairs, AdaptTask(DOMAIN, 0, "data"), sd2_base, settings, out, tmp_path / "a")
     of_a_class = train_adapter(drawn_pairs, TASK, sd2_base, settings, out, tmp_path / "b")
     assert (domain.steps, of_a_class.steps) == (3, 2)
-    joint = AdapterTrainer(drawn_pairs, AdaptTask(DOMAIN, 0, "data"), open_base(BaseSettings()), settings, tmp_path)
+    joint = AdapterTrainer(
+        drawn_pairs, AdaptTask(DOMAIN, 0, "data"), open_base(CheckpointSettings()), settings, tmp_path
+    )
     assert joint.settings.steps == 2
 
 

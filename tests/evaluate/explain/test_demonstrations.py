@@ -9,7 +9,7 @@ import pytest
 
 from augment.base.folder import open_base
 from augment.fine_detail import FineDetail
-from augment.settings import BaseSettings, SamplingSettings
+from augment.settings import CheckpointSettings, SamplingSettings
 from evaluate.explain.demonstrations import ClassSampler, ClassSamplers, best_of, references, seed_for
 from evaluate.explain.personal import Manner, blended, personalised
 from evaluate.studies.strategy_figures import outside_likeness
@@ -21,7 +21,7 @@ PAIR = draw_pair("nv", 4, 2, 128)
 
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory: pytest.TempPathFactory) -> ClassSampler:
-    base = open_base(BaseSettings())
+    base = open_base(CheckpointSettings())
     return ClassSamplers(base, tmp_path_factory.mktemp("none"), SamplingSettings(steps=4)).of("mel")
 
 

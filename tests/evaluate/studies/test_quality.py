@@ -8,7 +8,7 @@ import pytest
 
 from augment.adapters import read_adapter
 from augment.base.folder import open_base
-from augment.settings import AdaptSettings, BaseSettings, ObjectiveSettings, SamplingSettings
+from augment.settings import AdaptSettings, CheckpointSettings, ObjectiveSettings, SamplingSettings
 from evaluate.settings.gates import QualitySettings
 from evaluate.studies.ablation import (
     ADAPTERS,
@@ -54,7 +54,7 @@ def bench(real, tmp_path_factory) -> Bench:
 
 
 def _subject(train: PairArrays, validation: PairArrays, work: Path) -> Subject:
-    return Subject(train, validation, open_base(BaseSettings()), SAMPLING, SMALL, work)
+    return Subject(train, validation, open_base(CheckpointSettings()), SAMPLING, SMALL, work)
 
 
 def test_every_promised_figure_stands_in_the_table_beside_its_bar(real, tmp_path: Path) -> None:
@@ -133,7 +133,9 @@ def test_rounds_around_a_given_mask_or_picture_are_compared(bench: Bench) -> Non
 
 
 def test_codecs_are_compared_under_the_same_noise(real) -> None:
-    variants = {variant.name: variant.figures for variant in compare_codecs(real[1].masks, open_base(BaseSettings()))}
+    variants = {
+        variant.name: variant.figures for variant in compare_codecs(real[1].masks, open_base(CheckpointSettings()))
+    }
     clean = variants["signed distance, 4 channels, noise 0"]
     assert clean["dice"] > 0.97 and clean["boundary_error"] < 1.5
     assert variants["signed distance, 4 channels, noise 0.4"]["dice"] < clean["dice"]
