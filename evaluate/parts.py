@@ -1,4 +1,4 @@
-"""Parts of long work, each recognised by a digest when it is finished, and the digest of pairs."""
+"""Finished work, recognised by the digest of what it was made from, and the digest of pairs."""
 
 from __future__ import annotations
 
@@ -36,8 +36,17 @@ def part_digest(data: str, *settings: Any) -> str:
     return hashlib.sha256(json.dumps([VERSION, data, *settings], sort_keys=True).encode()).hexdigest()
 
 
+def finished_record(path: Path, digest: str) -> dict[str, Any] | None:
+    """The JSON object at `path` if it was written under `digest`; None if there is another or none."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and record.get("digest") == digest else None
+
+
 class Parts:
-    """The parts of a judge under a folder; `make` runs only those whose digest is not there yet."""
+    """Parts of long work under a folder; `make` runs only those that are not finished."""
 
     def __init__(self, folder: Path, progress: Progress, total: int):
         self.folder, self._progress, self._total = folder, progress, total
@@ -51,8 +60,8 @@ class Parts:
         A StopRequested passes through: the parts that are recorded are not made again.
         """
         record = self.folder / name / "part.json"
-        finished = _read_record(record)
-        if finished is None or finished["digest"] != digest:
+        finished = finished_record(record, digest)
+        if finished is None or "report" not in finished:
             base = self._done
 
             def progress(done: int, total: int, **figures: float | str) -> None:
@@ -64,11 +73,3 @@ class Parts:
         self._done += units
         self._progress(self._done, self._total, part=name)
         return finished["report"]
-
-
-def _read_record(path: Path) -> dict[str, Any] | None:
-    try:
-        record = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) and {"digest", "report"} <= record.keys() else None

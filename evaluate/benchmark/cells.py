@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +19,7 @@ from evaluate.downstream.classifier import Classifier
 from evaluate.downstream.encoders import weights_digest
 from evaluate.downstream.segmenter import THRESHOLD, Segmenter
 from evaluate.metrics.masks import mask_scores
+from evaluate.parts import finished_record
 from evaluate.settings.benchmark import DRAWS, ArmName, BenchmarkSettings, Task, parse_arm
 from manifests.errors import BadInput
 from manifests.files import replace_file, write_json
@@ -203,14 +203,14 @@ def cell_digest(cell: Cell, real: Manifest, source: Manifest | None, settings: B
 
 def read_cell(path: Path, digest: str) -> dict[str, Any] | None:
     """The content of a finished cell with this digest whose predictions are intact, else None."""
+    content = finished_record(path, digest)
+    if content is None:
+        return None
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
-        if content["digest"] != digest:
-            return None
         for saved in content["predictions"].values():
             if hashlib.sha256((path.parent / saved["file"]).read_bytes()).hexdigest() != saved["sha256"]:
                 return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, KeyError, TypeError, AttributeError):
         return None
     return content
 

@@ -21,7 +21,7 @@ from evaluate.diagnosis.calibration import (
     scaled,
 )
 from evaluate.diagnosis.interface import Candidate, Diagnosis
-from evaluate.parts import pairs_digest, part_digest
+from evaluate.parts import finished_record, pairs_digest, part_digest
 from evaluate.settings.explain import ClassifierDiagnoserSettings
 from manifests.errors import BadInput
 from manifests.files import replace_file, write_json
@@ -149,7 +149,7 @@ def fit_classifier_diagnoser(
         )
     members_from = downstream.digest if downstream else settings.model_dump(mode="json")
     digest = part_digest(pairs_digest(known), pairs_digest(held), members_from, settings.outlier_share, seed, _VERSION)
-    if _recorded(folder) == digest:
+    if finished_record(folder / _RECORD, digest) is not None:
         return load_classifier_diagnoser(folder)
     members = _members(known, held, settings, folder, seed, progress, downstream)
     _fit_scales(members, known, held, settings.neighbours, folder)
@@ -268,14 +268,6 @@ def _save_scale(path: Path, scale: OutlierScale) -> None:
     from safetensors.numpy import save
 
     replace_file(path, save({name: np.ascontiguousarray(value) for name, value in scale.tensors().items()}))
-
-
-def _recorded(folder: Path) -> str | None:
-    try:
-        found = json.loads((folder / _RECORD).read_text(encoding="utf-8"))["digest"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return str(found)
 
 
 def _bins(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, float | None]]:

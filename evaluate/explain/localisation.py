@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from evaluate.gates.fitting import lesion_masks
 from evaluate.metrics.masks import dice
-from evaluate.parts import pairs_digest, part_digest
+from evaluate.parts import finished_record, pairs_digest, part_digest
 from evaluate.settings.explain import LocaliserSettings
 from manifests.errors import BadInput, EvendermError
 from manifests.files import write_json
@@ -159,16 +158,9 @@ def run_segmenters(
             pass  # kept by another version, or half deleted: one of our own takes its place
     digest = part_digest(pairs_digest(train), settings.unet.model_dump(mode="json"), seed)
     record = own / "segmenter-digest.json"
-    if _digest_in(record) != digest:
+    if finished_record(record, digest) is None:
         segmenter = JudgeSegmenter(settings.unet)
         segmenter.fit(train, seed=seed, progress=progress)
         segmenter.save(own)
         write_json(record, {"digest": digest})
     return [JudgeSegmenter.load(own)]
-
-
-def _digest_in(record: Path) -> Any:
-    try:
-        return json.loads(record.read_text(encoding="utf-8")).get("digest")
-    except (OSError, ValueError, AttributeError):
-        return None

@@ -142,24 +142,19 @@ class KeptRows(UserDict[str, Any]):
     let go."""
 
     def __init__(self, job: Job, out: Path) -> None:
+        from evaluate.parts import finished_record
+
         samplers = explainer_of(job).samplers
         adapters = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(samplers.adapters.glob("*.*"))]
         parts = [open_real(job).digest, samplers.base.digest, adapters, job.settings.seed]
         parts += [flat(job.settings.explain), flat(job.settings.sampling)]
         self._digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         self._path = out / ".rows.json"
-        super().__init__(self._read())
+        super().__init__((finished_record(self._path, self._digest) or {}).get("rows", {}))
 
     def __setitem__(self, name: str, row: Any) -> None:
         super().__setitem__(name, row)
         write_json(self._path, {"digest": self._digest, "rows": self.data})
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            kept = json.loads(self._path.read_text(encoding="utf-8"))
-            return dict(kept["rows"]) if kept["digest"] == self._digest else {}
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
 
 
 class RankedSamplers:
@@ -213,18 +208,15 @@ def _witness(job: Job, progress: Progress) -> Classifier:
 
     from evaluate.downstream.classifier import Classifier
     from evaluate.downstream.training import Regime, Stage
-    from evaluate.parts import pairs_digest, part_digest
+    from evaluate.parts import finished_record, pairs_digest, part_digest
 
     settings, folder = job.settings.explain.strategies.witness, job.folder.work / "explain" / "witness"
     train = open_real(job).arrays(split="train", size=job.settings.base.resolution, cache=folder.parent)
     known = train.select(np.flatnonzero(train.labels >= 0))
     digest = part_digest(pairs_digest(known), settings.model_dump(mode="json"), job.settings.seed)
     record = folder / "digest.json"
-    try:
-        if json.loads(record.read_text(encoding="utf-8"))["digest"] == digest:
-            return Classifier.load(folder)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    if finished_record(record, digest) is not None:
+        return Classifier.load(folder)
     witness = Classifier(settings, known.classes)
     weights = 1 / np.bincount(known.labels, minlength=len(known.classes))[known.labels]
     # A seed far from those of the ensemble's members.
