@@ -6,17 +6,21 @@ seconds, than a network that starts from scratch; it reads the image through its
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from augment.training.schedules import linear_decay
 from evaluate.metrics.mask_shape import mask_shapes
+from manifests.errors import BadInput
+from manifests.files import replace_file
 
 if TYPE_CHECKING:
     import torch
 
 SIDE = 96
+_WEIGHTS = "appearance.safetensors"
 _SCALES = (1, 2, 4, 8)
 _COLOUR_BINS = (np.linspace(-0.7, 0.1, 6), np.linspace(-0.4, 0.6, 5), np.linspace(-0.6, 0.6, 5))
 _HIDDEN, _BATCH, _UPDATES, _RATE = 32, 256, 600, 3e-3
@@ -134,6 +138,24 @@ class AppearanceClassifier:
         names = ("first", "first_bias", "second", "second_bias")
         trained = {name: tensor.detach().numpy().copy() for name, tensor in zip(names, network, strict=True)}
         return cls(trained | {"mean": mean, "spread": spread})
+
+    def save(self, folder: Path) -> None:
+        """Write appearance.safetensors into `folder`."""
+        from safetensors.numpy import save
+
+        replace_file(folder / _WEIGHTS, save(self.tensors))
+
+    @classmethod
+    def load(cls, folder: Path) -> AppearanceClassifier:
+        """What `save` wrote; BadInput where it is missing or damaged."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        path = folder / _WEIGHTS
+        try:
+            return cls(load_file(path))
+        except (OSError, SafetensorError) as error:
+            raise BadInput(f"{path} cannot be read ({error}); delete its folder and run again") from error
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Class probabilities float32 (N, C) of features (N, F)."""

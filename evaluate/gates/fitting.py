@@ -17,7 +17,6 @@ from evaluate.metrics.masks import dice
 from evaluate.parts import Parts, pairs_digest, part_digest
 from evaluate.settings.gates import GateSettings
 from manifests.errors import BadInput
-from manifests.files import replace_file
 from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from manifests.pairs import PairArrays
 
 COPIES = "copies"
-"""Raised whenever a part is made in another way, so that old parts are not taken for finished."""
+"""The part of the judge that holds the copy index."""
 
 
 def grouped_folds(pairs: PairArrays, folds: int, seed: int) -> np.ndarray:
@@ -73,11 +72,9 @@ def fit_appearance(
     features: np.ndarray, real: PairArrays, held: np.ndarray, seed: int, folder: Path, progress: Progress
 ) -> dict[str, Any]:
     """Train an appearance classifier on the pairs not `held`; probabilities of the others by pair id."""
-    from safetensors.numpy import save
-
     known = ~held & (real.labels >= 0)
     classifier = AppearanceClassifier.fit(features[known], real.labels[known], len(real.classes), seed)
-    replace_file(folder / "appearance.safetensors", save(classifier.tensors))
+    classifier.save(folder)
     rows = classifier.probabilities(features[held]).astype(float).round(6)
     return {"probabilities": dict(zip(real.select(np.flatnonzero(held)).pair_ids, rows.tolist(), strict=True))}
 
@@ -150,18 +147,9 @@ def padded(predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray, batc
 
 def load_class_judge(folder: Path, settings: GateSettings) -> AppearanceClassifier | Classifier:
     """The classifier that `fit_appearance` or `fit_network` wrote."""
-    if settings.class_judge == "network":
-        from evaluate.downstream.classifier import Classifier
+    from evaluate.downstream.classifier import Classifier
 
-        return Classifier.load(folder)
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    path = folder / "appearance.safetensors"
-    try:
-        return AppearanceClassifier(load_file(path))
-    except (OSError, SafetensorError) as error:
-        raise BadInput(f"{path} cannot be read ({error}); delete its folder and run again") from error
+    return Classifier.load(folder) if settings.class_judge == "network" else AppearanceClassifier.load(folder)
 
 
 def all_features(pairs: PairArrays, progress: Progress = no_progress) -> np.ndarray:
