@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from manifests.errors import BadInput
 from manifests.format.reading import open_manifest
 from tests.augment.base.tiny_bases import write_narrow_base
 from tests.flows import whole_run
+from tests.waiting import until
 
 STEPS = ("prepare", "adapt", "synthesise")
 
@@ -49,9 +49,7 @@ def with_people(phantom: Path, out: Path) -> Path:
 def kill_when(pattern: str, command: str, out: Path) -> None:
     """Starts one step and kills it as soon as a file of `pattern` lies in the run folder."""
     process = whole_run.start([sys.executable, "-m", "flows.command_line", command, "--out", str(out)])
-    deadline = time.monotonic() + 240
-    while process.poll() is None and not list(out.glob(pattern)) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: list(out.glob(pattern)), f"a file {pattern}", process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
 

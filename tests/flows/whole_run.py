@@ -36,6 +36,13 @@ def finish(words: list[str]) -> str:
     return output
 
 
+def tasks(out: Path) -> int:
+    """How many tasks were begun in a run folder so far."""
+    from flows.run.log import read_events
+
+    return sum(event["event"] == "started" for event in read_events(out / "log.jsonl"))
+
+
 def made(out: Path) -> dict[str, Any]:
     """What a run made, by name: digests of manifests and adapters, and the results without times and machine."""
     from flows.run.records import file_digest

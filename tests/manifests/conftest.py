@@ -96,7 +96,6 @@ class FaultyProxy:
         self.behind = port
         self.fault: Fault = nothing
         self.seen: list[tuple[str, str]] = []
-        self.released = threading.Event()
         handler = type("Handler", (_Handler,), {"proxy": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.server.daemon_threads = True
@@ -123,7 +122,6 @@ class FaultyProxy:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def close(self) -> None:
-        self.released.set()
         self.server.shutdown()
         self.server.server_close()
 
@@ -159,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise AssertionError("a chunked body was not expected")
         body = self.rfile.read(length)
         if fault == "stall":
-            self.proxy.released.wait(6)
+            self.rfile.read(1)  # until the client hangs up
             self.close_connection = True
             return
         if fault == "unavailable":

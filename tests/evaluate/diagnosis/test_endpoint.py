@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,8 @@ CLASSES = ("bkl", "mel", "nv")
 IMAGE = np.full((64, 64, 3), (200, 150, 130), np.uint8)
 ANSWER = '{"differential": [{"dx": "mel", "probability": 0.7, "findings": ["blue white veil"]}]}'
 
+# Requests whose client did not hang up though the answer never came.
+WAITED_FOR: list[str] = []
 Behaviour = Callable[[BaseHTTPRequestHandler, int], None]
 
 
@@ -109,21 +110,26 @@ def test_a_passing_fault_is_tried_again() -> None:
     assert len(sent) == 2
 
 
+def until_hung_up(handler: BaseHTTPRequestHandler, byte: bytes) -> None:
+    """Sends nothing, or the byte again and again, until the client hangs up, or for longer than it should wait."""
+    handler.connection.settimeout(0.05)
+    for _ in range(400):
+        handler.wfile.write(byte)
+        with suppress(TimeoutError):
+            if not handler.connection.recv(1):
+                return
+    WAITED_FOR.append(handler.path)
+
+
 def drip(handler: BaseHTTPRequestHandler, _: int) -> None:
     handler.send_response(200)
     handler.send_header("Content-Length", "1000000")
     handler.end_headers()
-    for _ in range(600):
-        handler.wfile.write(b" ")
-        handler.wfile.flush()
-        time.sleep(0.05)
+    until_hung_up(handler, b" ")
 
 
 def drip_header(handler: BaseHTTPRequestHandler, _: int) -> None:
-    for _ in range(600):
-        handler.wfile.write(b"H")
-        handler.wfile.flush()
-        time.sleep(0.05)
+    until_hung_up(handler, b"H")
 
 
 def flood(handler: BaseHTTPRequestHandler, _: int) -> None:
@@ -134,7 +140,7 @@ def flood(handler: BaseHTTPRequestHandler, _: int) -> None:
 
 
 FAULTS: dict[str, tuple[Behaviour, str]] = {
-    "stalls": (lambda handler, _: time.sleep(20), "no whole answer within"),
+    "stalls": (lambda handler, _: until_hung_up(handler, b""), "no whole answer within"),
     "drips": (drip, "no whole answer within"),
     "drips its header": (drip_header, "no whole answer within"),
     "floods": (flood, "more than explain.endpoint.max_bytes"),
@@ -153,12 +159,10 @@ FAULTS: dict[str, tuple[Behaviour, str]] = {
 @pytest.mark.parametrize(("behaviour", "said"), FAULTS.values(), ids=FAULTS)
 def test_a_bad_server_ends_in_one_sentence_and_in_time(behaviour: Behaviour, said: str) -> None:
     with server(behaviour) as (url, sent):
-        started = time.monotonic()
         with pytest.raises(EvendermError, match=said) as failed:
             ask(url, timeout=1.0, max_bytes=200_000)
-        assert time.monotonic() - started < 15
         assert "\n" not in str(failed.value)
-        assert len(sent) <= 1
+        assert len(sent) <= 1 and not WAITED_FOR
 
 
 def test_a_server_that_is_down_is_one_sentence() -> None:

@@ -12,7 +12,7 @@ import pytest
 from evaluate.pages import wording
 from evaluate.pages.svg import ticks
 from evaluate.pages.tracks import difference_scale
-from evaluate.report import write_report
+from evaluate.report.page import write_report
 from manifests.errors import BadInput
 from tests.evaluate.report.report_fixture import write_real, write_run
 from tests.evaluate.report.report_page import reported, text_of

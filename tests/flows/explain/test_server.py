@@ -6,16 +6,15 @@ import os
 import re
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.evaluate.browser import Browser, Page, running_browser
+from tests.waiting import until
 
 pytest_plugins = ["tests.flows.explain.explain_fixture"]
 
@@ -36,18 +35,11 @@ def address(explained_run: Path) -> Iterator[str]:
         assert process.stdout is not None
         found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
         assert found, "the server did not say where it listens"
-        wait_for(lambda: status_of(found[0]) == 200)
+        until(lambda: status_of(found[0]) == 200, "an answer of the server")
         yield found[0]
     finally:
         process.terminate()
         process.wait(30)
-
-
-def wait_for(holds: Any, seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.3)
 
 
 def status_of(url: str, content: bytes | None = None, **headers: str) -> int:
@@ -100,7 +92,7 @@ def test_in_a_browser_one_drops_an_image_waits_moves_the_slider_and_picks_a_diag
         page = opened(browser, address)
         assert CAUTION in page.evaluate("document.body.innerText")
         drop(page, lesion_photograph)
-        wait_for(lambda: page.evaluate("!document.getElementById('panel').hidden"))
+        until(lambda: page.evaluate("!document.getElementById('panel').hidden"), "the explanation")
         assert page.evaluate("document.querySelectorAll('.diagnosis').length") == 3
         assert CAUTION in page.evaluate("document.getElementById('result').innerText")
         source = "document.querySelector('[data-changed] img')?.src.length + ':' + " \
@@ -112,12 +104,13 @@ def test_in_a_browser_one_drops_an_image_waits_moves_the_slider_and_picks_a_diag
         )
         assert page.evaluate("document.getElementById('strength-value').textContent") == "1.00"
         if before != "undefined:undefined":
-            wait_for(lambda: "strength 1.00" in page.evaluate(source))
+            until(lambda: "strength 1.00" in page.evaluate(source), "the picture of strength 1")
         page.evaluate(
             "(() => { const s = document.getElementById('diagnosis'); s.value = 'bkl'; "
             "s.dispatchEvent(new Event('change')); })()"
         )
-        wait_for(lambda: page.evaluate("document.querySelector('.diagnosis')?.dataset.dx") == "bkl")
+        chosen = "document.querySelector('.diagnosis')?.dataset.dx"
+        until(lambda: page.evaluate(chosen) == "bkl", "the chosen diagnosis")
         asked = [url for url in page.requests() if not url.startswith(("data:", "about:", address))]
         assert asked == [] and page.complaints() == []
         page.screenshot(tmp_path / "served.png")
@@ -128,6 +121,6 @@ def test_a_file_that_is_no_picture_is_said_on_the_page(address: str, tmp_path: P
     with running_browser(tmp_path / "profile") as browser:
         page = opened(browser, address, width=360)
         drop(page, tmp_path / "broken.png")
-        wait_for(lambda: page.evaluate("!document.getElementById('error').hidden"))
+        until(lambda: page.evaluate("!document.getElementById('error').hidden"), "the error on the page")
         assert "not a readable picture" in page.evaluate("document.getElementById('error').innerText")
         assert page.evaluate("document.documentElement.scrollWidth") <= 360

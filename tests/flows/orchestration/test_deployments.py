@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,8 +21,7 @@ from flows.orchestration import rebalance, serving
 from flows.run.folder import Job, open_job, save_job
 from flows.settings import load_settings
 from manifests.errors import BadInput, EvendermError
-
-PATIENCE_SECONDS = 300
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -125,22 +123,17 @@ def test_serving_twice_from_one_folder_is_refused(served: tuple[Path, Path]) -> 
 
 def _wait_for_log(client: SyncPrefectClient, words: str) -> None:
     """Prefect sends its logs in batches, the last of them after the run's end."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    lines: list[str] = []
-    while time.monotonic() < deadline:
-        lines = [line["message"] for line in client._client.post("/logs/filter", json={}).json()]
-        if any(words in line for line in lines):
-            return
-        time.sleep(1)
-    raise AssertionError(f"no log line holds {words!r}: {lines}")
+
+    def lines() -> list[str]:
+        found = [line["message"] for line in client._client.post("/logs/filter", json={}).json()]
+        return [line for line in found if words in line]
+
+    until(lines, f"a log line that holds {words!r}")
 
 
 def _finished_run(client: SyncPrefectClient, deployment_id: object) -> Any:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
+    def ended() -> list[Any]:
         runs = [run for run in client.read_flow_runs() if run.deployment_id == deployment_id]
-        done = [run for run in runs if run.state is not None and run.state.is_final()]
-        if done:
-            return done[0]
-        time.sleep(1)
-    raise AssertionError(f"no run ended: {[(run.name, run.state) for run in client.read_flow_runs()]}")
+        return [run for run in runs if run.state is not None and run.state.is_final()]
+
+    return until(ended, "the end of a run of the deployment")[0]

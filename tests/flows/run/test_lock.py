@@ -16,12 +16,12 @@ import pytest
 from flows.run.lock import SILENCE_SECONDS, RunBusy, live_holder, read_holder, run_lock
 
 HOLD = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from flows.run.lock import run_lock
 with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
-    time.sleep(60)
+    signal.pause()
 """
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -88,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
             if fault == "stall":
                 self.wfile.write(body[:1000])
                 self.wfile.flush()
-                time.sleep(1.0)
+                self.rfile.read(1)  # until the client hangs up
                 return
             self.wfile.write(body)
         except OSError:

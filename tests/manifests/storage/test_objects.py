@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import time
 from pathlib import Path
 from typing import Any
 
@@ -197,10 +196,8 @@ def test_a_download_that_never_works_is_no_damage(s3: Any, manifest_at: Any) -> 
 def test_a_server_that_is_gone_is_named(s3: Any) -> None:
     options = {"endpoint_url": "http://127.0.0.1:9", "config_kwargs": {"retries": {"max_attempts": 1}}}
     storage = storage_at("s3://lesions/gone", options | {"key": "k", "secret": "s", "skip_instance_cache": True})
-    started = time.monotonic()
     with pytest.raises(StorageFailed, match=r"s3://lesions/gone/manifest\.json: could not read it"):
         open_manifest(storage)
-    assert time.monotonic() - started < 60
 
 
 def test_a_bucket_that_is_not_there_is_named(s3: Any, row: Any) -> None:
