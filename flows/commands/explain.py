@@ -14,9 +14,7 @@ from flows.commands.options import Overrides
 from flows.engine.process import limit_threads
 from flows.engine.terminal import duration
 from flows.engine.watch import Watch
-from flows.explain.explain import explain_chunk, finish, watched_explainer
 from flows.explain.sources import Source, chunks, find_sources
-from flows.run.folder import Job
 from flows.run.lock import run_lock
 from manifests.errors import BadInput
 from manifests.storage.base import on_disk
@@ -24,6 +22,7 @@ from manifests.storage.base import on_disk
 if TYPE_CHECKING:
     from evaluate.explain.explainer import Explainer
     from evaluate.settings.explain import ExplainSettings
+    from flows.run.folder import Job
 
 SPLITS = ("train", "validation", "test")
 
@@ -72,6 +71,8 @@ def explain_images(
     flow: bool = False,
 ) -> int:
     """Explains the images at `places` into `out`; exit code 1 if some could not be, 2 if none could."""
+    from flows.explain.explain import finish
+
     if not places:
         raise BadInput("no image given; name image files, a folder or a manifest, or use --serve")
     if split not in SPLITS:
@@ -125,6 +126,8 @@ def serve_page(job: Job, port: int) -> int:
 def _here(
     job: Job, sources: Sequence[Source], out: Path, mask: Path | None, wanted: Sequence[str], watch: Watch
 ) -> list[dict[str, Any]]:
+    from flows.explain.explain import explain_chunk, watched_explainer
+
     records = []
 
     def load() -> Explainer:
