@@ -108,10 +108,13 @@ def run_cell(
     work: Path,
     progress: Progress = no_progress,
     *,
+    arrays: Path | None = None,
     restricted: Restricted | None = None,
 ) -> Path:
     """Train and judge one cell; the path of its JSON, which is written last and says that the cell is
     finished.
+
+    arrays: where decoded pairs are kept, a folder in `work` where none is named.
 
     A finished cell of the same inputs is recognised and not run again. BadInput if the split is not obeyed.
     """
@@ -122,9 +125,10 @@ def run_cell(
     if read_cell(path, digest) is not None:
         return path
     check_evidence(real, source, [cell.task], of_a_part=arm.fraction != 1)
-    pools = load_pools(arm, cell.task, real, source, settings, work / "arrays")
+    arrays = arrays or work / "arrays"
+    pools = load_pools(arm, cell.task, real, source, settings, arrays)
     data = arm_data(arm, pools, settings.then_real, cell.task)
-    judged = {split: judged_pairs(cell.task, real, split, settings, work / "arrays") for split in JUDGED_ON}
+    judged = {split: judged_pairs(cell.task, real, split, settings, arrays) for split in JUDGED_ON}
     model = new_model(cell.task, settings, real.classes)
     log = model.fit(data.pairs, seed=cell.seed, regime=data.regime, validation=judged["validation"], progress=progress)
     started = time.perf_counter()

@@ -26,7 +26,7 @@ from evaluate.benchmark.evidence import check_evidence, evidence_notes, notes
 from evaluate.benchmark.summary import JudgedSet, arm_entry, measure, rare_classes, small_subgroups
 from evaluate.metrics.classification import metric_info
 from evaluate.metrics.statistics import group_weights
-from evaluate.results import SCHEMA_VERSION, validate_results
+from evaluate.results import SCHEMA_VERSION
 from evaluate.settings.benchmark import BenchmarkSettings, Task, parse_arm
 from manifests.errors import EvendermError
 from manifests.format.reading import Manifest
@@ -44,16 +44,18 @@ def collect_results(
     environment: Mapping[str, Any],
     timings: Mapping[str, Any],
     *,
+    arrays: Path | None = None,
     restricted: Restricted | None = None,
     fidelity: Mapping[str, Any] | None = None,
     copies: Mapping[str, Any] | None = None,
     gates: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The content of results.json from the finished cells in `work`, validated.
+    """The content of results.json from the finished cells in `work`, which `write_results` checks.
 
+    arrays: where decoded pairs are kept, a folder in `work` where none is named.
     EvendermError if a cell of the plan is not finished; BadInput if the split is not obeyed.
     """
-    restricted = restricted or {}
+    restricted, arrays = restricted or {}, arrays or work / "arrays"
     check_evidence(real, synthetic, settings.tasks)
     cells = plan_cells(settings, real.counts(), synthetic is not None, restricted)
     entries: list[dict[str, Any]] = []
@@ -65,7 +67,10 @@ def collect_results(
         for cell in cells:
             if cell.task == task:
                 by_arm[cell.arm].append(cell)
-        sets = {split: judged_set(task, real, split, settings, work / "arrays") for split in ("validation", "test")}
+        sets = {
+            split: judged_set(task, real, split, settings, arrays or work / "arrays")
+            for split in ("validation", "test")
+        }
         small |= dict.fromkeys(small_subgroups(sets["test"], settings))
         for arm, of_arm in by_arm.items():
             entry, judged_arm, seconds = _judge_arm(arm, of_arm, sets, work, real, synthetic, settings, restricted)
@@ -75,7 +80,7 @@ def collect_results(
     comparisons = compare_arms(judged_arms, settings)
     data = _data(real, synthetic, settings, restricted)
     data["notes"] += [*small, *evidence_notes(settings, {(arm.task, arm.name) for arm in judged_arms})]
-    results = {
+    return {
         "schema_version": SCHEMA_VERSION,
         "environment": dict(environment),
         "settings": settings.model_dump(mode="json"),
@@ -89,8 +94,6 @@ def collect_results(
         "gates": gates and dict(gates),
         "timings": {**timings, "downstream": {name: round(took, 3) for name, took in downstream.items()}},
     }
-    validate_results(results)
-    return results
 
 
 def judged_set(task: Task, real: Manifest, split: str, settings: BenchmarkSettings, cache: Path) -> JudgedSet:

@@ -13,7 +13,7 @@ from flows.run.folder import Job
 from flows.settings import flat
 from flows.steps.adapt import base_facts
 from flows.steps.benchmark import benchmark_work
-from flows.steps.prepare import open_real
+from flows.steps.prepare import open_real, real_digest
 from manifests.errors import BadInput
 from manifests.files import write_json
 from manifests.progress import Progress, no_progress
@@ -151,10 +151,9 @@ def fit_ensemble(job: Job, progress: Progress = no_progress) -> ClassifierDiagno
     """The run's diagnosing ensemble, from its work folder where it is already there."""
     from evaluate.diagnosis.ensemble import fit_classifier_diagnoser
 
-    real, side, folder = open_real(job), job.settings.base.resolution, _folder(job)
-    train, validation = (real.arrays(split=split, size=side, cache=folder) for split in ("train", "validation"))
-    settings, seed = job.settings.explain.classifier, job.settings.seed
-    return fit_classifier_diagnoser(train, validation, settings, folder / "ensemble", seed, progress, _downstream(job))
+    settings, seed, folder = job.settings.explain.classifier, job.settings.seed, _folder(job) / "ensemble"
+    train, validation = job.pairs("train"), job.pairs("validation")
+    return fit_classifier_diagnoser(train, validation, settings, folder, seed, progress, _downstream(job))
 
 
 def _downstream(job: Job) -> DownstreamMembers | None:
@@ -177,14 +176,12 @@ def _load(job: Job, progress: Progress) -> Explainer:
     from evaluate.explain.demonstrations import ClassSamplers
     from evaluate.explain.explainer import Explainer
 
-    settings, real, folder = job.settings.explain, open_real(job), _folder(job)
-    ensemble = fit_ensemble(job, progress)
-    train = real.arrays(split="train", size=job.settings.base.resolution, cache=folder)
+    settings, ensemble, train = job.settings.explain, fit_ensemble(job, progress), job.pairs("train")
     base = job.settings.base
     samplers = ClassSamplers(open_base(base), job.folder.adapters, job.settings.sampling, base.dtype)
     made_by = {
         "run": job.name,
-        "real": real.digest,
+        "real": real_digest(job),
         "base": samplers.base.digest,
         "ensemble": ensemble.record["digest"],
         "seed": job.settings.seed,

@@ -6,11 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows.settings import Settings, settings_from
 from manifests.errors import BadInput
 from manifests.files import write_json
 from manifests.storage.base import on_disk
+
+if TYPE_CHECKING:
+    from manifests.pairs import PairArrays
 
 SCHEMA_VERSION = 1
 
@@ -73,9 +77,23 @@ class RunFolder:
     def judge(self) -> Path:
         return self.work / "judge"
 
+    @property
+    def arrays(self) -> Path:
+        return self.work / "arrays"
+
     def adapter(self, dx: str) -> Path:
         """The adapter file of class `dx`."""
         return self.adapters / f"{dx}.safetensors"
+
+    def pairs(self, split: str, size: int, dx: str | None = None) -> PairArrays:
+        """The real pairs of a split, or of one class of it, at side `size` and sorted by pair_id.
+
+        A split is decoded once in a run, and mapped into memory from then on. Raises BadInput if it is not prepared.
+        """
+        from manifests.format.reading import open_manifest
+
+        pairs = open_manifest(self.real).arrays(split=split, size=size, cache=self.arrays)
+        return pairs if dx is None else pairs.of_class(dx)
 
 
 @dataclass(frozen=True)
@@ -91,6 +109,10 @@ class Job:
     def name(self) -> str:
         """Dataset and preset, as shown in titles."""
         return f"{self.data.name} {self.preset}"
+
+    def pairs(self, split: str, dx: str | None = None, size: int | None = None) -> PairArrays:
+        """The real pairs of a split, or of one class of it, at the side that the base draws or at `size`."""
+        return self.folder.pairs(split, size or self.settings.base.resolution, dx)
 
 
 def new_job(data: Path, out: Path, preset: str, settings: Settings) -> Job:

@@ -67,7 +67,7 @@ def train_one(job: Job, progress: Progress, name: str) -> Mapping[str, Any]:
     base = open_base(job.settings.base)
     start = read_adapter(job.folder.adapter(DOMAIN), base) if DOMAIN in step.inputs else None
     task = AdaptTask(name, job.settings.seed, real_digest(job), start)
-    pairs = open_real(job).arrays(split="train", dx=None if name == DOMAIN else name, size=job.settings.base.resolution)
+    pairs = job.pairs("train", None if name == DOMAIN else name)
     out, work = job.folder.adapter(name), job.folder.work / "adapt" / name
     report = train_adapter(pairs, task, base, job.settings.adapt, out, work, progress)
     write_model_card(out.parent)

@@ -56,7 +56,8 @@ def train_cell(job: Job, progress: Progress, arm: str, task: Task, seed: int) ->
 
     real, synthetic = open_real(job), synthetic_manifest(job)
     cell, settings, work = Cell(arm, task, seed), job.settings.benchmark, benchmark_work(job)
-    run_cell(cell, real, synthetic, settings, work, progress, restricted=restricted_manifests(job))
+    restricted, arrays = restricted_manifests(job), job.folder.arrays
+    run_cell(cell, real, synthetic, settings, work, progress, arrays=arrays, restricted=restricted)
     return {}
 
 

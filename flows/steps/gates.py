@@ -11,7 +11,6 @@ from flows.run.folder import Job
 from flows.run.records import Step, unfinished_steps, write_record
 from flows.steps import synthesise
 from flows.steps.digests import gates_step
-from flows.steps.prepare import open_real
 from manifests.progress import Progress
 
 
@@ -34,7 +33,7 @@ def fit_gates(job: Job, progress: Progress) -> Mapping[str, Any]:
     from evaluate.gates.judge import fit_judge
 
     started = time.monotonic()
-    real = open_real(job).arrays(split="train", size=job.settings.base.resolution)
+    real = job.pairs("train")
     fit_judge(real, job.settings.gates, job.folder.judge, progress)
     files = sorted(path for path in job.folder.judge.rglob("*") if path.is_file())
     write_record(job.folder, gates_step(job), files, {"pairs": len(real)}, time.monotonic() - started)

@@ -45,7 +45,7 @@ def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
     started = time.monotonic()
     (step,) = steps(job)
     real, synthetic = open_real(job), synthetic_manifest(job)
-    audits = audit(job, real, synthetic, progress) if synthetic is not None else {}
+    audits = audit(job, synthetic, progress) if synthetic is not None else {}
     results = collect.collect_results(
         benchmark_work(job),
         real,
@@ -53,6 +53,7 @@ def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
         job.settings.benchmark,
         environment(job),
         timings(job),
+        arrays=job.folder.arrays,
         restricted=restricted_manifests(job),
         fidelity=audits.get("fidelity"),
         copies=audits.get("copies"),
@@ -66,15 +67,14 @@ def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
     return {"verdicts": verdicts}
 
 
-def audit(job: Job, real: Manifest, synthetic: Manifest, progress: Progress) -> dict[str, Mapping[str, Any]]:
+def audit(job: Job, synthetic: Manifest, progress: Progress) -> dict[str, Mapping[str, Any]]:
     """Fidelity and copies of the generated pairs, and what the gates did where they judged them."""
     from evaluate.fidelity.scores import build_extractor, fidelity_report
     from evaluate.gates.judge import gates_report
 
-    side, cache, settings = job.settings.base.resolution, job.folder.work / "arrays", job.settings.fidelity
-    train, validation = (real.arrays(split=split, size=side, cache=cache) for split in ("train", "validation"))
+    settings, train, validation = job.settings.fidelity, job.pairs("train"), job.pairs("validation")
     extractor = build_extractor(settings, train, job.folder.work / "fidelity", progress)
-    generated = synthetic.arrays(size=side, cache=cache)
+    generated = synthetic.arrays(split="train", size=job.settings.base.resolution, cache=job.folder.arrays)
     candidates = synthetic.table(_judged_columns(synthetic), accepted_only=False)
     found: dict[str, Mapping[str, Any]] = {
         "fidelity": fidelity_report(train, validation, generated, settings, extractor),

@@ -166,10 +166,8 @@ def _fine_detail(job: Job, dx: str, side: int) -> FineDetail | None:
 def _detail_of(folder: RunFolder, digest: str, dx: str, side: int, share: float, seed: int) -> FineDetail:
     """Kept for the next range; `digest` tells versions of the real manifest apart."""
     from augment.fine_detail import FineDetail
-    from manifests.format.reading import open_manifest
 
-    pairs = open_manifest(folder.real).arrays(split="train", dx=dx, size=side, cache=folder.work / "detail")
-    return FineDetail.of(pairs, share, seed)
+    return FineDetail.of(folder.pairs("train", side, dx), share, seed)
 
 
 @lru_cache(maxsize=1)

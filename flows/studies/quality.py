@@ -9,6 +9,7 @@ from rich.console import Console
 
 from flows.engine.process import limit_threads
 from flows.engine.watch import Watch
+from flows.run.folder import RunFolder
 from flows.run.lock import run_lock
 from flows.settings import Settings
 
@@ -42,16 +43,15 @@ def measure(data: Path, base_path: str, out: Path, settings: Settings) -> int:
 def subject_of(data: Path, base: BaseFolder, out: Path, settings: Settings, watch: Watch) -> Subject:
     """The base with the training and validation pairs of `data` at its side, through a real manifest in `out`."""
     from evaluate.studies.quality import Subject
-    from manifests.format.reading import open_manifest
     from manifests.prepare.prepare import prepare
 
     if not (out / "real" / "manifest.json").exists():
         with watch.task("prepare", "pairs") as progress:
             prepare(data, out / "real", settings.prepare, progress)
-    real, side = open_manifest(out / "real"), base.unet_side * base.downscale
+    folder, side = RunFolder(out), base.unet_side * base.downscale
     return Subject(
-        real.arrays(split="train", size=side),
-        real.arrays(split="validation", size=side),
+        folder.pairs("train", side),
+        folder.pairs("validation", side),
         base,
         settings.sampling,
         settings.quality,

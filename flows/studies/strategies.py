@@ -64,8 +64,7 @@ def _measured(job: Job, out: Path, witness: Classifier, progress: Progress) -> d
     from evaluate.studies.strategies import centre_of, compare_strategies, faithfulness, strategies_of
     from evaluate.studies.strategy_figures import best_strategy
 
-    settings, real = job.settings.explain, open_real(job)
-    held = real.arrays(split="validation", size=job.settings.base.resolution, cache=job.folder.work / "explain")
+    settings, held = job.settings.explain, job.pairs("validation")
     held = held.select(np.flatnonzero((held.labels >= 0) & held.masks.any((1, 2))))
     if not len(held):
         raise BadInput(f"{job.folder.real}: no held-out pair with class and mask; prepare data that has them")
@@ -125,8 +124,7 @@ def _judges(job: Job, witness: Classifier) -> Judges:
     from evaluate.gates.fitting import lesion_masks
     from evaluate.studies.strategies import Judges
 
-    settings, folder = job.settings.explain, job.folder.work / "explain"
-    train = open_real(job).arrays(split="train", size=job.settings.base.resolution, cache=folder)
+    settings, folder, train = job.settings.explain, job.folder.work / "explain", job.pairs("train")
     nets = run_segmenters(job.folder.judge, folder, train, settings.localiser, job.settings.seed)
     return Judges(
         witness.probabilities,
@@ -211,7 +209,7 @@ def _witness(job: Job, progress: Progress) -> Classifier:
     from evaluate.parts import finished_record, pairs_digest, part_digest
 
     settings, folder = job.settings.explain.strategies.witness, job.folder.work / "explain" / "witness"
-    train = open_real(job).arrays(split="train", size=job.settings.base.resolution, cache=folder.parent)
+    train = job.pairs("train")
     known = train.select(np.flatnonzero(train.labels >= 0))
     digest = part_digest(pairs_digest(known), settings.model_dump(mode="json"), job.settings.seed)
     record = folder / "digest.json"

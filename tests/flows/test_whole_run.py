@@ -63,7 +63,7 @@ def test_pairs_that_no_gate_judged_are_audited_for_copies_too(unfinished: Callab
     job = open_job(out, ["engine.name=plain", "synthesis.gates=false"])
     synthetic = open_manifest(out / "synthetic")
     shutil.rmtree(job.folder.judge)
-    found = results.audit(job, open_manifest(out / "real"), synthetic, no_progress)
+    found = results.audit(job, synthetic, no_progress)
     assert set(found) == {"fidelity", "copies"}
     assert found["copies"]["all"]["pairs"] == len(synthetic.table(["pair_id"])) and found["copies"]["held_out"]["pairs"]
     assert all(row["nearest_real_id"] for row in found["copies"]["nearest"])
