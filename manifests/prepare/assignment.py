@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from manifests.duplicates.find import DuplicatePair, find_duplicates
 from manifests.format.schema import UNLABELLED
 from manifests.prepare.pipeline import CheckedRows, RowSpools
@@ -221,18 +223,14 @@ def _disagreeing(checked: CheckedRows, pairs: list[DuplicatePair]) -> list[tuple
 
 def connected(count: int, links: Iterable[tuple[int, int]]) -> list[int]:
     """For each of `count` rows the smallest row that it is linked to, directly or through others."""
-    parent = list(range(count))
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    for a, b in links:
-        one, other = root(a), root(b)
-        parent[max(one, other)] = min(one, other)
-    return [root(row) for row in range(count)]
+    ends = np.array(list(links), int).reshape(-1, 2)
+    graph = coo_array((np.ones(len(ends), bool), ends.T), shape=(count, count))
+    component = connected_components(graph, directed=False)[1]
+    first = np.unique(component, return_index=True)[1]
+    return list(first[component].tolist())
 
 
 def same_group_links(groups: Sequence[str | None]) -> list[tuple[int, int]]:
