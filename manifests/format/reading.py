@@ -52,7 +52,29 @@ class Manifest:
 
     def open_shard(self, entry: ShardEntry) -> pq.ParquetFile:
         """The Parquet file of a shard, BadInput naming it if it is not what was committed."""
-        return open_shard(self, entry)
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        where = self.storage.shown(entry.name)
+        check_size(self.storage, entry, self.storage.size(entry.name))
+        try:
+            source: Any = self.storage.path(entry.name) if self.storage.local else self.storage.open(entry.name)
+            file = pq.ParquetFile(source, page_checksum_verification=True)
+            leaves = leaf_columns(file)
+            said = shard_metadata(file.schema_arrow)
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise damaged(where, error) from None
+        if said.get("manifest_id") != self.header["manifest_id"] or said.get("shard") != entry.name:
+            raise BadInput(f"{where} belongs to another manifest or place; restore the shard from its original.")
+        wanted = {name for name in self.columns() if name not in BULKY} | {f"{name}.bytes" for name in BULKY}
+        if absent := sorted(wanted - leaves.keys()):
+            raise damaged(where, ValueError(f"no column {absent[0]}"))
+        if file.metadata.num_rows != entry.rows:
+            raise BadInput(
+                f"{where} has {file.metadata.num_rows} rows where {HEADER_NAME} says {entry.rows}; "
+                "restore the shard from its original."
+            )
+        return file
 
     def row_groups(
         self,
@@ -134,34 +156,6 @@ def read_header(location: str | Path | Storage) -> Manifest:
         ) from None
     header, shards = parse_header(content, where)
     return Manifest(storage, header, hashlib.sha256(content).hexdigest(), shards)
-
-
-def open_shard(manifest: Manifest, entry: ShardEntry) -> pq.ParquetFile:
-    """See Manifest.open_shard."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    storage = manifest.storage
-    where = storage.shown(entry.name)
-    check_size(storage, entry, storage.size(entry.name))
-    try:
-        source: Any = storage.path(entry.name) if storage.local else storage.open(entry.name)
-        file = pq.ParquetFile(source, page_checksum_verification=True)
-        leaves = leaf_columns(file)
-        said = shard_metadata(file.schema_arrow)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise damaged(where, error) from None
-    if said.get("manifest_id") != manifest.header["manifest_id"] or said.get("shard") != entry.name:
-        raise BadInput(f"{where} belongs to another manifest or place; restore the shard from its original.")
-    wanted = {name for name in manifest.columns() if name not in BULKY} | {f"{name}.bytes" for name in BULKY}
-    if absent := sorted(wanted - leaves.keys()):
-        raise damaged(where, ValueError(f"no column {absent[0]}"))
-    if file.metadata.num_rows != entry.rows:
-        raise BadInput(
-            f"{where} has {file.metadata.num_rows} rows where {HEADER_NAME} says {entry.rows}; "
-            "restore the shard from its original."
-        )
-    return file
 
 
 def leaf_columns(file: pq.ParquetFile) -> dict[str, int]:
