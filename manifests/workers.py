@@ -61,6 +61,7 @@ def worker_pool(workers: int, rows: int) -> Iterator[Executor]:
 
 def side_by_side(pool: Executor, work: Callable[[T], U], items: Iterable[T], workers: int) -> Iterator[U]:
     """As `pool.map`, with few outcomes at once in memory, and what has not begun left undone if the reader stops."""
+    # joblib's generator (1.6) takes all of `items` while a slow reader holds few: its memory is not flat.
     waiting: deque[Future[U]] = deque()
     try:
         for item in items:

@@ -105,6 +105,8 @@ def _transfer(remote: RemoteFile, part: Path, progress: Progress, timeout: float
     start, marker = _size(part), _read_marker(part)[0]
     if start and not marker:
         start = 0  # without the version that the bytes belong to they cannot be continued
+    # httpx (0.28) gives up where a server states a nonsensical length, and needs a package more where a SOCKS proxy is
+    # set, which urllib passes by.
     try:
         answer = urllib.request.urlopen(_request(remote.url, start, marker), timeout=timeout)
     except urllib.error.HTTPError as error:
