@@ -36,11 +36,12 @@ class Classifier(Downstream):
     def features(self, images: np.ndarray) -> np.ndarray:
         """Images uint8 (N, H, W, 3) of any size -> float32 (N, D), what the last layer sees."""
         network = self.fitted()
-        return _stacked(list(self.apply(images, lambda batch: pooled_features(network, batch))))
+        return self.apply(images, lambda batch: pooled_features(network, batch))
 
     def _probabilities(self, images: np.ndarray, network: nn.Module) -> np.ndarray:
-        parts = list(self.apply(images, lambda batch: network(batch).float().softmax(dim=1), network))
-        return _stacked(parts) if parts else np.zeros((0, len(self.classes)), np.float32)
+        return self.apply(
+            images, lambda batch: network(batch).float().softmax(dim=1), network, row=(len(self.classes),)
+        )
 
     def build(self, pretrained: bool) -> tuple[nn.Module, Normalisation]:
         return build_classifier(self.settings.model, len(self.classes), pretrained, self.settings.size)
@@ -122,7 +123,3 @@ def pooled_features(network: nn.Module, batch: Tensor) -> Tensor:
         return cast("Tensor", network.features(batch).mean(dim=(2, 3)))
     timm_network = cast("Any", network)
     return cast("Tensor", timm_network.forward_head(timm_network.forward_features(batch), pre_logits=True))
-
-
-def _stacked(parts: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import difflib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -128,17 +128,25 @@ class Downstream(ABC):
         return self.network
 
     def apply(
-        self, images: np.ndarray, function: Callable[[Tensor], Tensor], network: nn.Module | None = None
-    ) -> Iterator[np.ndarray]:
-        """`function` of the prepared images, batch by batch, in eval mode and without gradients."""
+        self,
+        images: np.ndarray,
+        function: Callable[[Tensor], Tensor],
+        network: nn.Module | None = None,
+        row: tuple[int, ...] = (0,),
+    ) -> np.ndarray:
+        """`function` of the prepared images (N, ...) float32, batch by batch, in eval mode and without gradients.
+
+        row: shape of an answer, for no images.
+        """
         import torch
 
         (network or self.fitted()).eval()
         step = max(32, self.settings.batch_size)
+        parts = []
         with torch.inference_mode():
             for start in range(0, len(images), step):
-                batch = self.prepare(images[start : start + step])
-                yield function(batch).float().cpu().numpy()
+                parts.append(function(self.prepare(images[start : start + step])).float().cpu().numpy())
+        return np.concatenate(parts) if parts else np.zeros((0, *row), np.float32)
 
     def parameters(self) -> int:
         """Number of trained values."""

@@ -50,8 +50,7 @@ class Segmenter(Downstream):
             last = maps[-1] if isinstance(maps[0], Tensor) else maps[0][-1]
             return cast("Tensor", last.float().mean(dim=(2, 3)))
 
-        parts = list(self.apply(images, deepest))
-        return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+        return self.apply(images, deepest)
 
     def _masks(self, images: np.ndarray, network: nn.Module) -> np.ndarray:
         from torch.nn.functional import interpolate
@@ -64,8 +63,7 @@ class Segmenter(Downstream):
                 logits = interpolate(logits, size, mode="bilinear", align_corners=False)
             return logits.sigmoid()[:, 0]
 
-        parts = list(self.apply(images, probabilities, network))
-        return np.concatenate(parts) if parts else np.zeros((0, *size), np.float32)
+        return self.apply(images, probabilities, network, row=size)
 
     def build(self, pretrained: bool) -> tuple[nn.Module, Normalisation]:
         return build_segmenter(self.settings, pretrained)

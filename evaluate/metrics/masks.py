@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from evaluate.metrics.classification import Figures
-
-if TYPE_CHECKING:
-    pass
 
 SEGMENTATION_METRICS = ("dice", "jaccard", "thresholded_jaccard", "hd95", "boundary_f1")
 JACCARD_THRESHOLD = 0.65
