@@ -113,7 +113,12 @@ def settings_from(document: Mapping[str, Any], origin: str, overrides: Sequence[
         stored = Settings.model_validate(document)
     except ValidationError as error:
         raise BadInput(f"{origin}: not the settings of this version ({_first(error)})") from None
-    return _overridden(stored.model_dump(mode="json"), overrides)
+    return _overridden(stored.model_dump(mode="json"), overrides) if overrides else stored
+
+
+def flat_groups(settings: Settings, *groups: str) -> dict[str, Any]:
+    """Every setting of some groups by its full dotted name, as JSON values."""
+    return {f"{group}.{name}": value for group in groups for name, value in flat(getattr(settings, group)).items()}
 
 
 def flat(settings: BaseModel) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +144,7 @@ def watched_explainer(job: Job, watch: Watch) -> Explainer:
 
 
 # By run folder and settings: the models of one run at a time.
-_EXPLAINERS: dict[str, Explainer] = {}
+_EXPLAINERS: dict[Hashable, Explainer] = {}
 
 
 def fit_ensemble(job: Job, progress: Progress = no_progress) -> ClassifierDiagnoser:
@@ -284,8 +284,10 @@ def _folder(job: Job) -> Path:
     return job.folder.work / "explain"
 
 
-def _key(job: Job) -> str:
-    return f"{job.folder.path}\0{job.settings.model_dump_json()}"
+def _key(job: Job) -> Hashable:
+    settings = job.settings
+    models = (settings.base, settings.sampling, settings.explain, settings.synthesis.detail, settings.seed)
+    return job.folder, job.name, *models
 
 
 def with_diagnoser(overrides: Sequence[str], diagnoser: str | None) -> list[str]:

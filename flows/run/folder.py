@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -170,10 +171,16 @@ def open_job(out: Path, overrides: Sequence[str] = ()) -> Job:
     if not folder.path.is_dir():
         raise BadInput(f"{out}: no such run folder; check the path")
     try:
-        document = json.loads(folder.settings.read_text(encoding="utf-8"))
-        data, preset, stored = Path(document["data"]), str(document["preset"]), document["settings"]
+        return _job_from(folder, folder.settings.read_bytes(), tuple(overrides))
     except FileNotFoundError:
         raise BadInput(f"{out}: holds no run (settings.json is missing); check the path") from None
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise BadInput(f"{folder.settings}: cannot be read ({error}); remove it or choose another --out") from None
+
+
+@lru_cache(maxsize=8)
+def _job_from(folder: RunFolder, content: bytes, overrides: tuple[str, ...]) -> Job:
+    """The job that a settings.json of this content is for: checked once, though every call of a run asks for it."""
+    document = json.loads(content.decode("utf-8"))
+    data, preset, stored = Path(document["data"]), str(document["preset"]), document["settings"]
     return Job(folder, data, preset, settings_from(stored, str(folder.settings), overrides))

@@ -12,7 +12,7 @@ from typing import Any
 from flows.engine.calls import Call
 from flows.run.folder import Job
 from flows.run.records import Step, file_digest, listing_digest, unfinished_steps, write_record
-from flows.settings import flat
+from flows.settings import flat_groups
 from flows.steps.prepare import open_real, real_digest
 from manifests.errors import BadInput
 from manifests.files import write_json
@@ -25,8 +25,7 @@ DOMAIN = "domain"
 def steps(job: Job) -> list[Step]:
     """What each adapter would be made from now, the domain adapter first."""
     settings: dict[str, Any] = {"seed": job.settings.seed, "threads": job.settings.engine.threads}
-    for group in ("adapt", "base"):
-        settings |= {f"{group}.{name}": value for name, value in flat(getattr(job.settings, group)).items()}
+    settings |= flat_groups(job.settings, "adapt", "base")
     base = base_facts(job)
     inputs = {"real": real_digest(job), "base": str(base["digest"])}
     domain = [] if base["joint"] else [Step(f"adapt:{DOMAIN}", VERSION, settings, inputs)]

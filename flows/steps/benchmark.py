@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flows.engine.calls import Call
 from flows.run.folder import Job
 from flows.run.records import Step, file_digest, unfinished_steps
-from flows.settings import flat
+from flows.settings import flat_groups
 from flows.steps.low_data import restricted_digests, restricted_manifests
 from flows.steps.prepare import open_real, real_digest
 from flows.steps.synthesise import has_synthetic
@@ -26,8 +26,7 @@ VERSION = 4
 def steps(job: Job) -> list[Step]:
     """What results.json would be made from now."""
     settings: dict[str, Any] = {"threads": job.settings.engine.threads}
-    for group in ("benchmark", "fidelity", "gates"):
-        settings |= {f"{group}.{name}": value for name, value in flat(getattr(job.settings, group)).items()}
+    settings |= flat_groups(job.settings, "benchmark", "fidelity", "gates")
     synthetic = file_digest(job.folder.synthetic / "manifest.json") if has_synthetic(job) else ""
     inputs = {"real": real_digest(job), "synthetic": synthetic, **restricted_digests(job)}
     return [Step("benchmark", VERSION, settings, inputs)]

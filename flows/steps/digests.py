@@ -6,7 +6,7 @@ from typing import Any
 
 from flows.run.folder import Job
 from flows.run.records import Step
-from flows.settings import flat
+from flows.settings import flat_groups
 from flows.steps.prepare import real_digest
 
 VERSION = 1
@@ -19,5 +19,5 @@ def judge_digest(job: Job) -> str:
 
 def gates_step(job: Job) -> Step:
     settings: dict[str, Any] = {"threads": job.settings.engine.threads, "size": job.settings.base.resolution}
-    settings |= {f"gates.{name}": value for name, value in flat(job.settings.gates).items()}
+    settings |= flat_groups(job.settings, "gates")
     return Step("gates", VERSION, settings, {"real": real_digest(job)})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flows.engine.calls import Call
 from flows.run.folder import Job, RunFolder
 from flows.run.records import Step, file_digest, unfinished_steps, write_record
-from flows.settings import flat
+from flows.settings import flat_groups
 from flows.steps import adapt, function_of, gates, synthesise
 from flows.steps.prepare import open_real, real_digest
 from manifests.errors import BadInput
@@ -29,8 +29,7 @@ def steps(job: Job) -> list[Step]:
     if not shares:
         return []
     settings: dict[str, Any] = {"seed": job.settings.seed, "threads": job.settings.engine.threads}
-    for group in ("base", "adapt", "sampling", "synthesis", "gates"):
-        settings |= {f"{group}.{name}": value for name, value in flat(getattr(job.settings, group)).items()}
+    settings |= flat_groups(job.settings, "base", "adapt", "sampling", "synthesis", "gates")
     inputs = {"real": real_digest(job), "base": str(adapt.base_facts(job)["digest"])}
     return [Step(_step_name(share), VERSION, settings, inputs) for share in shares]
 

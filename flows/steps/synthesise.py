@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flows.engine.calls import Call
 from flows.run.folder import Job, RunFolder
 from flows.run.records import Step, unfinished_steps, write_record
-from flows.settings import flat
+from flows.settings import flat_groups
 from flows.steps.adapt import adapter_digest, base_facts, train_counts
 from flows.steps.prepare import open_real, real_digest
 from manifests.errors import BadInput
@@ -20,6 +20,7 @@ from manifests.progress import Progress
 if TYPE_CHECKING:
     from augment.fine_detail import FineDetail
     from augment.sampling import PairSampler
+    from augment.settings import CheckpointSettings, SamplingSettings
     from augment.synthesis import ClassJob, ClassOutcome, Settlement
     from manifests.storage.base import Storage
 
@@ -29,8 +30,7 @@ VERSION = 2
 def steps(job: Job) -> list[Step]:
     """What the synthetic manifest would be made from now."""
     settings: dict[str, Any] = {"seed": job.settings.seed, "threads": job.settings.engine.threads}
-    for group in ("base", "sampling", "synthesis", "gates"):
-        settings |= {f"{group}.{name}": value for name, value in flat(getattr(job.settings, group)).items()}
+    settings |= flat_groups(job.settings, "base", "sampling", "synthesis", "gates")
     inputs = {"real": real_digest(job), "base": str(base_facts(job)["digest"])}
     inputs |= {f"adapter {dx}": adapter_digest(job, dx) for dx, wanted in wanted_pairs(job).items() if wanted}
     return [Step("synthesise", VERSION, settings, inputs)]
@@ -57,7 +57,7 @@ def fill_range(job: Job, progress: Progress, dx: str, shard: int) -> Mapping[str
     """Draws and judges one range of candidates of class `dx`."""
     from augment.synthesis import draw_shard
 
-    sampler = _sampler(job.folder.adapter(dx), adapter_digest(job, dx), job.settings.model_dump_json())
+    sampler = _sampler(job.folder.adapter(dx), adapter_digest(job, dx), job.settings.base, job.settings.sampling)
     judge = _judge(job.folder.judge) if job.settings.synthesis.gates else None
     detail = _fine_detail(job, dx, sampler.side)
     people = _people(job.folder, real_digest(job), dx, sampler.attributes)
@@ -144,16 +144,14 @@ def has_synthetic(job: Job) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _sampler(adapter: Path, digest: str, settings: str) -> PairSampler:
+def _sampler(adapter: Path, digest: str, checkpoint: CheckpointSettings, sampling: SamplingSettings) -> PairSampler:
     """The sampler of one adapter, kept for the next range; `digest` tells versions of the file apart."""
     from augment.adapters import read_adapter
     from augment.base.folder import open_base
     from augment.sampling import PairSampler
-    from flows.settings import Settings
 
-    chosen = Settings.model_validate_json(settings)
-    base = open_base(chosen.base)
-    return PairSampler(base, read_adapter(adapter, base), chosen.sampling, chosen.base.dtype)
+    base = open_base(checkpoint)
+    return PairSampler(base, read_adapter(adapter, base), sampling, checkpoint.dtype)
 
 
 def _fine_detail(job: Job, dx: str, side: int) -> FineDetail | None:
