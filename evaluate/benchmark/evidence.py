@@ -16,6 +16,11 @@ EVIDENCE_CONTROLS: dict[Task, tuple[str, ...]] = {
     "segmentation": ("real", "real+oversampling", "real+replay"),
 }
 
+# A digest stands for every byte of a manifest, so that one is read through once in a process, not for each cell: the
+# splits of real pairs, by digest, and the manifests whose generated pairs were checked against them.
+_SPLITS: dict[str, dict[str, str]] = {}
+_CHECKED: set[tuple[str, str]] = set()
+
 
 def check_evidence(
     real: Manifest, synthetic: Manifest | None, tasks: Sequence[Task], *, of_a_part: bool = False
@@ -27,9 +32,11 @@ def check_evidence(
     that was compared with a real one outside training; another dataset's classes; test pairs that cannot tell
     classes apart. of_a_part: the pairs were generated from a part of the real ones, a manifest of its own.
     """
-    sides = _check_real(real)
-    if synthetic is not None:
-        _check_synthetic(real, synthetic, sides)
+    if real.digest not in _SPLITS:
+        _SPLITS[real.digest] = _check_real(real)
+    if synthetic is not None and (real.digest, synthetic.digest) not in _CHECKED:
+        _check_synthetic(real, synthetic, _SPLITS[real.digest])
+        _CHECKED.add((real.digest, synthetic.digest))
     if "classification" in tasks:
         _check_classes(real)
     counts = real.counts()

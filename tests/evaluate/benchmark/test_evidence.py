@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +56,8 @@ class Tampered(Manifest):
 
 
 def tampered(honest: Manifest, **claims: str) -> Tampered:
-    return Tampered(honest.storage, honest.header, honest.digest, honest.shards, claims)
+    digest = hashlib.sha256(f"{honest.digest} {claims}".encode()).hexdigest()
+    return Tampered(honest.storage, honest.header, digest, honest.shards, claims)
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
