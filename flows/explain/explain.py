@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.explain.sources import Source, read_contents
 from flows.run.folder import Job
+from flows.run.records import file_digest, values_digest
 from flows.settings import flat
 from flows.steps.adapt import base_facts
 from flows.steps.benchmark import benchmark_work
@@ -46,15 +47,16 @@ def explain_chunk(
     """
     from evaluate.explain.explanation import to_json
     from evaluate.explain.page import render_page
+    from evaluate.parts import finished_record
     from manifests.files import replace_file
 
     record_path = out / ".pages" / f"{number:05d}.json"
     contents, failures = read_contents(sources)
-    digest = _chunk_digest(job, contents, failures, mask, wanted)
+    digest = _page_digest(job, contents, failures, mask, wanted)
     page = out / ("explain.html" if number == 0 else f"explain-{number + 1}.html")
-    kept = _kept(record_path, digest)
-    if kept is not None and page.is_file():
-        return kept
+    finished = finished_record(record_path, digest)
+    if finished is not None and page.is_file():
+        return finished
     explainer = load() if load else explainer_of(job)
     explanations, rows = [], []
     for place, (source, (content, own_mask)) in enumerate(contents.items()):
@@ -250,7 +252,7 @@ def _explained(
     return explainer.explain(picture, given, wanted)
 
 
-def _chunk_digest(
+def _page_digest(
     job: Job,
     contents: Mapping[Source, tuple[bytes, bytes | None]],
     failures: Mapping[str, str],
@@ -261,23 +263,15 @@ def _chunk_digest(
     adapters = sorted(job.folder.adapters.glob("*.safetensors"))
     parts: list[Any] = [VERSION, open_real(job).digest, base_facts(job)["digest"], dict(failures), list(wanted)]
     parts += [flat(job.settings.explain), flat(job.settings.sampling), job.settings.synthesis.detail, job.settings.seed]
-    parts += [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in adapters]
+    parts += [[path.name, file_digest(path)] for path in adapters]
     downstream = _downstream(job)
     parts += [
-        hashlib.sha256(mask.read_bytes()).hexdigest() if mask else None,
+        file_digest(mask) if mask else None,
         downstream.digest if downstream else None,
     ]
     for source, pair in contents.items():
         parts.append([source.name, *(hashlib.sha256(part).hexdigest() if part else "" for part in pair)])
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _kept(path: Path, digest: str) -> dict[str, Any] | None:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return dict(record) if record["digest"] == digest else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    return values_digest(*parts)
 
 
 def _folder(job: Job) -> Path:

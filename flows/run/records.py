@@ -33,8 +33,7 @@ class Step:
     @property
     def digest(self) -> str:
         """sha256 over everything that decides the step's outputs."""
-        document = [self.name, self.version, dict(self.settings), dict(self.inputs)]
-        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+        return values_digest(self.name, self.version, dict(self.settings), dict(self.inputs))
 
 
 @dataclass(frozen=True)
@@ -127,6 +126,11 @@ def _changed_output(folder: RunFolder, record: Record) -> str | None:
         if file_digest(path) != digest:
             return f"{name} was changed"
     return None
+
+
+def values_digest(*values: Any) -> str:
+    """sha256 of JSON values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def file_digest(path: Path) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections import UserDict
 from collections.abc import Sequence
@@ -19,6 +17,7 @@ from flows.engine.watch import Watch
 from flows.explain.explain import explainer_of
 from flows.run.folder import Job
 from flows.run.lock import run_lock
+from flows.run.records import file_digest, values_digest
 from flows.settings import flat
 from flows.steps.prepare import open_real
 from manifests.errors import BadInput, EvendermError
@@ -143,10 +142,10 @@ class KeptRows(UserDict[str, Any]):
         from evaluate.parts import finished_record
 
         samplers = explainer_of(job).samplers
-        adapters = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(samplers.adapters.glob("*.*"))]
+        adapters = [file_digest(path) for path in sorted(samplers.adapters.glob("*.*"))]
         parts = [open_real(job).digest, samplers.base.digest, adapters, job.settings.seed]
         parts += [flat(job.settings.explain), flat(job.settings.sampling)]
-        self._digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        self._digest = values_digest(*parts)
         self._path = out / ".rows.json"
         super().__init__((finished_record(self._path, self._digest) or {}).get("rows", {}))
 
