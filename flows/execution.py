@@ -12,7 +12,7 @@ from rich.console import Console
 
 from flows.engine.calls import one_by_one, retried, retry_delays
 from flows.engine.terminal import duration
-from flows.engine.watch import Watch, shown
+from flows.engine.watch import Watch, watched_run
 from flows.run.folder import Job, RunFolder, save_job
 from flows.run.lock import run_lock
 from flows.run.records import read_record
@@ -38,7 +38,7 @@ def execute(job: Job, only: Sequence[str] = STEPS, console: Console | None = Non
             summarise(job, watch, Outcome(), time.monotonic() - started)
             return 0
         watch.event("run", data=str(job.data), preset=job.preset, steps=list(only))
-        with shown(watch), watch.bars():
+        with watched_run(watch), watch.bars():
             outcome = _run(job, watch, only)
         summarise(job, watch, outcome, time.monotonic() - started)
     return 1 if outcome.failures else 0

@@ -14,7 +14,7 @@ from flows.commands.options import Overrides
 from flows.engine.process import limit_threads
 from flows.engine.terminal import duration
 from flows.engine.watch import Watch
-from flows.explain.sources import Source, chunks, find_sources
+from flows.explain.sources import ImageSource, chunks, find_sources
 from flows.run.lock import run_lock
 from manifests.errors import BadInput
 from manifests.storage.base import on_disk
@@ -90,12 +90,17 @@ def explain_images(
     watch = Watch(out / "log.jsonl", console)
     _say_what_is_sent(job, watch)
     with run_lock(out / "explain.lock", on_stale=watch.say):
-        records = _through_prefect(job, sources, out, wanted) if flow else _here(job, sources, out, mask, wanted, watch)
+        if flow:
+            from flows.orchestration.explain_flow import run_flow
+
+            records = run_flow(job, sources, out, wanted)
+        else:
+            records = _here(job, sources, out, mask, wanted, watch)
         finish(job, out, records)
     return _summarise(records, out, watch, time.monotonic() - started)
 
 
-def _check_any_is_a_picture(sources: Sequence[Source], settings: ExplainSettings) -> None:
+def _check_any_is_a_picture(sources: Sequence[ImageSource], settings: ExplainSettings) -> None:
     """Raises BadInput, before any model is loaded, if none of the image files can be read."""
     from evaluate.explain.explainer import read_picture
 
@@ -124,7 +129,7 @@ def serve_page(job: Job, port: int) -> int:
 
 
 def _here(
-    job: Job, sources: Sequence[Source], out: Path, mask: Path | None, wanted: Sequence[str], watch: Watch
+    job: Job, sources: Sequence[ImageSource], out: Path, mask: Path | None, wanted: Sequence[str], watch: Watch
 ) -> list[dict[str, Any]]:
     from flows.explain.explain import explain_chunk, watched_explainer
 
@@ -138,12 +143,6 @@ def _here(
             with watch.task(f"explain page {number + 1}", "images") as progress:
                 records.append(explain_chunk(job, number, chunk, out, mask, wanted, progress, load))
     return records
-
-
-def _through_prefect(job: Job, sources: Sequence[Source], out: Path, wanted: Sequence[str]) -> list[dict[str, Any]]:
-    from flows.orchestration.explain_flow import run_flow
-
-    return run_flow(job, sources, out, wanted)
 
 
 def _summarise(records: Sequence[dict[str, Any]], out: Path, watch: Watch, seconds: float) -> int:

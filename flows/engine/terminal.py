@@ -11,7 +11,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.progress import Task as Bar
+from rich.progress import Task as RichTask
 from rich.text import Text
 
 from flows.engine.tally import Tally
@@ -20,7 +20,7 @@ from flows.engine.tally import Tally
 class RateColumn(ProgressColumn):
     """Units per second, in the unit of the task."""
 
-    def render(self, task: Bar) -> Text:
+    def render(self, task: RichTask) -> Text:
         speed = task.finished_speed or task.speed
         return Text(f"{speed:.3g} {task.fields['unit']}/s" if speed else "", style="cyan")
 

@@ -190,15 +190,15 @@ class Watch:
 
     def show(self, task: TaskProgress, done: int, total: int, figures: dict[str, float | str]) -> None:
         """Brings the terminal up to date: a bar, or a line now and then where bars cannot be drawn."""
-        shown = ", ".join(f"{name} {_short(value)}" for name, value in figures.items())
+        described = ", ".join(f"{name} {_short(value)}" for name, value in figures.items())
         if self._bars is not None:
             if task.title not in self._bar_ids:
                 self._bar_ids[task.title] = self._bars.add_task(task.title, figures="", unit=task.unit)
-            self._bars.update(self._bar_ids[task.title], completed=done, total=total, figures=shown)
+            self._bars.update(self._bar_ids[task.title], completed=done, total=total, figures=described)
         elif self.clock() - self._line_at >= LINE_SECONDS:
             self._line_at = self.clock()
-            figures_shown = f", {shown}" if shown else ""
-            self.say(f"  {task.title}: {done} of {total}, {task.rate:.3g} {task.unit}/s{figures_shown}")
+            ending = f", {described}" if described else ""
+            self.say(f"  {task.title}: {done} of {total}, {task.rate:.3g} {task.unit}/s{ending}")
 
     def _drop_bar(self, title: str) -> None:
         bar = self._bar_ids.pop(title, None)
@@ -217,26 +217,26 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 # The watch of each run that this process shows in its terminal.
-_SHOWN: dict[Path, Watch] = {}
+_WATCHES: dict[Path, Watch] = {}
 
 
 @contextmanager
-def shown(watch: Watch) -> Iterator[Watch]:
+def watched_run(watch: Watch) -> Iterator[Watch]:
     """While it lasts, `watch_of` gives this watch for its log."""
     assert watch.log is not None
-    outer = _SHOWN.get(watch.log)
-    _SHOWN[watch.log] = watch
+    outer = _WATCHES.get(watch.log)
+    _WATCHES[watch.log] = watch
     try:
         yield watch
     finally:
-        _SHOWN.pop(watch.log)
+        _WATCHES.pop(watch.log)
         if outer is not None:
-            _SHOWN[watch.log] = outer
+            _WATCHES[watch.log] = outer
 
 
 def watch_of(log: Path) -> Watch:
     """The watch that this process shows for a run's log; in a worker process one that only logs."""
-    return _SHOWN.get(log) or Watch(log)
+    return _WATCHES.get(log) or Watch(log)
 
 
 def _short(value: float | str) -> str:

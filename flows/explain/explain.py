@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.explain.sources import Source, read_contents
+from flows.explain.sources import ImageSource, read_contents
 from flows.run.folder import Job
 from flows.run.records import file_digest, values_digest
 from flows.settings import flat
@@ -34,7 +34,7 @@ VERSION = 3
 def explain_chunk(
     job: Job,
     number: int,
-    sources: Sequence[Source],
+    sources: Sequence[ImageSource],
     out: Path,
     mask: Path | None = None,
     wanted: Sequence[str] = (),
@@ -239,14 +239,19 @@ def diagnoser_of(name: str, job: Job, ensemble: ClassifierDiagnoser | None) -> D
 
 
 def _explained(
-    explainer: Explainer, source: Source, content: bytes, mask: Path | None, own: bytes | None, wanted: Sequence[str]
+    explainer: Explainer,
+    source: ImageSource,
+    content: bytes,
+    mask: Path | None,
+    own: bytes | None,
+    wanted: Sequence[str],
 ) -> Any:
     from evaluate.explain.explainer import read_mask, read_picture
 
     picture = read_picture(content, source.name, explainer.settings)
     given = None
     if mask is not None:
-        given = read_mask(Source(mask.name, mask).read(), str(mask), explainer.settings)
+        given = read_mask(ImageSource(mask.name, mask).read(), str(mask), explainer.settings)
     elif own is not None:
         given = read_mask(own, f"{source.name}, mask", explainer.settings)
     return explainer.explain(picture, given, wanted)
@@ -254,7 +259,7 @@ def _explained(
 
 def _page_digest(
     job: Job,
-    contents: Mapping[Source, tuple[bytes, bytes | None]],
+    contents: Mapping[ImageSource, tuple[bytes, bytes | None]],
     failures: Mapping[str, str],
     mask: Path | None,
     wanted: Sequence[str],

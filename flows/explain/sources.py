@@ -13,7 +13,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     """One image to explain: a file, or a pair of a manifest. truth: its class, where it is known."""
 
     name: str
@@ -30,12 +30,12 @@ class Source:
             raise BadInput(f"{self.path}: cannot be read ({error.strerror}); check the path") from None
 
 
-def find_sources(places: Sequence[str], split: str = "validation") -> list[Source]:
+def find_sources(places: Sequence[str], split: str = "validation") -> list[ImageSource]:
     """The images at `places`: files, folders of images, and manifests, of which a `split` is taken.
 
     Raises BadInput for a place that is not there or holds no image.
     """
-    found: list[Source] = []
+    found: list[ImageSource] = []
     for place in places:
         path = Path(place).expanduser()
         if (path / "manifest.json").is_file() or "://" in place:
@@ -44,22 +44,24 @@ def find_sources(places: Sequence[str], split: str = "validation") -> list[Sourc
             files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
             if not files:
                 raise BadInput(f"{place}: the folder holds no image ({', '.join(SUFFIXES)}); check the path")
-            found += [Source(file.relative_to(path).as_posix(), file) for file in files]
+            found += [ImageSource(file.relative_to(path).as_posix(), file) for file in files]
         elif path.is_file():
-            found.append(Source(path.name, path))
+            found.append(ImageSource(path.name, path))
         else:
             raise BadInput(f"{place}: no such image, folder or manifest; check the path")
     return found
 
 
-def chunks(sources: Sequence[Source]) -> list[list[Source]]:
+def chunks(sources: Sequence[ImageSource]) -> list[list[ImageSource]]:
     """The images page by page."""
     return [list(sources[start : start + PAGE_IMAGES]) for start in range(0, len(sources), PAGE_IMAGES)]
 
 
-def read_contents(sources: Sequence[Source]) -> tuple[dict[Source, tuple[bytes, bytes | None]], dict[str, str]]:
+def read_contents(
+    sources: Sequence[ImageSource],
+) -> tuple[dict[ImageSource, tuple[bytes, bytes | None]], dict[str, str]]:
     """Image and mask bytes by source, and the reason by name for those that cannot be read."""
-    contents: dict[Source, tuple[bytes, bytes | None]] = {}
+    contents: dict[ImageSource, tuple[bytes, bytes | None]] = {}
     failures: dict[str, str] = {}
     pairs = {
         location: _pair_bytes(location, [source.name for source in sources if source.manifest == location])
@@ -74,14 +76,16 @@ def read_contents(sources: Sequence[Source]) -> tuple[dict[Source, tuple[bytes, 
     return contents, failures
 
 
-def _from_manifest(place: str, split: str) -> list[Source]:
+def _from_manifest(place: str, split: str) -> list[ImageSource]:
     from manifests.format.reading import open_manifest
 
     manifest = open_manifest(place)
     rows = manifest.table(["pair_id", "dx"], split=split).to_pylist()
     if not rows:
         raise BadInput(f"{place}: the manifest has no pair in its {split} split; choose another with --split")
-    return [Source(row["pair_id"], None, place, row["dx"] if row["dx"] in manifest.classes else None) for row in rows]
+    return [
+        ImageSource(row["pair_id"], None, place, row["dx"] if row["dx"] in manifest.classes else None) for row in rows
+    ]
 
 
 def _pair_bytes(location: str, wanted: Sequence[str]) -> dict[str, tuple[bytes, bytes | None]]:

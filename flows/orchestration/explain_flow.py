@@ -12,7 +12,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 from flows.engine.watch import Watch
 from flows.explain.explain import explain_chunk, finish, watched_explainer
-from flows.explain.sources import Source, chunks, find_sources
+from flows.explain.sources import ImageSource, chunks, find_sources
 from flows.orchestration.server import prefect_server, wait_until_ready
 from flows.run.folder import Job, open_job
 from flows.run.lock import run_lock
@@ -20,8 +20,10 @@ from manifests.errors import EvendermError
 
 
 @task(task_run_name="explain page {number}", cache_policy=NO_CACHE, persist_result=False)
-def explain_page(job: Job, number: int, sources: Sequence[Source], out: Path, wanted: Sequence[str]) -> dict[str, Any]:
-    """One page of images; see flows.explaining.explain_chunk."""
+def explain_page(
+    job: Job, number: int, sources: Sequence[ImageSource], out: Path, wanted: Sequence[str]
+) -> dict[str, Any]:
+    """One page of images; see flows.explain.explain.explain_chunk."""
     watch = Watch(out / "log.jsonl")
     with watch.task(f"explain page {number + 1}", "images") as progress:
         return explain_chunk(job, number, sources, out, None, wanted, progress, lambda: watched_explainer(job, watch))
@@ -47,7 +49,7 @@ def explain(
     return [str(target / record["page"]) for record in records]
 
 
-def run_flow(job: Job, sources: Sequence[Source], out: Path, wanted: Sequence[str]) -> list[dict[str, Any]]:
+def run_flow(job: Job, sources: Sequence[ImageSource], out: Path, wanted: Sequence[str]) -> list[dict[str, Any]]:
     """The flow's pages on a Prefect server of its own, or the one that PREFECT_API_URL names; the lock is held."""
     records: list[dict[str, Any]] = []
 
@@ -63,7 +65,7 @@ def run_flow(job: Job, sources: Sequence[Source], out: Path, wanted: Sequence[st
     return records
 
 
-def _pages(job: Job, sources: Sequence[Source], out: Path, wanted: Sequence[str]) -> list[dict[str, Any]]:
+def _pages(job: Job, sources: Sequence[ImageSource], out: Path, wanted: Sequence[str]) -> list[dict[str, Any]]:
     records = [explain_page(job, number, chunk, out, wanted) for number, chunk in enumerate(chunks(sources))]
     if not records:
         raise EvendermError(f"{out}: there was nothing to explain")

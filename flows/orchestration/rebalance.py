@@ -12,7 +12,7 @@ from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.engine.stopping import take_signals
-from flows.engine.watch import Watch, listening, shown, watch_of
+from flows.engine.watch import Watch, listening, watch_of, watched_run
 from flows.orchestration.engines import SPREAD, engine_of, task_runner
 from flows.orchestration.story import RunStory, quietly
 from flows.run.folder import Job, new_job, open_job, save_job
@@ -140,7 +140,7 @@ def _run(job: Job, only: Sequence[str]) -> Outcome:
     """The body of every flow."""
     take_signals()
     watch = watch_of(job.folder.log)
-    with run_lock(job.folder.lock), shown(watch), listening(RunStory(job)):
+    with run_lock(job.folder.lock), watched_run(watch), listening(RunStory(job)):
         save_job(job)
         outcome = run_steps(job, watch, engine_of(job.settings.engine), only)
     quietly(lambda: _tell_end(job, outcome))

@@ -182,12 +182,12 @@ def _with_short_waits(app: App) -> App:
     """
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
-        async def told(message: MutableMapping[str, Any]) -> None:
+        async def send_with_short_wait(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start" and message["status"] == BUSY:
                 message["headers"] = [*message.get("headers", ()), (b"retry-after", RETRY_SECONDS)]
             await send(message)
 
-        await app(scope, receive, told)
+        await app(scope, receive, send_with_short_wait)
 
     return answer
 

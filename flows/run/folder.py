@@ -17,7 +17,7 @@ from manifests.storage.base import on_disk
 if TYPE_CHECKING:
     from manifests.pairs import PairArrays
 
-SCHEMA_VERSION = 1
+SETTINGS_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def save_job(job: Job) -> None:
     """Writes the job's settings into its run folder, which it creates."""
     job.folder.records.mkdir(parents=True, exist_ok=True)
     document = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": SETTINGS_VERSION,
         "data": str(job.data),
         "preset": job.preset,
         "settings": job.settings.model_dump(mode="json"),

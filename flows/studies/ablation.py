@@ -52,12 +52,12 @@ def ablate(data: Path, what: tuple[str, ...], out: Path, settings: Settings) -> 
             for variant in _variants(name, data, out, settings, watch):
                 rows.append({"variant": variant.name, **variant.figures})
                 # After each: what was measured before a kill is not lost.
-                amend_outputs(RunFolder(out), "benchmark", partial(_keep, out, name, rows))
+                amend_outputs(RunFolder(out), "benchmark", partial(add_table, out, name, rows))
     print((out / "ablation.md").read_text(encoding="utf-8"), end="")
     return 0
 
 
-def _keep(out: Path, name: str, rows: list[dict[str, Any]]) -> None:
+def add_table(out: Path, name: str, rows: list[dict[str, Any]]) -> None:
     """Adds one table to results.json and ablation.md, and to the report where there is one."""
     from evaluate.report.page import write_report
     from evaluate.studies.ablation import variants_table

@@ -73,10 +73,12 @@ def _measured(job: Job, out: Path, witness: Classifier, progress: Progress) -> d
     adapters = samplers.adapted(held.classes)
     strategies = strategies_of(settings, adapters)
 
-    def shown(done: int, total: int, **figures: float | str) -> None:
+    def strategy_progress(done: int, total: int, **figures: float | str) -> None:
         progress(done, len(strategies) + 1, **figures)
 
-    rows = compare_strategies(strategies, chosen, samplers.of, judges, features, seed, shown, KeptRows(job, out))
+    rows = compare_strategies(
+        strategies, chosen, samplers.of, judges, features, seed, strategy_progress, FinishedRows(job, out)
+    )
     as_explained = replace(centre_of(settings, adapters), tries=settings.tries)
     references = settings.strategies.references
     draws = settings.reference_draws
@@ -134,7 +136,7 @@ def _judges(job: Job, witness: Classifier) -> Judges:
     )
 
 
-class KeptRows(UserDict[str, Any]):
+class FinishedRows(UserDict[str, Any]):
     """Rows of an interrupted comparison by name, in a file that is written with each; those of other inputs are
     let go."""
 

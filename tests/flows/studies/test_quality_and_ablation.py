@@ -14,7 +14,7 @@ import pytest
 from evaluate.results import tables_of
 from flows.run.folder import open_job
 from flows.run.records import reason_to_run
-from flows.studies.ablation import _keep
+from flows.studies.ablation import add_table
 from manifests.errors import BadInput, EvendermError
 from tests.flows import whole_run
 from tests.flows.conftest import FinishedRun
@@ -58,7 +58,7 @@ def test_ways_to_adapt_are_compared_without_judges(tiny_run: FinishedRun, tmp_pa
 
 def test_every_table_stays_when_another_is_measured(tmp_path: Path) -> None:
     for name in ("codec", "sampling"):
-        _keep(tmp_path, name, [{"variant": f"of {name}", "dice": 0.9, "kid": None}])
+        add_table(tmp_path, name, [{"variant": f"of {name}", "dice": 0.9, "kid": None}])
     results = json.loads((tmp_path / "results.json").read_text())
     assert {"ablation_codec", "ablation_sampling", "schema_version"} == set(results) and tables_of(
         tmp_path / "results.json"
@@ -79,11 +79,11 @@ def test_a_results_file_of_something_else_is_left_alone(tiny_run: FinishedRun, t
 def test_what_breaks_the_contract_of_results_is_never_written(run: Path) -> None:
     before = (run / "results.json").read_text()
     with pytest.raises(EvendermError, match="not a finite number"):
-        _keep(run, "codec", [{"variant": "one", "dice": math.nan}])
+        add_table(run, "codec", [{"variant": "one", "dice": math.nan}])
     assert (run / "results.json").read_text() == before
     (run / "results.json").write_text(json.dumps({**json.loads(before), "arms": "none"}))
     with pytest.raises(BadInput, match="not a results file"):
-        _keep(run, "codec", [{"variant": "one", "dice": 0.9}])
+        add_table(run, "codec", [{"variant": "one", "dice": 0.9}])
 
 
 def test_quality_writes_its_table_and_a_sheet(tiny_run: FinishedRun, tmp_path: Path) -> None:
