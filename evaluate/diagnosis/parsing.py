@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 from evaluate.diagnosis.interface import Candidate, Diagnosis
-from evaluate.diagnosis.json_repair import LONGEST, json_values
 from evaluate.diagnosis.synonyms import class_of, normalised
 from evaluate.pages import wording
 from manifests.errors import EvendermError
 
 MOST_ENTRIES = 20
+LONGEST = 40_000  # characters of an answer that are looked at
+_LONGEST_MENDED = 8_000  # of them that are mended, in a time that may grow with their square
+_DEEPEST_JSON = 12
 _SLACK = 0.02  # rounding of what a model states
 _LISTS = ("differential", "differential_diagnosis", "diagnoses", "candidates", "ranking", "predictions", "results")
 _NAMES = ("dx", "diagnosis", "name", "condition", "disease", "label", "class", "code")
@@ -84,13 +88,39 @@ def plain_text(value: Any, longest: int) -> str:
 
 
 def _from_json(text: str) -> tuple[str, list[Entry]]:
-    for value in json_values(text):
+    for value in _json_values(text):
         listed = _list_in(value)
         entries = [entry for item in listed if (entry := _entry(item)) is not None]
         if entries:
             described = value.get("description") if isinstance(value, Mapping) else ""
             return plain_text(described, 300), entries
     return "", []
+
+
+def _json_values(text: str) -> Iterator[Any]:
+    """Objects and lists in `text`, fenced blocks first, mended where they are cut or written by hand."""
+    text = re.sub(r"<think>.*?(</think>|$)", " ", text[:LONGEST], flags=re.DOTALL)
+    for block in (*re.findall(r"```(?:json|JSON)?(.*?)(?:```|$)", text, flags=re.DOTALL), text):
+        # What follows the last whole entry is prose, or was cut.
+        found = re.search(r"[{\[](?:.*[}\]]|.*)", block, flags=re.DOTALL)
+        if found and _depth(found[0]) <= _DEEPEST_JSON:
+            value = _mended(found[0])
+            yield value
+            yield from value if isinstance(value, list) else ()
+
+
+def _mended(text: str) -> Any:
+    import json_repair
+
+    try:
+        return json.loads(text)
+    except ValueError:
+        return json_repair.loads(text[:_LONGEST_MENDED], skip_json_loads=True)
+
+
+def _depth(text: str) -> int:
+    steps = ((letter in "{[") - (letter in "}]") for letter in text)
+    return max(accumulate(steps, lambda depth, step: max(0, depth + step)))
 
 
 def _list_in(value: Any) -> list[Any]:
