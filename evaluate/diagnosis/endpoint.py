@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import io
 import json
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 NAME = "endpoint"
-_BLOCK = 65536
 _JPEG_QUALITY = 90
 
 
@@ -94,36 +94,35 @@ class EndpointDiagnoser:
 
     def _post(self, body: Mapping[str, Any]) -> tuple[int, bytes]:
         """Status and content of one request; redirects are not followed, for they would send it elsewhere."""
-        target, deadline = self._target, time.monotonic() + self.settings.timeout
-        kind = http.client.HTTPSConnection if target.scheme == "https" else http.client.HTTPConnection
-        connection = kind(str(target.hostname), target.port, timeout=self.settings.timeout)
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "Connection": "close"}
+        import httpx
+
+        target, limit = self._target, self.settings.timeout
+        deadline = time.monotonic() + limit
+        address = f"{target.geturl().rstrip('/')}/chat/completions"
+        # The answer as it comes: what is packed could grow beyond the limit when it is unpacked.
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        clock: threading.Timer | None = None
+        request: dict[str, Any] = {"content": json.dumps(body).encode(), "headers": headers}
+        # No proxy and no password of the environment, and the certificates that this machine trusts.
+        client = httpx.Client(timeout=limit, trust_env=False, verify=ssl.create_default_context())
         try:
-            connection.connect()
-            clock = _cut_at(deadline, connection.sock)
-            path = f"{target.path.rstrip('/')}/chat/completions"
-            connection.request("POST", path, json.dumps(body).encode(), headers)
-            answer = connection.getresponse()
-            content = _read(answer, self.settings.max_bytes)
+            with (
+                _cut_after(limit) as trace,
+                client,
+                client.stream("POST", address, **request, extensions={"trace": trace}) as answer,
+            ):
+                content = _read(answer.iter_raw(), self.settings.max_bytes)
             if time.monotonic() >= deadline:
                 raise TimeoutError
-            return answer.status, content
-        except EndpointFailed:
-            raise
-        except (OSError, http.client.HTTPException, ValueError) as error:
+            return answer.status_code, content
+        except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
             where = f"{target.scheme}://{target.hostname}:{target.port}" if target.port else str(target.hostname)
-            if time.monotonic() >= deadline or isinstance(error, TimeoutError):
-                reason = f"gave no whole answer within {self.settings.timeout:g} s"
+            if time.monotonic() >= deadline or isinstance(error, httpx.TimeoutException):
+                reason = f"gave no whole answer within {limit:g} s"
             else:
                 reason = f"cannot be asked ({plain_text(str(error), 100) or type(error).__name__})"
             raise EndpointFailed(f"{where} {reason}; check that the server runs") from error
-        finally:
-            if clock is not None:
-                clock.cancel()
-            connection.close()
 
 
 def checked_url(url: str | None) -> Any:
@@ -152,9 +151,9 @@ def jpeg_of(image: np.ndarray, side: int) -> bytes:
     return buffer.getvalue()
 
 
-def _read(answer: http.client.HTTPResponse, most: int) -> bytes:
+def _read(blocks: Iterable[bytes], most: int) -> bytes:
     content = b""
-    while block := answer.read1(_BLOCK):
+    for block in blocks:
         content += block
         if len(content) > most:
             raise EndpointFailed(f"the server answered more than explain.endpoint.max_bytes={most}", final=True)
@@ -190,16 +189,26 @@ def _key(file: str | None) -> str:
     return key
 
 
-def _cut_at(deadline: float, connected: socket.socket) -> threading.Timer:
-    """Ends a connection at the deadline; its own timeout would begin anew with every byte that drips in."""
+@contextmanager
+def _cut_after(seconds: float) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+    """A trace that ends its request then; a time-out of httpx begins anew with every byte that drips in."""
+    connected: list[socket.socket] = []
 
     def cut() -> None:
-        try:
-            connected.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
+        for one in connected:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
 
-    clock = threading.Timer(max(0.0, deadline - time.monotonic()), cut)
+    def trace(event: str, found: Mapping[str, Any]) -> None:
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            connected.append(found["return_value"].get_extra_info("socket"))
+            if not clock.is_alive():
+                cut()
+
+    clock = threading.Timer(seconds, cut)
     clock.daemon = True
     clock.start()
-    return clock
+    try:
+        yield trace
+    finally:
+        clock.cancel()
