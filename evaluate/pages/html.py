@@ -11,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from evaluate.pages.svg import swatch
+from evaluate.pages.svg import Drawing, swatch
 
 TEMPLATES = Path(__file__).with_name("templates")
 """Style and parts that every page shares."""
@@ -39,3 +39,13 @@ def style_and_script(styles: Sequence[Path], script: Path) -> dict[str, Any]:
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     style = "\n".join(path.read_text(encoding="utf-8") for path in (TEMPLATES / "page.css", *styles))
     return {"style": Markup(style), "script": Markup(code), "script_digest": digest}
+
+
+def drawing_file(drawing: Drawing, width: int, style: str = "") -> str:
+    """A drawing as an SVG file, `width` pixels wide, in the colours of the pages; style: further CSS."""
+    page = (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{drawing.height:g}">'
+        f"<style><![CDATA[{page}text {{ font-family: system-ui, sans-serif; }}\n{style}]]></style>"
+        f'<rect width="100%" height="100%" style="fill: var(--surface)"/>{drawing.render()}</svg>\n'
+    )

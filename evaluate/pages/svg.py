@@ -43,7 +43,7 @@ class Drawing:
     """Collects shapes, then becomes one `<svg>`; x in percent, y in pixels."""
 
     def __init__(self, height: float, label: str, kind: str = "chart"):
-        self._height, self._label, self._kind = height, label, kind
+        self.height, self._label, self._kind = height, label, kind
         self._parts: list[Markup] = []
 
     def line(self, x1: float, y1: float, x2: float, y2: float, kind: str) -> None:
@@ -73,12 +73,17 @@ class Drawing:
         if len(points) < 2:
             return
         steps = "L".join(f"{_n(x)} {_n(y)}" for x, y in points) + ("z" if closed else "")
-        frame = f'width="100%" height="{_n(self._height)}" viewBox="0 0 100 {_n(self._height)}"'
+        frame = f'width="100%" height="{_n(self.height)}" viewBox="0 0 100 {_n(self.height)}"'
         self._add(f'<svg {frame} preserveAspectRatio="none"><path class="{escape(kind)}" d="M{steps}"/></svg>')
+
+    def inset(self, inner: Drawing, x1: float, x2: float, y: float) -> None:
+        """Another drawing, from `x1` to `x2` across, its top at `y`."""
+        frame = f'x="{_n(x1)}%" y="{_n(y)}" width="{_n(x2 - x1)}%" height="{_n(inner.height)}"'
+        self._add(f"<svg {frame}>{inner.render()}</svg>")
 
     def render(self) -> Markup:
         """The whole drawing, with its label for those who cannot see it."""
-        size = f'width="100%" height="{_n(self._height)}"'
+        size = f'width="100%" height="{_n(self.height)}"'
         label = escape(self._label)
         return Markup(
             f'<svg class="{escape(self._kind)}" role="img" aria-label="{label}" {size}>'

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evaluate.pages import wording
+from evaluate.pages.html import drawing_file
+from evaluate.pages.svg import Drawing, Scale, spread, ticks
 from manifests.files import replace_file
 from manifests.markdown import markdown_table
 
@@ -15,11 +16,12 @@ _HEADINGS = (
     "strategy", "recognised %", "moved, points", "PSNR outside, dB", "SSIM outside", "mask Dice %", "KID", "copies %",
 )  # fmt: skip
 _PANELS = (
-    ("gain", "probability of the wanted\nclass gained, points", 100),
+    ("gain", "probability of the wanted class gained, points", 100),
     ("agreement", "recognised as it, %", 100),
-    ("ssim", "skin outside the mask kept,\nSSIM", 1),
+    ("ssim", "skin outside the mask kept, SSIM", 1),
 )
-_COLOURS = {"text": "C0", "image": "C1", "inpainting": "C2"}
+_KINDS = ("text", "image", "inpainting")
+_WIDTH, _ROW, _NAMES_END = 1280, 24, 34  # pixels, pixels and percent
 _FAITHFUL = (
     "class", "real pictures recognised %", "references recognised %", "pictures moved to it %", "moved, points",
 )  # fmt: skip
@@ -48,36 +50,36 @@ def _faithful_cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def strategies_plot(path: Path, rows: Sequence[Mapping[str, Any]], best: str | None = None) -> None:
-    """PNG: one line per strategy, with its 95 % intervals; the best one is named in bold."""
-    import matplotlib
+    """SVG: one line per strategy, with its 95 % intervals; the best one is named in bold."""
+    top, bottom = 1.5 * _ROW, (len(rows) + 1.5) * _ROW
+    whole = Drawing(bottom + 1.5 * _ROW, "Strategies and their figures")
+    for place, row in enumerate(rows):
+        whole.text(1, top + (place + 0.5) * _ROW + 4, row["name"], "best" if row["name"] == best else "tick")
+    for place, (figure, title, factor) in enumerate(_PANELS):
+        left = _NAMES_END + place * (100 - _NAMES_END) / len(_PANELS)
+        right = left + (100 - _NAMES_END) / len(_PANELS) - 2
+        whole.text((left + right) / 2, bottom + 1.25 * _ROW, title, anchor="middle")
+        whole.inset(_panel(rows, figure, title, factor), left, right, top)
+    replace_file(path, drawing_file(whole, _WIDTH, ".best { font-weight: bold; fill: var(--text); }").encode())
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
 
-    height = 1.4 + 0.3 * len(rows)
-    figure, panels = pyplot.subplots(1, len(_PANELS), figsize=(11, height), dpi=120, sharey=True, squeeze=False)
-    for axes, (name, title, factor) in zip(panels[0], _PANELS, strict=True):
-        for place, row in enumerate(rows):
-            value = row[name]
-            if value["mean"] is None:
-                continue
-            low, high = (factor * end for end in value["interval"])
-            middle = factor * value["mean"]
-            axes.errorbar([middle], [place], xerr=[[middle - low], [high - middle]], fmt=f"{_COLOURS[row['kind']]}o",
-                          capsize=2, markersize=5, lw=1.2)  # fmt: skip
-        axes.axvline(0, color="grey", lw=0.8)
-        axes.set_xlabel(title, fontsize=9)
-        axes.grid(axis="x", color="0.9", lw=0.6)
-        axes.tick_params(labelsize=8)
-    panels[0][0].set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=8)
-    for label, row in zip(panels[0][0].get_yticklabels(), rows, strict=True):
-        label.set_fontweight("bold" if row["name"] == best else "normal")
-    panels[0][0].invert_yaxis()
-    figure.tight_layout()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    pyplot.close(figure)
-    replace_file(path, buffer.getvalue())
+def _panel(rows: Sequence[Mapping[str, Any]], figure: str, title: str, factor: float) -> Drawing:
+    """One figure of every strategy, on a scale that holds zero."""
+    values = {place: row[figure] for place, row in enumerate(rows) if row[figure]["mean"] is not None}
+    ends = [factor * end for value in values.values() for end in value["interval"]]
+    scale = Scale(*spread([0.0, *ends], least=0.01), 0, 100)
+    said = (f"{rows[place]['name']} {_with_interval(value, factor, 2)}" for place, value in values.items())
+    height = len(rows) * _ROW
+    drawing = Drawing(height + _ROW, f"{title}: {'; '.join(said)}")
+    for tick in ticks(scale.low, scale.high, 4):
+        drawing.line(scale(tick), 0, scale(tick), height, "zero" if tick == 0 else "grid")
+        drawing.text(scale(tick), height + 14, f"{tick:g}".replace("-", wording.MINUS), anchor="middle")
+    for place, value in values.items():
+        series, y = 1 + _KINDS.index(rows[place]["kind"]), (place + 0.5) * _ROW
+        low, high = (scale(factor * end) for end in value["interval"])
+        drawing.line(low, y, high, y, f"whisker stroke s{series}")
+        drawing.mark(scale(factor * value["mean"]), y, series)
+    return drawing
 
 
 def _with_interval(value: Mapping[str, Any] | None, factor: float, digits: int) -> str:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def compare(job: Job, out: Path) -> int:
-    """Writes strategies.json, strategies.md and strategies.png to `out`."""
+    """Writes strategies.json, strategies.md and strategies.svg to `out`."""
     from evaluate.studies.strategy_report import strategies_markdown, strategies_plot
 
     started = time.monotonic()
@@ -51,7 +51,7 @@ def compare(job: Job, out: Path) -> int:
             document = _measured(job, out, witness, progress)
         write_json(out / "strategies.json", document)
         (out / "strategies.md").write_text(strategies_markdown(document), encoding="utf-8")
-        strategies_plot(out / "strategies.png", document["strategies"], document["best"])
+        strategies_plot(out / "strategies.svg", document["strategies"], document["best"])
     print(strategies_markdown(document), end="")
     watch.say(f"done in {duration(time.monotonic() - started)}: {out}")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from augment.mask_codec import SignedDistanceCodec
 from evaluate.settings.explain import ExplainSettings
 from evaluate.studies.strategies import strategies_of
 from evaluate.studies.strategy_figures import at_rank, best_strategy, interval_of, kernel_distance
+from evaluate.studies.strategy_report import strategies_plot
 from flows.studies.strategies import evenly
 
 
@@ -81,3 +83,16 @@ def test_the_same_number_of_every_class_is_taken() -> None:
     labels = np.array([0] * 50 + [1] * 4 + [2] * 9)
     taken = labels[evenly(labels, 18)]
     assert [int((taken == label).sum()) for label in range(3)] == [6, 4, 6]
+
+
+def test_the_plot_names_every_strategy_the_best_in_bold_and_says_its_figures(tmp_path: Path) -> None:
+    known, none = {"mean": 0.4, "interval": [0.3, 0.5]}, {"mean": None, "interval": None}
+    rows = [{"name": "text <1>", "kind": "text", "gain": known, "agreement": known, "ssim": none},
+            {"name": "inpainting", "kind": "inpainting", "gain": known, "agreement": known, "ssim": known}]  # fmt: skip
+    strategies_plot(tmp_path / "plot.svg", rows, "inpainting")
+    plot = ElementTree.parse(tmp_path / "plot.svg").getroot()
+    texts = {element.text: element.get("class") for element in plot.iter() if element.tag.endswith("text")}
+    assert texts["text <1>"] == "tick" and texts["inpainting"] == "best"
+    labels = [label for element in plot.iter() if (label := element.get("aria-label"))]
+    assert any("text <1> 40.00 (30.00 to 50.00); inpainting 40.00 (30.00 to 50.00)" in label for label in labels)
+    assert sum("text <1>" in label for label in labels) == 2
