@@ -16,7 +16,7 @@ from manifests.storage.local import LocalStorage
 
 # Printed when the fault comes, for whoever started this.
 MARK = "storage fault:"
-KINDS = ("refused write", "cut write", "refused read")
+STORAGE_FAULTS = ("refused write", "cut write", "refused read")
 
 
 def break_storage(kind: str, after: int, times: int) -> None:

@@ -14,7 +14,6 @@ import random
 import shutil
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from flows.run.records import file_digest
 from manifests.markdown import markdown_table
 from manifests.storage.base import TEMPORARY
 from tests.faults.kinds import FAULTS, Strike, Victim
+from tests.waiting import work_of_ended_processes
 
 # What says when and where a result was made rather than what was found.
 ASIDE = ("timings", "environment")
@@ -41,7 +41,7 @@ FAULTS_PER_RUN = 10
 
 
 @dataclass
-class Tally:
+class Outcomes:
     """What became of the faults of one kind."""
 
     struck: int = 0
@@ -53,7 +53,8 @@ class Tally:
 class Campaign:
     """What happened so far; `left_out` says which kinds could not be tried here, and why."""
 
-    tallies: dict[str, Tally] = field(default_factory=dict)
+    seed: int = 0
+    tallies: dict[str, Outcomes] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     runs: int = 0
@@ -70,7 +71,7 @@ class Campaign:
             self.complaints.append(f"{FAULTS[name].title}: {strike.complaint}")
         if not strike.struck:
             return
-        tally = self.tallies.setdefault(name, Tally())
+        tally = self.tallies.setdefault(name, Outcomes())
         tally.struck += 1
         tally.steps[step_at_hand(out)] += 1
         ends = {0: "went on", 1: "stopped, exit code 1", None: "hung"}
@@ -85,28 +86,52 @@ class Campaign:
             elif tally := self.tallies.get(name):
                 rows.append((kind.title, str(tally.struck), _told(tally.steps), _told(tally.ends)))
         lines = [markdown_table(("Fault", "Times", "In step", "The run"), rows, numeric=(1,))]
-        lines += ["", f"{self.struck} faults in {self.runs} runs. After every fault the same command was given again. "]
+        lines += [
+            "",
+            f"{self.struck} faults in {self.runs} runs, seed {self.seed}. "
+            "After every fault the same command was given again. ",
+        ]
         lines[-1] += f"{self.alike} of {self.runs} runs ended byte-identical to an uninterrupted one."
         return "\n".join([*lines, *(f"- {complaint}" for complaint in self.complaints)]) + "\n"
 
 
-def run_campaign(out: Path, count: int, seed: int = 0, only: Sequence[str] = ()) -> Campaign:
-    """Puts `count` faults, of the kinds `only` if given, to tiny runs in the folder `out`; writes faults.md there."""
+@dataclass(frozen=True)
+class Reference:
+    """An uninterrupted run: its data and settings, how much it worked in processor seconds, and what it made."""
+
+    data: Path
+    settings: tuple[str, ...]
+    work: float
+    made: dict[str, Any]
+
+
+def run_campaign(
+    out: Path, count: int, seed: int = 0, only: Sequence[str] = (), reference: Reference | None = None
+) -> Campaign:
+    """Puts `count` faults, of the kinds `only` if given, to tiny runs in the folder `out`; writes faults.md there.
+
+    Every run must end like `reference`, which is made first where none is given. The same seed gives the same moments.
+    """
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    campaign, moments = Campaign(), random.Random(seed)
+    campaign = Campaign(seed)
+    print(f"seed {seed}", flush=True)
     with room(out / "room") as has_quota:
         campaign.left_out = _impossible(has_quota)
         turns = [name for name in TURNS if name not in campaign.left_out and (not only or name in only)]
         if not turns:
             raise SystemExit("none of these faults can be tried on this machine")
-        data, seconds, wanted = _reference(out)
+        whole = reference or _reference(out)
         queue = [turns[number % len(turns)] for number in range(count)]
         while queue and campaign.runs < 2 * count:
             engine = FAULTS[queue[0]].engine
             chosen = [name for name in queue if FAULTS[name].engine == engine][:FAULTS_PER_RUN]
-            victim = Victim(data, out / "room" / "run", SETTINGS, engine, seconds, seconds / len(chosen), moments)
-            for name in _one_run(campaign, victim, chosen, wanted):
+            # Of its own for each run, so that what became of one does not move the moments of the next.
+            moments = random.Random(f"{seed} {campaign.runs}")
+            run, printed = out / "room" / "run", out / "printed.txt"
+            stride = whole.work / len(chosen)
+            victim = Victim(whole.data, run, printed, whole.settings, engine, whole.work, stride, moments)
+            for name in _one_run(campaign, victim, chosen, whole.made):
                 queue.remove(name)
             (out / "faults.md").write_text(campaign.table(), encoding="utf-8")
             print(f"{campaign.struck} of {count} faults, {campaign.runs} runs, {campaign.alike} alike", flush=True)
@@ -164,22 +189,22 @@ def room(folder: Path) -> Iterator[bool]:
             _quietly("umount", str(folder))
 
 
-def _reference(out: Path) -> tuple[Path, float, dict[str, Any]]:
-    """The data of the campaign, and how long an uninterrupted run on it takes and what it makes."""
+def _reference(out: Path) -> Reference:
+    """An uninterrupted run on data that are drawn for the campaign."""
     from manifests.phantom.draw import write_phantom
 
     data, run = out / "phantom", out / "room" / "reference"
     shutil.rmtree(data, ignore_errors=True)
     shutil.rmtree(run, ignore_errors=True)
     write_phantom(data, PAIRS, 0)
-    victim = Victim(data, run, SETTINGS, "plain", 0, 0, random.Random(0))
-    started = time.monotonic()
+    victim = Victim(data, run, out / "printed.txt", SETTINGS, "plain", 0, 0, random.Random(0))
+    before = work_of_ended_processes()
     with victim.started() as process:
         if process.wait() != 0:
             raise SystemExit(f"the uninterrupted run failed: {victim.output()[-2000:]}")
-    seconds, wanted = time.monotonic() - started, made(run)
+    whole = Reference(data, SETTINGS, work_of_ended_processes() - before, made(run))
     shutil.rmtree(run)
-    return data, seconds, wanted
+    return whole
 
 
 def _difference(wanted: dict[str, Any], out: Path) -> str | None:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.faults.broken_storage import KINDS, MARK
+from tests.faults.broken_storage import MARK, STORAGE_FAULTS
+from tests.waiting import POLL_SECONDS, until, work_of, work_of_ended_processes
 
 STOP_SECONDS = 10.0
 # A run that lost its server or a worker, or its disk, must end within this, well or badly.
@@ -25,26 +26,22 @@ LASTING = 1_000_000
 # Before the first no process has begun its work; the start with all libraries takes about the second.
 FIRST_SECONDS = 1.0
 START_SECONDS = 4.0
-POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
 class Victim:
-    """A run that is put through faults: its command, how long it takes undisturbed, and how far it should come
-    between two faults, in seconds of the same."""
+    """A run that is put through faults: its command, how much it works undisturbed, and how far it should come
+    between two faults, both in processor seconds, so that a busy machine does not move the moments."""
 
     data: Path
     out: Path
+    # What the latest command printed; beside the room, which may be full.
+    printed: Path
     settings: tuple[str, ...]
     engine: str
-    seconds: float
+    work: float
     stride: float
     moments: random.Random
-
-    @property
-    def printed(self) -> Path:
-        """What the latest command printed; beside the room, which may be full."""
-        return self.data.parent / "printed.txt"
 
     def arguments(self) -> list[str]:
         """The command, the same every time."""
@@ -73,10 +70,10 @@ class Victim:
                     child.kill()
 
     def waited(self, process: subprocess.Popen[bytes]) -> bool:
-        """Waits for a random moment; whether the process still runs then."""
-        moment = self.moments.uniform(FIRST_SECONDS, 2 * (START_SECONDS + self.stride))
-        deadline = time.monotonic() + moment
-        while time.monotonic() < deadline and process.poll() is None:
+        """Waits until a random share of the work is done; whether the process still runs then."""
+        begun = work_of(process.pid)
+        moment = begun + self.moments.uniform(FIRST_SECONDS, 2 * (START_SECONDS + self.stride))
+        while process.poll() is None and work_of(process.pid) < moment:
             time.sleep(POLL_SECONDS)
         return process.poll() is None
 
@@ -103,15 +100,15 @@ def kill_run(victim: Victim) -> Strike:
 
 
 def terminate_run(victim: Victim) -> Strike:
-    """SIGTERM, which must end the run within ten seconds and in one line."""
+    """SIGTERM, which must end the run within ten seconds of work and in one line."""
     with victim.started() as process:
         struck = victim.waited(process)
-        started = time.monotonic()
+        before, ended = work_of(process.pid), work_of_ended_processes()
         process.terminate()
         strike = _ended(victim, process, struck)
-        took = time.monotonic() - started
+        took = work_of_ended_processes() - ended - before
     if took > STOP_SECONDS:
-        return Strike(struck, strike.code, f"ended {took:.1f} s after SIGTERM")
+        return Strike(struck, strike.code, f"worked for {took:.1f} s after SIGTERM")
     # Before the command line has its handlers, the signal ends the process as the kernel does.
     return Strike(struck, strike.code) if strike.code == -signal.SIGTERM else strike
 
@@ -143,12 +140,13 @@ def break_storage(victim: Victim) -> Strike:
     """Storage answers 503 or cuts an upload, once or for good; the run must go on for a while, or end by itself."""
     times = victim.moments.choice((1, 2, LASTING))
     after = victim.moments.randrange(12)
-    with victim.started("tests.faults.broken_storage", victim.moments.choice(KINDS), str(after), str(times)) as process:
+    with victim.started(
+        "tests.faults.broken_storage", victim.moments.choice(STORAGE_FAULTS), str(after), str(times)
+    ) as process:
         if times == LASTING:
             strike = _ended(victim, process, True)
             return Strike(MARK in victim.output(), strike.code, strike.complaint)
-        while process.poll() is None and MARK not in victim.output():
-            time.sleep(POLL_SECONDS)
+        until(lambda: process.poll() is not None or MARK in victim.output(), "a storage fault or the end of the run")
         goes_on = victim.waited(process)
         code = 0 if goes_on else process.returncode
     struck = MARK in victim.output()
@@ -156,21 +154,21 @@ def break_storage(victim: Victim) -> Strike:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of fault, and the engine that it takes."""
+class Fault:
+    """A fault that a run is put through, and the engine that it takes."""
 
     title: str
     strike: Callable[[Victim], Strike]
     engine: str = "plain"
 
 
-FAULTS: Mapping[str, Kind] = {
-    "kill": Kind("SIGKILL of the process", kill_run),
-    "term": Kind("SIGTERM", terminate_run),
-    "disk": Kind("disk full", fill_disk),
-    "storage": Kind("storage answers 503 or cuts a write", break_storage),
-    "server": Kind("SIGKILL of the Prefect server", kill_server, "local"),
-    "worker": Kind("SIGKILL of a Dask worker", kill_worker, "dask"),
+FAULTS: Mapping[str, Fault] = {
+    "kill": Fault("SIGKILL of the process", kill_run),
+    "term": Fault("SIGTERM", terminate_run),
+    "disk": Fault("disk full", fill_disk),
+    "storage": Fault("storage answers 503 or cuts a write", break_storage),
+    "server": Fault("SIGKILL of the Prefect server", kill_server, "local"),
+    "worker": Fault("SIGKILL of a Dask worker", kill_worker, "dask"),
 }
 
 
@@ -192,7 +190,7 @@ def _kill_child(victim: Victim, words: str) -> Strike:
 def _ended(victim: Victim, process: subprocess.Popen[bytes], struck: bool) -> Strike:
     """How the run ends by itself: a traceback, a strange exit code or no end at all is a complaint."""
     try:
-        code = process.wait(timeout=END_SECONDS + 4 * victim.seconds)
+        code = process.wait(timeout=END_SECONDS + 4 * victim.work)
     except subprocess.TimeoutExpired:
         return Strike(struck, None, "did not end")
     if "Traceback" in victim.output():

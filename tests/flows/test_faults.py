@@ -9,15 +9,19 @@ import pytest
 from manifests.errors import StorageFailed
 from manifests.storage.local import LocalStorage
 from tests.faults.broken_storage import break_storage
-from tests.faults.campaign import TURNS, Campaign, made, run_campaign
+from tests.faults.campaign import TURNS, Campaign, Reference, made, run_campaign
 from tests.faults.kinds import FAULTS, Strike
 from tests.flows.conftest import FinishedRun
 
 
-def test_a_sample_of_faults_leaves_no_trace(tmp_path: Path) -> None:
-    campaign = run_campaign(tmp_path, count=4, seed=3, only=("kill", "term", "disk", "storage"))
+def test_a_run_that_is_killed_and_starved_at_random_moments_ends_as_if_nothing_had_happened(
+    tiny_run: FinishedRun, tmp_path: Path
+) -> None:
+    """Without Prefect, and yet as the undisturbed run under Prefect ended."""
+    reference = Reference(tiny_run.data, (), tiny_run.work, made(tiny_run.out))
+    campaign = run_campaign(tmp_path, 5, seed=3, only=("kill", "term", "disk", "storage"), reference=reference)
     assert not campaign.complaints, campaign.table()
-    assert campaign.struck == 4 and campaign.alike == campaign.runs
+    assert campaign.struck == 5 and campaign.alike == campaign.runs
     table = (tmp_path / "faults.md").read_text()
     assert FAULTS["kill"].title in table and "byte-identical" in table
 
@@ -35,8 +39,8 @@ def test_what_is_compared_are_manifests_shards_adapters_and_results(tiny_run: Fi
 
 def test_a_complaint_is_part_of_the_table(tmp_path: Path) -> None:
     campaign = Campaign(left_out={"disk": "a small disk cannot be mounted here"})
-    campaign.note("term", Strike(True, 1, "ended 12.0 s after SIGTERM"), tmp_path)
-    assert "- SIGTERM: ended 12.0 s after SIGTERM" in campaign.table()
+    campaign.note("term", Strike(True, 1, "worked for 12.0 s after SIGTERM"), tmp_path)
+    assert "- SIGTERM: worked for 12.0 s after SIGTERM" in campaign.table()
     assert "left out: a small disk cannot be mounted here" in campaign.table()
 
 
