@@ -14,10 +14,38 @@ import pytest
 
 from flows.engine.process import set_up_process
 from flows.orchestration.server import prefect_server, wait_until_ready
+from tests.shared import shared_folder
 
 set_up_process()
 
 PHANTOM_PAIRS = 60
+TESTS = Path(__file__).parent
+# What `make check` leaves out, by the fixtures that a test uses, whether itself or through others.
+NEEDS = {
+    "slow": {"tiny_run", "explained_run"},
+    "server": {"prefect_api", "served", "address", "s3_server"},
+    "browser": {"browser"},
+}
+# Files and folders whose tests train, draw or try very many cases without one of these fixtures.
+SLOW = (
+    "augment/test_adapters.py",
+    "augment/test_sampling.py",
+    "augment/training",
+    "evaluate/benchmark/test_benchmark.py",
+    "evaluate/copies",
+    "evaluate/downstream/test_training.py",
+    "evaluate/explain/test_demonstrations.py",
+    "evaluate/gates",
+    "evaluate/studies/test_quality.py",
+    "flows/engine/test_process.py",
+    "flows/explain",
+    "flows/orchestration/test_engines.py",
+    "flows/steps/test_gates.py",
+    "flows/studies",
+    "flows/test_other_bases.py",
+    "manifests/prepare/test_hostile_input.py",
+    "real",
+)
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +53,7 @@ def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """60 drawn pairs of three classes in the ISIC 2017 layout; not to be written to."""
     from manifests.phantom.draw import write_phantom
 
-    folder = tmp_path_factory.mktemp("data") / "phantom"
-    write_phantom(folder, PHANTOM_PAIRS, 0)
-    return folder
+    return shared_folder(tmp_path_factory, "phantom", lambda folder: write_phantom(folder, PHANTOM_PAIRS, 0))
 
 
 @pytest.fixture(scope="session")
@@ -36,9 +62,10 @@ def real_manifest(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory
     from manifests.prepare.prepare import prepare
     from manifests.settings import PrepareSettings
 
-    out = tmp_path_factory.mktemp("manifest") / "real"
-    prepare(phantom_folder, out, PrepareSettings(size=128))
-    return out
+    def make(out: Path) -> None:
+        prepare(phantom_folder, out, PrepareSettings(size=128))
+
+    return shared_folder(tmp_path_factory, "real", make)
 
 
 @pytest.fixture(scope="session")
@@ -58,15 +85,22 @@ def isic_folder() -> Path:
     return Path(named)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves the page tests out where there is no browser to open a page in; the summary says so."""
+    """Marks tests by what they need, and leaves the page tests out, and says so, where there is no browser."""
     from tests.evaluate.browser import has_chromium
 
+    slow = [TESTS / place for place in SLOW]
+    assert all(place.exists() for place in slow), "a file or folder of SLOW is gone"
+    for item in items:
+        used = set(getattr(item, "fixturenames", ()))
+        for marker in (name for name, fixtures in NEEDS.items() if used & fixtures):
+            item.add_marker(marker)
+        if any(item.path.is_relative_to(place) for place in slow):
+            item.add_marker("slow")
     if has_chromium():
         return
-    pages = [
-        item for item in items if "browser" in getattr(item, "fixturenames", ()) or item.get_closest_marker("browser")
-    ]
+    pages = [item for item in items if item.get_closest_marker("browser")]
     config.stash[_LEFT_OUT] = len(pages)
     items[:] = [item for item in items if item not in pages]
     config.hook.pytest_deselected(items=pages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,24 +11,35 @@ from pathlib import Path
 import pytest
 
 from tests.flows import whole_run
+from tests.shared import shared_folder
+from tests.waiting import work_of_ended_processes
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run that no test may change, the command that made it and what that printed."""
+    """A finished run that no test may change, the command that made it, what that printed and how much it worked."""
 
     out: Path
     data: Path
     words: list[str]
     output: str
+    work: float
 
 
 @pytest.fixture(scope="session")
 def tiny_run(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     """The whole job on the drawn dataset, under Prefect, from the command line."""
-    out = tmp_path_factory.mktemp("runs") / "tiny"
-    words = whole_run.command(phantom_folder, out)
-    return FinishedRun(out, phantom_folder, words, whole_run.finish(words))
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        before = work_of_ended_processes()
+        output = whole_run.finish(whole_run.command(phantom_folder, folder / "run"))
+        facts = {"output": output, "work": work_of_ended_processes() - before}
+        (folder / "facts.json").write_text(json.dumps(facts))
+
+    folder = shared_folder(tmp_path_factory, "tiny", make)
+    facts = json.loads((folder / "facts.json").read_text())
+    return FinishedRun(folder / "run", phantom_folder, whole_run.command(phantom_folder, folder / "run"), **facts)
 
 
 @pytest.fixture
