@@ -1,6 +1,7 @@
 # make run [DATA=folder] [OUT=folder] [PRESET=embedded] [SET="a.b=value ..."]   the whole job
 # make test                                                                      every check
-# make lint | readmes | serve | stop | faults [FAULTS=200] | clean
+# make check                                                                     those that need no training or server
+# make lint | readmes | serve | stop | faults [FAULTS=200] [SEED=0] | clean
 SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,12 +18,13 @@ SHORTER := adapt.steps=100 synthesis.candidate_limit=2 benchmark.classifier.upda
 # Two at a time, whole files each and in the order of the folders, the longest of which is not the last.
 PYTEST_ARGS ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 FAULTS ?= 200
+SEED ?= 0
 
 export PYTHONDONTWRITEBYTECODE =
 export NO_ALBUMENTATIONS_UPDATE = 1
 export DO_NOT_TRACK = 1
 
-.PHONY: run test lint format readmes serve stop faults clean setup
+.PHONY: run test check lint format readmes serve stop faults clean setup
 .DEFAULT_GOAL := run
 
 setup: $(READY)
@@ -42,6 +44,9 @@ $(PHANTOM): | $(READY)
 test: lint
 	@.ci/browser
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: lint
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(PYTEST_ARGS) -m "not (slow or server or browser)"
 
 lint: $(READY)
 	@$(BIN)/ruff check .
@@ -66,7 +71,7 @@ stop: $(READY)
 
 # Tiny runs that are killed, starved and cut off at random moments; every one must end as if undisturbed.
 faults: $(READY)
-	@$(BIN)/python -m tests.faults.campaign --count $(FAULTS) --out runs/faults
+	@$(BIN)/python -m tests.faults.campaign --count $(FAULTS) --seed $(SEED) --out runs/faults
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

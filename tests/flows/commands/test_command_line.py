@@ -162,6 +162,7 @@ def test_strict_makes_a_row_that_would_be_set_aside_an_error(
     shutil.copytree(phantom_folder, tmp_path / "data")
     next((tmp_path / "data").rglob("*.jpg")).write_bytes(b"no picture")
     words = ["prepare", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--preset", "tiny"]
+    words += ["--set", "engine.name=plain"]
     assert command_line.exit_code([*words, "--strict"]) == 2
     assert "Traceback" not in capsys.readouterr().err
     assert not (tmp_path / "run" / "real" / "manifest.json").exists()

@@ -192,7 +192,6 @@ def test_a_sam_like_model_of_ones_own_is_asked_too(
     assert "The SAM-like model" in (tmp_path / "out" / "explain.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.prefect
 def test_a_folder_is_explained_as_a_prefect_flow(
     run_folder: Path, picture: Path, tmp_path: Path, prefect_api: str
 ) -> None:

@@ -85,6 +85,7 @@ def drop(page: Page, file: Path) -> None:
     page.browser.command("DOM.setFileInputFiles", page.session, files=[str(file)], nodeId=found["nodeId"])
 
 
+@pytest.mark.browser
 def test_in_a_browser_one_drops_an_image_waits_moves_the_slider_and_picks_a_diagnosis(
     address: str, lesion_photograph: Path, tmp_path: Path
 ) -> None:
@@ -116,6 +117,7 @@ def test_in_a_browser_one_drops_an_image_waits_moves_the_slider_and_picks_a_diag
         page.screenshot(tmp_path / "served.png")
 
 
+@pytest.mark.browser
 def test_a_file_that_is_no_picture_is_said_on_the_page(address: str, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     with running_browser(tmp_path / "profile") as browser:

@@ -22,7 +22,7 @@ from manifests.storage import storage_at
 from manifests.storage.base import Storage
 
 
-@pytest.fixture(params=["disk", "s3"])
+@pytest.fixture(params=["disk", pytest.param("s3", marks=pytest.mark.server)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
     if request.param == "disk":
         yield storage_at(tmp_path / "manifest")
