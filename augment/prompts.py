@@ -17,6 +17,9 @@ DESCRIPTIONS: dict[str, str] = {
     "nv": "melanocytic nevus, symmetric, regular border, uniform brown, regular pigment network",
     "vasc": "vascular lesion, red purple lacunae, sharp border",
 }
+ZOOMS = ("", "close view", "closer view")
+"""What the denoiser is told of a view: nothing of a whole picture, words of a crop of at least 85 % and below."""
+_DRAWN = "drawn dermoscopy illustration"
 _DECADE = re.compile(r"(\d+)-(\d+)")  # as manifests write an age group
 _SPELT = r"\1 to \2"
 
@@ -33,6 +36,16 @@ def prompt_for(dx: str, attributes: Mapping[str, str | None] | None = None) -> s
         if value:
             text += f", {name.replace('_', ' ')} {_DECADE.sub(_SPELT, value) if name == 'age_group' else value}"
     return text
+
+
+def drawn_prompt_for(dx: str | None) -> str:
+    """The prompt of a drawn phantom's class; of any class for None."""
+    return _DRAWN if dx is None else f"{_DRAWN} of {DESCRIPTIONS.get(dx, dx.replace('_', ' '))}"
+
+
+def zoomed(prompt: str, zoom: int) -> str:
+    """`prompt` with the words of step `zoom` of `ZOOMS` before it."""
+    return ", ".join(part for part in (ZOOMS[zoom], prompt) if part)
 
 
 def training_corpus() -> list[str]:
@@ -55,4 +68,5 @@ def training_corpus() -> list[str]:
         "skin_tone": ["light", "medium", "dark"],
     }
     plain = [prompt_for(dx) for dx in DESCRIPTIONS]
-    return plain + [prompt_for("nv", {name: value}) for name in values for value in values[name]]
+    told = [prompt_for("nv", {name: value}) for name in values for value in values[name]]
+    return plain + told + [zoomed(drawn_prompt_for(dx), zoom) for dx in (*DESCRIPTIONS, None) for zoom in range(3)]

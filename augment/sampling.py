@@ -226,9 +226,11 @@ class PairSampler:
     def _denoise(self, current: Tensor, timestep: Tensor, context: tuple[Tensor, Tensor]) -> Tensor:
         conditional, unconditional = context
         entering = current.to(self.dtype)
-        # Guidance at low noise costs detail and a second pass, and decides nothing (Kynkäänniemi et al. 2024).
+        # Guidance at low noise costs detail and a second pass, and decides nothing; at the highest it costs variety
+        # (Kynkäänniemi et al. 2024).
         level = float(timestep) / self.schedule.config.num_train_timesteps
-        if self.settings.guidance == 1 or level < self.settings.guidance_above:
+        guided = self.settings.guidance_above <= level <= self.settings.guidance_below
+        if self.settings.guidance == 1 or not guided:
             return self.unet(entering, timestep, conditional).sample.float()
         # One pass over both halves: half the calls, the same arithmetic per pair.
         doubled = torch.cat([entering, entering]).contiguous(memory_format=torch.channels_last)

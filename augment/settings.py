@@ -61,23 +61,43 @@ class PretrainSettings(Frozen):
     )
     steps: int = Field(7000, ge=1)
     decoder_steps: int = Field(4500, ge=1)
-    batch: int = Field(32, ge=1)
+    batch: int = Field(64, ge=1)
     decoder_batch: int = Field(16, ge=1)
-    learning_rate: float = 4e-4
+    learning_rate: float = 5e-4
+    hold: int = Field(256_000, ge=1, description="pairs seen at the full rate, which then falls by the inverse root")
     decoder_learning_rate: float = 2e-4
     warmup: int = 200
-    ema_decay: float = 0.999
+    averages: tuple[float, ...] = Field(
+        (0.05, 0.13), min_length=1, description="lengths of the averages of the weights, as shares of the training"
+    )
+    average: float = Field(0.05, description="length of the one that becomes the base")
+    decoder_features: float = Field(0.0, ge=0, description="weight of the decoder's error in a network's features")
+    decoder_teacher: str | None = Field(
+        None, description="that network: a .safetensors file of torchvision's mobilenet_v2"
+    )
+    decoder_average: float = Field(0.999, description="decay of the decoder's average")
     prompt_dropout: float = 0.1
-    zooms: int = Field(3, ge=1, description="crops per flip and turn in the latent cache")
-    latent_channels: int = 16
+    zooms: int = Field(5, ge=1, description="views per flip and turn in the latent cache: one whole, the others crops")
+    whole: float = Field(0.5, ge=0, le=1, description="share of whole views among those drawn")
+    drawn_pairs: int = Field(0, ge=0, description="pairs of a phantom that are learned too, by prompts of their own")
+    drawn_share: float = Field(0.05, ge=0, lt=1, description="share of these among the pairs drawn")
+    latent_channels: int = 32
     autoencoder_widths: tuple[int, ...] = (16, 32, 64, 128)
     autoencoder_layers: int = 2
     unet_widths: tuple[int, ...] = (96, 160, 224)
     text_width: int = 128
     checkpoint_every: int = 250
+    snapshot_every: int = Field(0, ge=0, description="steps between kept copies of the averages, in fp16; 0 for none")
+    compile: bool = Field(False, description="compile the denoiser: minutes at first, then faster steps")
     threads: int = 1
     objective: PretrainObjectiveSettings = PretrainObjectiveSettings()
     codec: DistanceSettings = DistanceSettings()
+
+    @model_validator(mode="after")
+    def _the_average_is_one_of_those_kept(self) -> PretrainSettings:
+        if self.average not in self.averages:
+            raise ValueError(f"average {self.average:g} is none of averages, {self.averages}; name one of them")
+        return self
 
 
 class AdaptSettings(Frozen):
@@ -129,6 +149,9 @@ class SamplingSettings(Frozen):
     guidance_rescale: float = Field(0.0, ge=0, le=1)
     guidance_above: float = Field(
         0.6, ge=0, le=1, description="share of the noise levels, from the quietest, that go without guidance"
+    )
+    guidance_below: float = Field(
+        1.0, ge=0, le=1, description="share of the noise levels, from the quietest, beyond which none is guided"
     )
     sampler: Literal["dpm++", "dpm++sde", "ddim", "euler"] = "dpm++sde"
     negative_prompt: str = ""

@@ -32,7 +32,8 @@ from augment.mask_codec import bound_codec, codec_from
 from augment.objectives import alpha_sigma, joint_loss, quiet_pairs
 from augment.prompts import prompt_for
 from augment.settings import AdaptSettings
-from augment.training.data import class_weights, prompts_of, split_by_group
+from augment.training.data import prompts_of, split_by_group
+from augment.training.draws import class_weights
 from augment.training.latents import DIHEDRAL, LatentCache, build_latent_cache
 from augment.training.schedules import warmed_up_cosine
 from augment.training.state import TrainingDiverged, TrainingState, step_generators

@@ -11,10 +11,13 @@ import torch
 from diffusers import AutoencoderDC
 
 from augment.base.patch_code import LinearCode, image_tensor, psnr
+from augment.feature_loss import FeatureLoss
 from augment.settings import PretrainSettings
+from augment.training.device import training_device
 from augment.training.latents import dihedral
 from augment.training.schedules import warmed_up_cosine
 from augment.training.state import TrainingState, step_generators
+from manifests.errors import BadInput
 from manifests.progress import Progress, StopRequested, no_progress
 
 _CROP = 64  # the decoder is convolutional: small crops, many of them
@@ -33,29 +36,40 @@ def train_decoder(
     progress: Progress = no_progress,
 ) -> TrainingState:
     """Trains the decoder on crops of `images` (uint8 (N, S, S, 3), S >= side); its averages are the result."""
-    decoder = autoencoder.decoder.to(memory_format=torch.channels_last)
+    device = training_device()
+    decoder = autoencoder.decoder.to(device, memory_format=torch.channels_last)
     parameters = {f"decoder.{name}": value for name, value in decoder.named_parameters()}
-    state = TrainingState(parameters, settings.decoder_learning_rate, settings.ema_decay)
+    state = TrainingState(parameters, settings.decoder_learning_rate, settings.decoder_average)
+    teacher = FeatureLoss(Path(settings.decoder_teacher)).to(device) if settings.decoder_teacher else None
     checkpoint = work / "decoder.safetensors"
-    state.load(checkpoint, header)
+    if not state.load(checkpoint, header) and checkpoint.exists():
+        raise BadInput(f"{checkpoint}: belongs to other data or settings; name another --work or take those")
     started, first = time.monotonic(), state.step
     try:
         while state.step < settings.decoder_steps:
             numbers, generator = step_generators(seed + 1, state.step)
-            wanted = image_tensor(_crops(images, side, settings.decoder_batch, numbers))
+            wanted = image_tensor(_crops(images, side, settings.decoder_batch, numbers)).to(device)
             latents = code.encode(wanted)
             # Half of the batch carries noise, so that the clean half keeps the reconstruction exact.
             share = torch.rand(len(latents), 1, 1, 1, generator=generator).sub(0.5).clamp(min=0) * 2
-            latents = latents + _LATENT_NOISE * share * torch.randn(latents.shape, generator=generator)
+            noise = torch.randn(latents.shape, generator=generator).to(device)
+            latents = latents + _LATENT_NOISE * share.to(device) * noise
             # Not in bf16: its rounding alone is as large as the errors that are left to mend.
             drawn = decoder(latents)
             # The root weighs hairy and plain images nearly alike, as the mean of their PSNR does.
             loss = ((drawn - wanted) ** 2).mean(dim=(1, 2, 3)).add(1e-6).sqrt().mean()
+            felt = teacher(drawn, wanted).mean() if teacher else torch.zeros(())
+            loss = loss + settings.decoder_features * felt
             state.update(loss, warmed_up_cosine(state.step, settings.decoder_steps, settings.warmup))
             if state.step % settings.checkpoint_every == 0 or state.step == settings.decoder_steps:
                 state.save(checkpoint, header)
             rate = (state.step - first) / (time.monotonic() - started)
-            progress(state.step, settings.decoder_steps, rate=rate, psnr=float(psnr(drawn.detach(), wanted).mean()))
+            figures = {
+                "rate": rate,
+                "psnr": float(psnr(drawn.detach(), wanted).mean()),
+                "features": float(felt.detach()),
+            }
+            progress(state.step, settings.decoder_steps, **figures)
     except StopRequested:
         state.save(checkpoint, header)
         raise

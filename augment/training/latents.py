@@ -22,6 +22,8 @@ from manifests.progress import Progress, no_progress
 
 DIHEDRAL = 8
 _BATCH = 32
+_CROPS = (0.75, 0.95)  # side of a crop as a share of the picture's
+_CLOSER = 0.85  # below it a crop counts as a closer one
 _SPREAD = (0.2, 5.0)  # standard deviation of image latents that a denoiser for unit variance can work with
 
 
@@ -45,11 +47,22 @@ def dihedral(array: np.ndarray, view: int) -> np.ndarray:
     return np.ascontiguousarray(np.flip(turned, axis=1) if view >= 4 else turned)
 
 
+def crop_share(view: int, seed: int) -> float:
+    """Side of the seeded crop that `view_of` takes, as a share of the picture's: 1 for a whole view."""
+    return 1.0 if view < DIHEDRAL else float(np.random.default_rng((seed, view)).uniform(*_CROPS))
+
+
+def zoom_steps(pairs: int, views: int) -> np.ndarray:
+    """Step (N, V) of `augment.prompts.ZOOMS` of each view of each pair: 0 whole, 1 a crop, 2 a closer one."""
+    shares = [[crop_share(view, pair) for view in range(views)] for pair in range(pairs)]
+    return (2 - np.digitize(np.array(shares), (_CLOSER, 1.0))).astype(np.int8)
+
+
 def view_of(image: np.ndarray, mask: np.ndarray, view: int, side: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """View `view` of a pair at `side` px: view % 8 is the flip and turn, view // 8 > 0 a seeded crop of 75 to 95 %."""
     if view >= DIHEDRAL:
         random = np.random.default_rng((seed, view))
-        size = round(image.shape[0] * float(random.uniform(0.75, 0.95)))
+        size = round(image.shape[0] * float(random.uniform(*_CROPS)))
         top, left = random.integers(0, image.shape[0] - size + 1, 2)
         image, mask = image[top : top + size, left : left + size], mask[top : top + size, left : left + size]
     image, mask = dihedral(image, view % DIHEDRAL), dihedral(mask, view % DIHEDRAL)

@@ -13,21 +13,31 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from augment.base.denoiser import DenoiserParts, make_scheduler, make_unet
 from augment.base.folder import CODEC_FILE, BaseFolder, check_base, image_encoder
 from augment.base.patch_code import PATCH, LinearCode, autoencoder_with, fit_linear_code
 from augment.base.text_encoder import make_text_encoder, make_tokenizer
 from augment.mask_codec import distance_codec_from
+from augment.prompts import drawn_prompt_for
 from augment.settings import PretrainSettings
 from augment.training.decoder import train_decoder
-from augment.training.denoiser import DenoiserParts, make_scheduler, make_unet, train_denoiser
-from augment.training.latents import DIHEDRAL, build_latent_cache
+from augment.training.denoiser import train_denoiser
+from augment.training.device import training_device
+from augment.training.draws import PromptedPairs, TrainingPairs
+from augment.training.latents import DIHEDRAL, LatentCache, build_latent_cache
+from augment.training.snapshots import load_snapshot
 from augment.training.state import TrainingDiverged, TrainingState
 from manifests.errors import BadInput, EvendermError
 from manifests.files import write_json
 from manifests.pairs import PairArrays
+from manifests.phantom.draw import phantom_arrays
 from manifests.progress import Progress, no_progress
 
 Part = Literal["decoder", "denoiser"]
+_FIXED = {
+    "decoder": {"latent_channels", "autoencoder_widths", "autoencoder_layers"},
+    "denoiser": {"latent_channels", "unet_widths", "text_width", "averages", "codec"},
+}
 
 
 @dataclass(frozen=True)
@@ -79,8 +89,8 @@ class Pretraining:
                 self._header("decoder"),
                 progress,
             )
-        parts, cache = self.denoiser_parts(), self._cache()
-        return train_denoiser(parts, cache, self.settings, self.seed, self.work, self._header("denoiser"), progress)
+        parts, pairs = self.denoiser_parts(), self.training_pairs()
+        return train_denoiser(parts, pairs, self.settings, self.seed, self.work, self._header("denoiser"), progress)
 
     def code(self) -> LinearCode:
         """The linear code, fitted once and kept."""
@@ -114,34 +124,44 @@ class Pretraining:
         unet = make_unet(channels, self.settings.unet_widths, self.settings.text_width, self.side // PATCH)
         return DenoiserParts(unet, text_encoder, tokenizer, make_scheduler(), codec)
 
-    def _cache(self) -> Any:
+    def training_pairs(self) -> TrainingPairs:
+        """What the denoiser learns from: the training split and, if asked for, a phantom."""
+        real = PromptedPairs(self._cache(self.pairs, self.data_digest))
+        if not self.settings.drawn_pairs:
+            return TrainingPairs(real)
+        phantom = phantom_arrays(self.settings.drawn_pairs, self.seed, self.pairs.images.shape[1])
+        digest = hashlib.sha256(phantom.images.tobytes() + phantom.masks.tobytes()).hexdigest()
+        drawn = PromptedPairs(self._cache(phantom, digest), drawn_prompt_for)
+        return TrainingPairs(real, drawn, self.settings.drawn_share)
+
+    def _cache(self, pairs: PairArrays, digest: str) -> LatentCache:
         views = DIHEDRAL * self.settings.zooms
         if self.start is not None:
             assert self.start.codec is not None
-            encode, codec = image_encoder(self.start.vae(), self.start), self.start.codec
-            key = f"{self.start.digest} {self.data_digest}"
-            return build_latent_cache(self.pairs, encode, codec, self.work, key, self.side, views)
+            encode, codec = image_encoder(self.start.vae().to(training_device()), self.start), self.start.codec
+            key = f"{self.start.digest} {digest}"
+            return build_latent_cache(pairs, encode, codec, self.work, key, self.side, views)
         code = self.code()
 
         def encode_linearly(images: np.ndarray) -> torch.Tensor:
             return code.encode(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1)
 
         codec = distance_codec_from(self.settings.codec.model_dump())
-        key = f"{hashlib.sha256(code.basis.tobytes()).hexdigest()} {self.data_digest}"
-        return build_latent_cache(self.pairs, encode_linearly, codec, self.work, key, self.side, views)
+        key = f"{hashlib.sha256(code.basis.tobytes()).hexdigest()} {digest}"
+        return build_latent_cache(pairs, encode_linearly, codec, self.work, key, self.side, views)
 
     def _header(self, part: Part) -> dict[str, str]:
-        # Lengths may change on resume, so that a run can be extended; what is trained may not.
-        free = {"steps", "decoder_steps", "checkpoint_every", "threads"}
-        fixed = self.settings.model_dump(mode="json", exclude=free)
+        # How long, on how many at once and at which rate may change on resume; what is trained, and on what, may not.
+        fixed = self.settings.model_dump(mode="json", include=_FIXED[part])
         start = [self.start.digest] if self.start else []
         text = json.dumps([part, fixed, self.seed, self.data_digest, *start], sort_keys=True)
         return {"key": hashlib.sha256(text.encode()).hexdigest()}
 
-    def write_base(self, out: Path, card: Callable[[Path], str]) -> BaseFolder:
+    def write_base(self, out: Path, card: Callable[[Path], str], snapshot: Path | None = None) -> BaseFolder:
         """Writes the averaged weights of both parts as a base folder, fp16; replaces `out` only when complete.
 
-        card: given the folder with the weights in it, the text of its README.md.
+        card: given the folder with the weights in it, the text of its README.md; snapshot: a kept copy of the
+        denoiser's averages to take instead of its checkpoint. Of several averages it is the one of `settings.average`.
         """
         unfinished = out.with_name(f".{out.name}.partial")
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -152,7 +172,10 @@ class Pretraining:
         else:
             autoencoder = self.start.vae()
         parts = self.denoiser_parts()
-        self._load_average(parts.named_parameters(), "denoiser")
+        if snapshot is None:
+            self._load_average(parts.named_parameters(), "denoiser", self.settings.averages)
+        else:
+            load_snapshot(parts.named_parameters(), snapshot, self.settings.average)
         parts.unet.half().save_pretrained(unfinished / "unet", safe_serialization=True)
         autoencoder.half().save_pretrained(unfinished / "vae", safe_serialization=True)
         parts.text_encoder.half().save_pretrained(unfinished / "text_encoder")
@@ -166,14 +189,17 @@ class Pretraining:
         unfinished.rename(out)
         return BaseFolder(out, *[getattr(base, name) for name in list(base.__dataclass_fields__)[1:]])
 
-    def _load_average(self, parameters: Mapping[str, torch.nn.Parameter], part: Part) -> None:
-        state = TrainingState(dict(parameters), 0.0, 0.0)
+    def _load_average(
+        self, parameters: Mapping[str, torch.nn.Parameter], part: Part, lengths: tuple[float, ...] = ()
+    ) -> None:
+        state = TrainingState(dict(parameters), 0.0, 0.0, lengths=lengths)
         path = self.work / f"{part}.safetensors"
         if not state.load(path, self._header(part)):
             raise BadInput(f"{path}: no checkpoint of this data and these settings; train the {part} first")
+        average = state.averages[lengths.index(self.settings.average) if lengths else 0]
         with torch.no_grad():
             for name, value in parameters.items():
-                value.copy_(state.ema[name])
+                value.copy_(average[name])
 
 
 def model_index() -> dict[str, Any]:

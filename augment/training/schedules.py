@@ -39,7 +39,28 @@ def update_average(averages: Iterable[Tensor], values: Iterable[Tensor], decay: 
 
     Early averages forget faster than by `decay`: they would remember the initial weights (Karras et al. 2024, 3.1).
     """
+    move_average(averages, values, min(decay, (1 + updates) / (10 + updates)))
+
+
+def move_average(averages: Iterable[Tensor], values: Iterable[Tensor], decay: float) -> None:
+    """Moves `averages` towards `values`, in place; they keep the share `decay` of what they were."""
     import torch
 
-    kept = min(decay, (1 + updates) / (10 + updates))
-    torch._foreach_lerp_(list(averages), list(values), 1 - kept)
+    torch._foreach_lerp_(list(averages), list(values), 1 - decay)
+
+
+def power_exponent(length: float) -> float:
+    """Exponent of the power-function average whose deviation is `length` of the training (Karras et al. 2024).
+
+    length: in (0, 0.28).
+    """
+    inverse = length**-2
+    return float(np.roots([1, 7, 16 - inverse, 12 - inverse]).real.max())
+
+
+def warmed_up_inverse_root(step: int, seen: int, hold: int, warmup: int) -> float:
+    """Learning-rate factor without a planned end: warm-up, then 1, then an inverse root (Karras et al. 2024, eq. 67).
+
+    seen and hold: in samples; the root begins at `hold`.
+    """
+    return min(1.0, (step + 1) / warmup) / max(seen / hold, 1.0) ** 0.5

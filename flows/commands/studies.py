@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -71,6 +71,13 @@ def pretrain(
     work: Annotated[
         Path, typer.Option("--work", callback=on_disk, help="Checkpoints and caches; training resumes from here.")
     ],
+    only: Annotated[
+        Literal["decoder", "denoiser"] | None,
+        typer.Option("--only", help="Train one part and write no base; each part may have a process of its own."),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0, help="Train the denoiser for so long and write what it has become.")
+    ] = 0,
     preset: Preset = "embedded",
     settings: SettingsFile = None,
     overrides: Overrides = None,
@@ -79,4 +86,4 @@ def pretrain(
     from flows.settings import load_settings
     from flows.studies.pretrain import pretrain
 
-    return pretrain(data, out, work, load_settings(preset, settings, overrides or ()))
+    return pretrain(data, out, work, load_settings(preset, settings, overrides or ()), only, seconds)

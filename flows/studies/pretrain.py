@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from flows.engine.process import limit_threads
-from flows.engine.watch import Watch
+from flows.engine.watch import TimeLimitReached, Watch
 from flows.run.lock import run_lock
 from flows.settings import Settings
 from manifests.errors import BadInput
@@ -17,10 +18,17 @@ from manifests.format.reading import open_manifest
 
 if TYPE_CHECKING:
     from augment.base.folder import BaseFolder
+    from augment.training.pretrain import Part
 
 
-def pretrain(data: Path, out: Path, work: Path, settings: Settings) -> int:
-    """Trains a base on the training split of `data` and writes it to `out`; checkpoints lie in `work`."""
+def pretrain(
+    data: Path, out: Path, work: Path, settings: Settings, only: Part | None = None, seconds: float = 0
+) -> int:
+    """Trains a base on the training split of `data` and writes it to `out`; checkpoints lie in `work`.
+
+    only: the one part to train, beside another process or without an end in sight; no base is written then.
+    seconds: how long the denoiser is trained at most, 0 for all its steps; the base is what it has become by then.
+    """
     from augment.base.card import base_card
     from augment.training.pretrain import Pretraining
     from manifests.prepare.prepare import prepare
@@ -30,7 +38,7 @@ def pretrain(data: Path, out: Path, work: Path, settings: Settings) -> int:
     work.mkdir(parents=True, exist_ok=True)
     limit_threads(settings.pretrain.threads)
     watch = Watch(work / "log.jsonl", Console())
-    with run_lock(work / "run.lock", on_stale=watch.say), watch.bars():
+    with run_lock(work / f"{only or 'run'}.lock", on_stale=watch.say), watch.bars():
         if not (work / "real" / "manifest.json").exists():
             with watch.task("prepare", "pairs") as progress:
                 prepare(data, work / "real", settings.prepare, progress)
@@ -38,9 +46,12 @@ def pretrain(data: Path, out: Path, work: Path, settings: Settings) -> int:
         pairs = real.arrays(split="train", cache=work / "arrays")
         chosen, side = settings.pretrain, settings.base.resolution
         made = Pretraining(pairs, side, chosen, settings.seed, real.digest, work, _start(settings))
-        for part in made.parts:
-            with watch.task(f"pretrain {part}", "steps") as progress:
+        for part in (only,) if only else made.parts:
+            limit = seconds if part == "denoiser" else 0
+            with suppress(TimeLimitReached), watch.task(f"pretrain {part}", "steps", limit) as progress:
                 made.train(part, progress)
+        if only:
+            return 0
         card = partial(
             base_card,
             settings=chosen,

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from manifests.errors import BadInput
+from manifests.pairs import PairArrays
 from manifests.phantom.lesions import LESIONS, paint_lesion
 from manifests.phantom.skin import add_bubbles, add_hairs, add_ink, add_optics, add_ruler, draw_skin
 from manifests.progress import Progress, no_progress
@@ -54,6 +55,16 @@ def draw_pair(dx: str, seed: int, index: int, size: int = 256) -> PhantomPair:
             picture = add(rng, picture)
     picture = add_optics(rng, picture)
     return PhantomPair(np.clip(np.round(picture), 0, 255).astype(np.uint8), lesion.mask, dx)
+
+
+def phantom_arrays(pairs: int, seed: int, size: int = 256) -> PairArrays:
+    """`pairs` drawn pairs of nv, mel and bkl in equal numbers, in memory; nothing is written."""
+    classes = tuple(sorted(CHALLENGE_SHARES))
+    drawn = [draw_pair(classes[number % len(classes)], seed, number, size) for number in range(pairs)]
+    names = [f"phantom:{seed}-{number:07d}" for number in range(pairs)]
+    labels = np.arange(pairs, dtype=np.int64) % len(classes)
+    images, masks = np.stack([pair.image for pair in drawn]), np.stack([pair.mask for pair in drawn])
+    return PairArrays(names, images, masks, labels, classes, names)
 
 
 def split_counts(pairs: int) -> dict[str, dict[str, int]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from augment.training.schedules import warmed_up_cosine
+from augment.training.schedules import warmed_up_cosine, warmed_up_inverse_root
 from augment.training.state import TrainingDiverged, TrainingState, step_generators
 from manifests.errors import BadInput
 
@@ -81,3 +81,44 @@ def test_a_loss_that_is_not_finite_stops_before_it_touches_the_weights() -> None
     with pytest.raises(TrainingDiverged, match="step 0"):
         state.update(model(torch.full((1, 3, 8, 8), float("nan"))).mean(), 1.0)
     assert all(torch.isfinite(value).all() for value in model.parameters())
+
+
+def test_an_average_remembers_its_share_of_the_training_whatever_its_length() -> None:
+    for length in (0.05, 0.13):
+        for steps in (200, 2000):
+            value = torch.nn.Parameter(torch.zeros(1))
+            state = TrainingState({"x": value}, 0.0, 0.0, lengths=(length,))
+            weights = torch.zeros(steps)
+            for step in range(steps):
+                (decay,) = state._decays(4)
+                weights *= decay
+                weights[step] = 1 - decay
+                state.seen += 4
+            places = (torch.arange(steps) + 1) / steps
+            mean = (weights * places).sum()
+            spread = float((weights * (places - mean) ** 2).sum().sqrt())
+            assert weights.sum() == pytest.approx(1, abs=1e-5) and spread == pytest.approx(length, rel=0.05)
+
+
+def test_several_averages_are_kept_and_resumed(tmp_path: Path) -> None:
+    def fresh() -> TrainingState:
+        return TrainingState({"x": torch.nn.Parameter(torch.ones(3))}, 0.1, 0.0, lengths=(0.05, 0.13))
+
+    def go(state: TrainingState, until: int) -> None:
+        while state.step < until:
+            state.update(state.parameters["x"].square().sum() * (state.step + 1), 1.0, samples=8)
+
+    whole, cut, again = fresh(), fresh(), fresh()
+    go(whole, 6)
+    go(cut, 3)
+    cut.save(tmp_path / "c.safetensors", {})
+    assert again.load(tmp_path / "c.safetensors", {}) and again.seen == 24
+    go(again, 6)
+    for first, second in zip(whole.averages, again.averages, strict=True):
+        assert torch.equal(first["x"], second["x"])
+    assert not torch.equal(*[average["x"] for average in whole.averages])
+
+
+def test_the_rate_without_an_end_rises_holds_and_falls_by_the_root() -> None:
+    factors = [warmed_up_inverse_root(step, step * 8, 800, 10) for step in (0, 4, 9, 100, 400)]
+    assert factors == pytest.approx([0.1, 0.5, 1.0, 1.0, 0.5])
