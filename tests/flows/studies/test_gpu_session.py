@@ -1,0 +1,49 @@
+"""The session on a borrowed GPU, rehearsed here: packed, trained on, measured, brought home, gone on with."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from augment.base.folder import check_base
+from manifests.phantom.draw import write_phantom
+from tests.benchmarks.gpu_session import go, join_folder, split_folder, write_pack
+
+
+def steps_done(log: Path) -> int:
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    return max(event["done"] for event in events if event.get("task") == "pretrain denoiser" and "done" in event)
+
+
+def test_a_session_packs_trains_measures_and_goes_on(tmp_path: Path) -> None:
+    write_phantom(tmp_path / "source", 30, 0, 192)
+    pack = tmp_path / "pack"
+    write_pack(tmp_path / "source", pack, ["Test"])
+    names = {path.name for path in pack.rglob("*") if path.is_dir()}
+    assert "ISIC-2017_Training_Data" in names and not any("Test" in name for name in names)
+    mask = cv2.imread(str(next(pack.rglob("*_segmentation.png"))), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == (176, 176) and set(np.unique(mask)) == {0, 255}
+    go(pack, tmp_path / "first", 3600, 0.5, tiny=True)
+    base = check_base(join_folder(tmp_path / "first", "base", tmp_path / "home"))
+    assert base.codec is not None
+    rows = list(csv.DictReader((tmp_path / "first" / "sweep.csv").open()))
+    assert len(rows) >= 3 and not any(row["failed"] for row in rows)
+    assert {"adapter, ours", "adapter, diffusers' example", "pairs drawn"} <= {row["what"] for row in rows}
+    before = steps_done(tmp_path / "first" / "training.jsonl")
+    go(pack, tmp_path / "second", 1, 0.5, tiny=True)
+    assert steps_done(tmp_path / "second" / "training.jsonl") > before
+
+
+def test_a_folder_comes_home_in_parts_as_it_was(tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    (folder / "unet").mkdir(parents=True)
+    (folder / "unet" / "weights").write_bytes(bytes(range(256)) * 40)
+    (folder / "model_index.json").write_text("{}")
+    parts = split_folder(folder, tmp_path, size=3000)
+    assert len(parts) > 3 and all(part.stat().st_size <= 3000 for part in parts)
+    home = join_folder(tmp_path, "base", tmp_path / "home")
+    assert (home / "unet" / "weights").read_bytes() == (folder / "unet" / "weights").read_bytes()
