@@ -15,7 +15,7 @@ import numpy as np
 from augment.prompts import prompt_for
 from evaluate.explain.demonstrations import best_of, seed_for
 from evaluate.explain.personal import blended, guided
-from evaluate.studies.strategy_figures import Strategy, interval_of, kernel_distance, row_of, scores_of
+from evaluate.studies.strategy_figures import Strategy, feature_distance, interval_of, row_of, scores_of
 from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _measured(
         near = judges.copies.search(drawn.images).similarity
         scores[-1]["copy"] = np.array([judges.copies.is_copy(value) for value in near])
         if dx in real_features:
-            kids.append(kernel_distance(judges.features(drawn.images), real_features[dx]))
+            kids.append(feature_distance(judges.features(drawn.images), real_features[dx]))
     return row_of(strategy, scores, kids, seed) if scores else None
 
 

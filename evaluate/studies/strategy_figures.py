@@ -32,35 +32,33 @@ def interval_of(values: np.ndarray, seed: int, replicates: int = 1000) -> dict[s
     }
 
 
-def kernel_distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Unbiased KID (Binkowski et al. 2018) of features (N, D) and (M, D), cubic kernel over rows scaled alike."""
-    if min(len(one), len(other)) < 2:
+def feature_distance(drawn: np.ndarray, real: np.ndarray) -> float:
+    """KID (Binkowski et al. 2018) of features (N, D) and (M, D), scaled so that real rows have length sqrt(D)."""
+    from evaluate.fidelity.scores import kernel_distance
+    from evaluate.settings.gates import FidelitySettings
+
+    if min(len(drawn), len(real)) < 2:
         return float("nan")
-    scale = np.sqrt((other**2).sum(1).mean()) or 1.0
-    x, y = one / scale, other / scale
-    xx, yy, xy = (x @ x.T + 1) ** 3, (y @ y.T + 1) ** 3, (x @ y.T + 1) ** 3
-    n, m = len(x), len(y)
-    within = (xx.sum() - np.trace(xx)) / (n * (n - 1)) + (yy.sum() - np.trace(yy)) / (m * (m - 1))
-    return float(within - 2 * xy.mean())
+    scale = np.sqrt((real**2).mean()) or 1.0
+    return kernel_distance(real / scale, drawn / scale, FidelitySettings())[0]
 
 
 def outside_likeness(before: np.ndarray, after: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """PSNR in dB, at most 99, and SSIM (Wang et al. 2004), each (N,), of uint8 images outside their masks."""
     import cv2
+    import torch
+    from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
     psnr, ssim = np.full(len(before), np.nan), np.full(len(before), np.nan)
     for place, (one, other, mask) in enumerate(zip(before, after, masks, strict=True)):
-        outside = ~mask
+        outside = torch.from_numpy(~mask)
         if outside.sum() < 100:
             continue
-        error = ((one.astype(np.float32) - other.astype(np.float32)) ** 2)[outside].mean()
-        psnr[place] = min(99.0, 10 * np.log10(255**2 / max(float(error), 1e-9)))
-        x, y = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) for image in (one, other))
-        blur = [cv2.GaussianBlur(value, (0, 0), 1.5) for value in (x, y, x * x, y * y, x * y)]
-        spread = [blur[2] - blur[0] ** 2, blur[3] - blur[1] ** 2, blur[4] - blur[0] * blur[1]]
-        top = (2 * blur[0] * blur[1] + 6.5025) * (2 * spread[2] + 58.5225)
-        bottom = (blur[0] ** 2 + blur[1] ** 2 + 6.5025) * (spread[0] + spread[1] + 58.5225)
-        ssim[place] = float((top / bottom)[outside].mean())
+        x, y = (torch.from_numpy(np.array(image)).float()[outside] for image in (one, other))
+        psnr[place] = min(99.0, float(peak_signal_noise_ratio(y, x, data_range=255.0)))
+        x, y = (torch.from_numpy(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)).float()[None, None] for image in (one, other))
+        _, likeness = structural_similarity_index_measure(y, x, data_range=255.0, return_full_image=True)
+        ssim[place] = float(likeness[0, 0][outside].mean())
     return psnr, ssim
 
 

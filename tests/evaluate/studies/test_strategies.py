@@ -13,7 +13,7 @@ from augment.adapters import AdapterFile
 from augment.mask_codec import SignedDistanceCodec
 from evaluate.settings.explain import ExplainSettings
 from evaluate.studies.strategies import strategies_of
-from evaluate.studies.strategy_figures import at_rank, best_strategy, interval_of, kernel_distance
+from evaluate.studies.strategy_figures import at_rank, best_strategy, feature_distance, interval_of
 from evaluate.studies.strategy_report import strategies_plot
 from flows.studies.strategies import evenly
 
@@ -64,7 +64,7 @@ def test_intervals_hold_their_mean_and_distances_tell_sets_apart() -> None:
     assert found["interval"][0] < found["mean"] < found["interval"][1]
     assert interval_of(np.array([np.nan]), 0)["mean"] is None
     one, other = rng.normal(0, 1, (80, 8)), rng.normal(0, 1, (80, 8))
-    assert kernel_distance(one, other) < 0.1 < kernel_distance(one + 2, other)
+    assert feature_distance(one, other) < 0.1 < feature_distance(one + 2, other)
 
 
 def test_the_best_strategy_moves_most_among_those_that_keep_the_skin() -> None:
