@@ -19,10 +19,12 @@ def base_card(
     sources: Sequence[str],
     licences: Sequence[str],
     data_digest: str,
+    samples: int,
 ) -> str:
     """Markdown with the hub's YAML head for the base in `folder`, whose weights are there already.
 
-    classes: training pairs by class; sources and licences: as the real manifest names them.
+    samples: pairs that the denoiser was shown; classes: training pairs by class; sources and licences: as the real
+    manifest names them.
     """
     unet, vae, text = (_count(folder, part) for part in ("unet", "vae", "text_encoder"))
     pairs = ", ".join(f"{count:,} {dx}" for dx, count in sorted(classes.items(), key=lambda item: -item[1]))
@@ -46,8 +48,8 @@ from a text prompt. Research use only: it is no medical device, and nothing that
   splits were set aside; no other data and no other weights. Manifest digest `{data_digest}`.
 - **Licence of the data**: {", ".join(licences)}.
 - **Steps**: {_decoder_steps(settings)};
-  denoiser {settings.steps:,} of {settings.batch} pairs, class balanced by the square root, flips, turns and crops;
-  averaged weights, stored as fp16.
+  denoiser {samples:,} pairs shown, {settings.batch} at a time, class balanced by the square root, flips, turns and
+  crops; averaged weights, stored as fp16.
 - **Quality**: `evenderm quality --base THIS --data DATA` measures it on the validation split.
 - **Limits**: it knows these classes and these cameras only, and fine texture is softer than in photographs.
 """

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 from diffusers import AutoencoderDC
+from torch import Tensor
 
 from augment.base.patch_code import LinearCode, image_tensor, psnr
 from augment.feature_loss import FeatureLoss
@@ -49,18 +50,13 @@ def train_decoder(
         while state.step < settings.decoder_steps:
             numbers, generator = step_generators(seed + 1, state.step)
             wanted = image_tensor(_crops(images, side, settings.decoder_batch, numbers)).to(device)
-            latents = code.encode(wanted)
-            # Half of the batch carries noise, so that the clean half keeps the reconstruction exact.
-            share = torch.rand(len(latents), 1, 1, 1, generator=generator).sub(0.5).clamp(min=0) * 2
-            noise = torch.randn(latents.shape, generator=generator).to(device)
-            latents = latents + _LATENT_NOISE * share.to(device) * noise
             # Not in bf16: its rounding alone is as large as the errors that are left to mend.
-            drawn = decoder(latents)
+            drawn = decoder(_noisy_latents(code, wanted, generator))
             # The root weighs hairy and plain images nearly alike, as the mean of their PSNR does.
             loss = ((drawn - wanted) ** 2).mean(dim=(1, 2, 3)).add(1e-6).sqrt().mean()
             felt = teacher(drawn, wanted).mean() if teacher else torch.zeros(())
-            loss = loss + settings.decoder_features * felt
-            state.update(loss, warmed_up_cosine(state.step, settings.decoder_steps, settings.warmup))
+            factor = warmed_up_cosine(state.step, settings.decoder_steps, settings.warmup)
+            state.update(loss + settings.decoder_features * felt, factor)
             if state.step % settings.checkpoint_every == 0 or state.step == settings.decoder_steps:
                 state.save(checkpoint, header)
             rate = (state.step - first) / (time.monotonic() - started)
@@ -74,6 +70,14 @@ def train_decoder(
         state.save(checkpoint, header)
         raise
     return state
+
+
+def _noisy_latents(code: LinearCode, wanted: Tensor, generator: torch.Generator) -> Tensor:
+    """Latents of pictures; half of them carry noise, so that the clean half keeps the reconstruction exact."""
+    latents = code.encode(wanted)
+    share = torch.rand(len(latents), 1, 1, 1, generator=generator).sub(0.5).clamp(min=0) * 2
+    noise = torch.randn(latents.shape, generator=generator).to(latents)
+    return latents + _LATENT_NOISE * share.to(latents) * noise
 
 
 def _crops(images: np.ndarray, side: int, count: int, numbers: np.random.Generator) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from safetensors import safe_open
 
 from augment.base.denoiser import DenoiserParts, make_scheduler, make_unet
 from augment.base.folder import CODEC_FILE, BaseFolder, check_base, image_encoder
@@ -188,6 +189,11 @@ class Pretraining:
         shutil.rmtree(out, ignore_errors=True)
         unfinished.rename(out)
         return BaseFolder(out, *[getattr(base, name) for name in list(base.__dataclass_fields__)[1:]])
+
+    def samples(self, snapshot: Path | None = None) -> int:
+        """Pairs that the denoiser was shown until its checkpoint, or until `snapshot`."""
+        with safe_open(snapshot or self.work / "denoiser.safetensors", "pt") as file:
+            return int(file.metadata()["seen"])
 
     def _load_average(
         self, parameters: Mapping[str, torch.nn.Parameter], part: Part, lengths: tuple[float, ...] = ()

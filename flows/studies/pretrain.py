@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,8 @@ from manifests.format.reading import open_manifest
 
 if TYPE_CHECKING:
     from augment.base.folder import BaseFolder
-    from augment.training.pretrain import Part
+    from augment.training.pretrain import Part, Pretraining
+    from manifests.format.reading import Manifest
 
 
 def pretrain(
@@ -29,7 +31,6 @@ def pretrain(
     only: the one part to train, beside another process or without an end in sight; no base is written then.
     seconds: how long the denoiser is trained at most, 0 for all its steps; the base is what it has become by then.
     """
-    from augment.base.card import base_card
     from augment.training.pretrain import Pretraining
     from manifests.prepare.prepare import prepare
 
@@ -52,18 +53,25 @@ def pretrain(
                 made.train(part, progress)
         if only:
             return 0
-        card = partial(
-            base_card,
-            settings=chosen,
-            resolution=side,
-            classes=real.counts()["train"],
-            sources=sorted(real.header["sources"]),
-            licences=sorted(real.header["licences"]),
-            data_digest=real.digest,
-        )
-        made.write_base(out, card)
+        made.write_base(out, _card(made, real))
     watch.say(f"base: {out}")
     return 0
+
+
+def _card(made: Pretraining, real: Manifest) -> Callable[[Path], str]:
+    """What writes the card of the base that `made` has become on the training split of `real`."""
+    from augment.base.card import base_card
+
+    return partial(
+        base_card,
+        settings=made.settings,
+        resolution=made.side,
+        classes=real.counts()["train"],
+        sources=sorted(real.header["sources"]),
+        licences=sorted(real.header["licences"]),
+        data_digest=real.digest,
+        samples=made.samples(),
+    )
 
 
 def _start(settings: Settings) -> BaseFolder | None:

@@ -75,9 +75,11 @@ def test_the_parts_become_one_joint_base_in_stable_diffusions_layout(drawn_pairs
         sources=["phantom"],
         licences=["CC0-1.0"],
         data_digest=made.data_digest,
+        samples=made.samples(),
     )
     base = made.write_base(tmp_path / "base", card)
     written = (base.path / "README.md").read_text()
+    assert "24 pairs shown, 4 at a time" in written
     assert "12 nv" in written and "license: cc0-1.0" in written and "0.0 M" not in written.split("text_encoder")[0]
     assert base.codec is not None and base.latent_channels == 8 and base.downscale == 8
     vae = base.vae()
