@@ -111,14 +111,14 @@ def compare_strategies(
     rows = {} if kept is None else kept
     for number, strategy in enumerate(strategies):
         if strategy.name not in rows:
-            row = _measured(strategy, pairs, sampler_of, judges, real_features, seed)
+            row = measured_row(strategy, pairs, sampler_of, judges, real_features, seed)
             if row is not None:
                 rows[strategy.name] = row
         progress(number + 1, len(strategies), strategy=strategy.name)
     return [rows[strategy.name] for strategy in strategies if strategy.name in rows]
 
 
-def _measured(
+def measured_row(
     strategy: Strategy,
     pairs: PairArrays,
     sampler_of: SamplerOf,
@@ -126,6 +126,7 @@ def _measured(
     real_features: Mapping[str, np.ndarray],
     seed: int,
 ) -> dict[str, Any] | None:
+    """The figures of one strategy, JSON-ready; None if nobody can draw it. See `compare_strategies`."""
     scores, kids = [], []
     for label, dx in enumerate(pairs.classes):
         sampler = sampler_of(dx, strategy)

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from evaluate.results import tables_of
+from flows import command_line
 from flows.run.folder import open_job
 from flows.run.records import reason_to_run
 from flows.studies.ablation import add_table
 from manifests.errors import BadInput, EvendermError
-from tests.flows import whole_run
 from tests.flows.conftest import FinishedRun
 
 QUICK = ("quality.share=0.3", "quality.seeds=1", "quality.classifier.updates=2", "quality.segmenter.updates=2",
@@ -28,17 +26,18 @@ def run(tiny_run: FinishedRun, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_run.out, tmp_path / "run", ignore=shutil.ignore_patterns("prefect")))
 
 
-def _words(name: str, data: Path, out: Path, *more: str) -> list[str]:
-    words = [sys.executable, "-m", "flows.command_line", name, "--data", str(data), "--out", str(out)]
-    return [*words, "--preset", "tiny", *more, *(word for one in QUICK for word in ("--set", one))]
+def _exit_code(name: str, data: Path, out: Path, *more: str) -> int:
+    words = [name, "--data", str(data), "--out", str(out), "--preset", "tiny", *more]
+    return command_line.exit_code([*words, *(word for one in QUICK for word in ("--set", one))])
 
 
 def test_tables_join_the_results_of_a_run_and_its_report_and_nothing_is_done_again(
-    tiny_run: FinishedRun, run: Path
+    tiny_run: FinishedRun, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = json.loads((run / "results.json").read_text())
-    printed = whole_run.finish(_words("ablate", tiny_run.data, run, "--what", "codec"))
-    printed += whole_run.finish(_words("ablate", tiny_run.data, run, "--what", "codec"))
+    for _ in range(2):
+        assert _exit_code("ablate", tiny_run.data, run, "--what", "codec") == 0
+    printed = capsys.readouterr().out
     results = json.loads((run / "results.json").read_text())
     rows = results.pop("ablation_codec")
     assert results == before and "| signed distance, 1 channel, noise 0 |" in printed
@@ -50,8 +49,11 @@ def test_tables_join_the_results_of_a_run_and_its_report_and_nothing_is_done_aga
     assert reason_to_run(job.folder, benchmark.steps(job)[0]) is None
 
 
-def test_ways_to_adapt_are_compared_without_judges(tiny_run: FinishedRun, tmp_path: Path) -> None:
-    printed = whole_run.finish(_words("ablate", tiny_run.data, tmp_path / "ablation", "--what", "adapters"))
+def test_ways_to_adapt_are_compared_without_judges(
+    phantom_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _exit_code("ablate", phantom_folder, tmp_path / "ablation", "--what", "adapters") == 0
+    printed = capsys.readouterr().out
     assert "| variant | loss_before | loss_after | steps_per_second |" in printed
     assert "| second convolutions, rate 0.001 |" in printed
 
@@ -67,12 +69,12 @@ def test_every_table_stays_when_another_is_measured(tmp_path: Path) -> None:
     assert "## Mask codecs" in text and "| of sampling | 0.9000 |  |" in text
 
 
-def test_a_results_file_of_something_else_is_left_alone(tiny_run: FinishedRun, tmp_path: Path) -> None:
+def test_a_results_file_of_something_else_is_left_alone(
+    phantom_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "results.json").write_text('{"schema_version": 99}')
-    ended = subprocess.run(
-        _words("ablate", tiny_run.data, tmp_path, "--what", "codec"), capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 2 and "schema version 99" in ended.stderr + ended.stdout
+    assert _exit_code("ablate", phantom_folder, tmp_path, "--what", "codec") == 2
+    assert "schema version 99" in "".join(capsys.readouterr())
     assert (tmp_path / "results.json").read_text() == '{"schema_version": 99}'
 
 
@@ -86,9 +88,11 @@ def test_what_breaks_the_contract_of_results_is_never_written(run: Path) -> None
         add_table(run, "codec", [{"variant": "one", "dice": 0.9}])
 
 
-def test_quality_writes_its_table_and_a_sheet(tiny_run: FinishedRun, tmp_path: Path) -> None:
-    printed = whole_run.finish(_words("quality", tiny_run.data, tmp_path / "quality"))
-    assert printed.count("\n| ") >= 10
+def test_quality_writes_its_table_and_a_sheet(
+    phantom_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _exit_code("quality", phantom_folder, tmp_path / "quality") == 0
+    assert capsys.readouterr().out.count("\n| ") >= 10
     assert {"quality.md", "quality.json", "contact_sheet.png"} <= {
         path.name for path in (tmp_path / "quality").iterdir()
     }

@@ -33,6 +33,6 @@ def test_strategies_and_faithfulness_become_tables_with_intervals_and_a_plot_and
     assert plot.tag.endswith("svg") and {row["name"] for row in document["strategies"]} <= {*plot.itertext()}
     shown = capsys.readouterr().out
     assert "# Faithfulness" in shown and "neither generator nor gates nor diagnoser have seen" in shown
-    monkeypatch.setattr("evaluate.studies.strategies._measured", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr("evaluate.studies.strategies.measured_row", lambda *_: pytest.fail("measured again"))
     assert command_line.exit_code(["strategies", "--run", str(explained_run), "--out", str(tmp_path), *sets]) == 0
     assert json.loads((tmp_path / "strategies.json").read_text(encoding="utf-8")) == document
