@@ -167,7 +167,7 @@ def _serve(port: int, parent: int) -> None:
     from prefect.server.api.server import create_app
 
     uvicorn.run(
-        _with_short_waits(create_app(ephemeral=True, final=True)),
+        with_short_waits(create_app(ephemeral=True, final=True)),
         host="127.0.0.1",
         port=port,
         log_level="error",
@@ -175,7 +175,7 @@ def _serve(port: int, parent: int) -> None:
     )
 
 
-def _with_short_waits(app: App) -> App:
+def with_short_waits(app: App) -> App:
     """The server `app`, which asks to be tried again soon where its SQLite file is busy.
 
     That happens at the start of most tasks, and by itself the client waits for two seconds then.

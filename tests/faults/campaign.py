@@ -24,8 +24,8 @@ from typing import Any
 from flows.execution import LEFTOVER_FOLDERS
 from flows.run.log import read_events
 from flows.run.records import file_digest
+from manifests.files import TEMPORARY
 from manifests.markdown import markdown_table
-from manifests.storage.base import TEMPORARY
 from tests.faults.kinds import FAULTS, Strike, Victim
 from tests.waiting import work_of_ended_processes
 

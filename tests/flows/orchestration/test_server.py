@@ -11,7 +11,7 @@ import pytest
 
 from flows.engine.calls import Call
 from flows.orchestration.engines import prefect_task
-from flows.orchestration.server import OWN_SERVER, _with_short_waits
+from flows.orchestration.server import OWN_SERVER, with_short_waits
 from flows.run.folder import new_job
 from flows.settings import load_settings
 
@@ -27,7 +27,7 @@ def test_only_a_busy_server_asks_to_be_tried_again_and_soon(status: int, told: l
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
 
-    asyncio.run(_with_short_waits(app)({}, None, send))
+    asyncio.run(with_short_waits(app)({}, None, send))
     assert sent[0]["headers"] == [(b"a", b"b"), *told] and sent[1]["body"] == b""
 
 
