@@ -31,7 +31,7 @@ def phantom(
 
 def sources() -> int:
     """List the dataset layouts that prepare recognises, with an example of each."""
-    from manifests.sources import SOURCES
+    from manifests.sources.recognition import SOURCES
 
     for source in SOURCES.values():
         print(f"{source.name}: {source.description}\n")

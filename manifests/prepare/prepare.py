@@ -21,7 +21,7 @@ from manifests.prepare.splits import read_kept_splits
 from manifests.prepare.summary import PrepareSummary, _by_check, summary_markdown
 from manifests.progress import Progress, no_progress
 from manifests.settings import PrepareSettings
-from manifests.sources import find_source
+from manifests.sources.recognition import find_source
 from manifests.sources.listing import Rejection, rejected_csv
 from manifests.storage import storage_at
 from manifests.storage.base import Storage, explained

@@ -75,7 +75,7 @@ def read_csv(path: Path, columns: Sequence[str] | None = None) -> Table:
         raise BadInput(f"{path} holds NUL bytes and is not a text table; save it as CSV in UTF-8")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     try:
-        rows = [row for row in csv.reader(io.StringIO(text), delimiter=_separator(text)) if any(map(str.strip, row))]
+        rows = [row for row in csv.reader(io.StringIO(text), delimiter=separator_of(text)) if any(map(str.strip, row))]
     except csv.Error as error:
         raise BadInput(f"{path} is not a readable CSV ({error}); save it again as CSV in UTF-8") from None
     if columns is None:
@@ -87,7 +87,7 @@ def read_csv(path: Path, columns: Sequence[str] | None = None) -> Table:
     return Table(path, tuple(columns), cells)
 
 
-def _separator(text: str) -> str:
+def separator_of(text: str) -> str:
     """The separator that the first line with any text uses most."""
     line = next((line for line in text.split("\n") if line.strip()), "")
-    return max(",;\t", key=lambda mark: (line.count(mark), mark == ","))
+    return max(",;\t|", key=lambda mark: (line.count(mark), mark == ","))

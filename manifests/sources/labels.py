@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from manifests.errors import BadInput
 from manifests.sources.csv_table import Table
+from manifests.sources.names import NOT_TOLD
 from manifests.sources.listing import FoundImages, Rejection, SourceRow
 
-NOT_TOLD = {"", "unknown", "nan", "none", "na", "n/a", "null", "-"}
 
 
 @dataclass
@@ -131,7 +131,7 @@ def mask_alone(pair_id: str, path: str) -> Rejection:
 def age_group(text: str) -> str | None:
     """The decade of an age in years, as in 40-49; None where it is not told or absurd."""
     try:
-        years = float(text)
+        years = float(text.replace(",", "."))
     except ValueError:
         return None
     if not math.isfinite(years) or not 0 <= years < 120:

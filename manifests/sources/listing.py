@@ -12,16 +12,6 @@ from pathlib import Path
 from manifests.errors import BadInput
 from manifests.settings import PrepareSettings
 
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
 HEADER = ("pair_id", "check", "reason", "image")
 # What a spreadsheet would take for a formula (OWASP, CSV injection).
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
@@ -38,7 +28,8 @@ CLASS_CODES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 class SourceRow:
     """One image as the source describes it; what it does not tell is None.
 
-    image, mask: files; split: the official one; group: the lesion or patient; attributes: (name, value) pairs.
+    image, mask: files; split: the official one; group: the lesion or patient; attributes: (name, value) pairs;
+    licence, attribution: where they are told of each image.
     """
 
     image_id: str
@@ -48,17 +39,24 @@ class SourceRow:
     split: str | None = None
     group: str | None = None
     attributes: tuple[tuple[str, str], ...] = ()
+    licence: str | None = None
+    attribution: str | None = None
 
 
 @dataclass(frozen=True)
 class SourceListing:
-    """All rows of a dataset and what its reader had to set aside."""
+    """All rows of a dataset and what its reader had to set aside.
+
+    group_place: what tells which images belong together; notes: what a user should know of how it was read.
+    """
 
     rows: list[SourceRow]
     rejected: list[Rejection] = field(default_factory=list)
     licence: str = "unknown"
     mask_place: str = "its mask file"
     class_place: str = "its label"
+    group_place: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from manifests.fetch.download import FetchFailed, _s3_checksum
 from manifests.fetch.unpacking import unpack
 from manifests.phantom.draw import write_phantom
 from manifests.settings import PrepareSettings
-from manifests.sources import find_source
+from manifests.sources.recognition import find_source
 from tests.manifests.fetch.faulty_server import QUICK, Server, faulty_server
 from tests.manifests.sources.phantom_layouts import write_layout
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from manifests.settings import PrepareSettings
-from manifests.sources import find_source
+from manifests.sources.recognition import find_source
 from manifests.sources.listing import SourceListing
 
 PAIRS = 24

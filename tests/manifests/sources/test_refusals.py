@@ -10,7 +10,7 @@ import pytest
 from manifests.errors import BadInput
 from manifests.phantom.draw import write_csv, write_phantom
 from manifests.settings import PrepareSettings
-from manifests.sources import find_source
+from manifests.sources.recognition import find_source
 from tests.manifests.sources.source_layouts import PAIRS, read
 
 

@@ -12,7 +12,7 @@ import pytest
 from manifests.errors import BadInput
 from manifests.phantom.draw import write_csv, write_image, write_phantom
 from manifests.settings import PrepareSettings, TableColumns
-from manifests.sources import SOURCES, find_source
+from manifests.sources.recognition import SOURCES, find_source
 from tests.manifests.sources.phantom_layouts import LAYOUTS, write_isic2018, write_layout
 from tests.manifests.sources.source_layouts import PAIRS, SETTINGS, read
 

@@ -1,0 +1,370 @@
+"""One listing from pictures, masks and any number of tables that tell of them: what each layout's reader builds on."""
+
+from __future__ import annotations
+
+import filecmp
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from manifests.errors import BadInput
+from manifests.settings import PrepareSettings, TableColumns
+from manifests.sources.columns import Roles, roles_of
+from manifests.sources.csv_table import Table
+from manifests.sources.finder import Finder, NotFound, without_ending
+from manifests.sources.labels import age_group, mask_alone, plain_value, told
+from manifests.sources.listing import Rejection, SourceListing, SourceRow, listing_is_not_empty
+from manifests.sources.masks import MaskBook, parted
+from manifests.sources.names import key, split_of, tells_nothing
+from manifests.sources.tree import Picture, Tree
+
+PATIENT, LESION = "patient", "lesion"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How tables and pictures of one source go together.
+
+    columns: the publisher's own names of columns; codes: class codes by what the tables say, in lower case;
+    closed: any other class is an error; class_table: the part of a file name whose tables alone tell classes;
+    every_picture: pictures that no table lists are rows too; licence: where no row tells its own.
+    """
+
+    source: str
+    columns: TableColumns = TableColumns()
+    codes: Mapping[str, str] = field(default_factory=dict)
+    closed: bool = False
+    class_table: str = ""
+    every_picture: bool = True
+    licence: str = "unknown"
+
+
+@dataclass
+class Entry:
+    """What tables tell of one picture; classes: by the table that gives them."""
+
+    picture: Picture
+    image_id: str
+    facts: dict[str, str] = field(default_factory=dict)
+    classes: dict[str, str] = field(default_factory=dict)
+
+
+def read_listed(
+    tree: Tree,
+    tables: Sequence[Table],
+    settings: PrepareSettings,
+    layout: Layout,
+    finish: Callable[[dict[str, Entry]], None] = lambda entries: None,
+) -> SourceListing:
+    """All pictures of a tree with what its tables tell of them. `finish` may add to the entries, by picture path.
+
+    Raises BadInput where no picture is left, or a table says what it cannot.
+    """
+    images, masks = parted(tree)
+    images, copies = _without_copies(images)
+    link = _Link(tree, settings, layout, Finder(tree, images), Finder(tree, masks))
+    for table in tables:
+        link.read(table)
+    if layout.every_picture:
+        link.add_unlisted(images)
+    finish(link.entries)
+    link.settle_lesions()
+    book = MaskBook(masks)
+    mask_of = _masks_of(link, images, book)
+    rows = rows_of([e for e in link.entries.values() if e.picture.path not in link.refused], mask_of, link.notes)
+    alone = [mask_alone(f"{layout.source}:{Path(mask.path).stem}", mask.path) for mask in book.alone()]
+    rejected = [*tree.rejected(layout.source), *link.rejected, *alone]
+    listing_is_not_empty(rows, rejected, tree.root)
+    if copies:
+        link.notes.append(f"{copies} pictures lie there twice with the same content; one of each is read")
+    return SourceListing(
+        rows,
+        rejected,
+        layout.licence,
+        mask_place="its mask",
+        class_place=" and ".join(link.class_places) or "its class",
+        group_place=" and ".join(link.group_places(rows)),
+        notes=tuple(link.notes),
+    )
+
+
+class _Link:
+    """Tables read one after another; what they tell is kept by the picture's path."""
+
+    def __init__(
+        self, tree: Tree, settings: PrepareSettings, layout: Layout, images: Finder, masks: Finder
+    ) -> None:
+        self.tree, self.settings, self.layout = tree, settings, layout
+        self.images, self.masks = images, masks
+        self.entries: dict[str, Entry] = {}
+        self.rejected: list[Rejection] = []
+        self.refused: set[str] = set()
+        self.notes: list[str] = []
+        self.class_places: list[str] = []
+        self.by_lesion: dict[str, tuple[str, list[str]]] = {}
+        self._group_columns: dict[str, str] = {}
+
+    def read(self, table: Table) -> None:
+        """Adds what a table tells. A table that gives neither classes nor masks lists no pictures."""
+        named = _named(self.settings.columns, self.layout.columns, table)
+        roles = roles_of(table, lambda cell: self.images.names_one(cell) or self.masks.names_one(cell), named)
+        if self.layout.class_table and self.layout.class_table.lower() not in table.path.name.lower():
+            roles = Roles({role: place for role, place in roles.columns.items() if role != "dx"})
+        gives_classes = bool(roles.one_hot) or "dx" in roles.columns
+        for role in (PATIENT, LESION):
+            if role in roles.columns:
+                self._group_columns.setdefault(role, table.columns[roles.columns[role]])
+        if "image" not in roles.columns:
+            self._read_lesions(table, roles)
+            return
+        if gives_classes:
+            self._note_classes(table, roles)
+        lists = gives_classes or "mask" in roles.columns
+        seen: set[str] = set()
+        missing_masks: list[str] = []
+        for number, cells in enumerate(table, 2):
+            where = f"line {number} of {table.path}"
+            entry = self._entry(cells, roles, table, where, lists)
+            if entry is not None:
+                self._tell(entry, cells, roles, table, entry.picture.path in seen)
+                self._tell_mask(entry, cells, roles, table, missing_masks)
+                seen.add(entry.picture.path)
+        if missing_masks:
+            self.notes.append(f"{len(missing_masks)} masks that {table.path.name} names are not there, first {missing_masks[0]!r}")
+
+    def _note_classes(self, table: Table, roles: Roles) -> None:
+        place = f"{roles.class_place(table)} of {table.path.name}"
+        self.class_places.append(place)
+        if roles.other:
+            choice = ", ".join(f"prepare.columns.dx={name}" for name in roles.other)
+            self.notes.append(f"classes are those of {place}; others: {choice}")
+
+    def _entry(self, cells: list[str], roles: Roles, table: Table, where: str, lists: bool) -> Entry | None:
+        """The entry of the picture that a row means; a row without one is set aside, if the table lists pictures."""
+        value = cells[roles.columns["image"]]
+        named = cells[roles.columns["id"]] if "id" in roles.columns and not tells_nothing(cells[roles.columns["id"]]) else ""
+        shown = named or without_ending(value)
+        try:
+            if tells_nothing(value):
+                raise NotFound("missing", "it names no image; fill the cell")
+            picture = self.images.find(value, _beside(self.tree, table.path))
+        except NotFound as fault:
+            if lists:
+                check = "missing image" if fault.check == "missing" else fault.check
+                reason = fault.why if check == "outside" else f"{where}: {fault.why}; add it or remove the line"
+                self.rejected.append(Rejection(f"{self.layout.source}:{shown}", check, reason, value))
+            return None
+        image_id = Path(picture.path).stem if self.layout.every_picture else shown.replace("\\", "/")
+        if lists or picture.path in self.entries or self.layout.every_picture:
+            return self.entries.setdefault(picture.path, Entry(picture, image_id))
+        return None
+
+    def _tell(self, entry: Entry, cells: list[str], roles: Roles, table: Table, again: bool) -> None:
+        for role in roles.columns:
+            if role not in ("image", "mask", "dx", "id") and (value := roles.cell(role, cells)):
+                entry.facts.setdefault(role, value)
+        classes = [self._code(dx, table) for dx in roles.classes(table, cells)]
+        known = entry.classes.get(str(table.path))
+        pair_id = f"{self.layout.source}:{entry.image_id}"
+        if len(classes) > 1:
+            self._refuse(entry, f"{entry.image_id} is labelled {' and '.join(classes)} at once in {table.path}; keep one label")
+        elif again and classes and known not in (None, classes[0]):
+            told_both = f"{known} and {classes[0]}"
+            self._refuse(entry, f"{entry.image_id} has two labels in {table.path} ({told_both}); keep one")
+        elif again:
+            reason = f"{entry.image_id} stands twice in {table.path}; the first line counts"
+            self.rejected.append(Rejection(pair_id, "duplicate id", reason))
+        if classes:
+            entry.classes.setdefault(str(table.path), classes[0])
+
+    def _tell_mask(
+        self, entry: Entry, cells: list[str], roles: Roles, table: Table, missing: list[str]
+    ) -> None:
+        value = roles.cell("mask", cells)
+        if not value or "mask" in entry.facts:
+            return
+        try:
+            entry.facts["mask"] = self.masks.find(value, _beside(self.tree, table.path)).path
+        except NotFound as fault:
+            if fault.check == "outside":
+                self._refuse(entry, fault.why, "outside")
+            else:
+                missing.append(value)
+
+    def _code(self, dx: str, table: Table) -> str:
+        code = self.layout.codes.get(dx.casefold())
+        if code is None and self.layout.closed:
+            known = ", ".join(self.layout.codes)
+            raise BadInput(f"{table.path} has the unknown class {dx[:40]!r}; expected one of {known}")
+        return code or " ".join(dx.split())
+
+    def _refuse(self, entry: Entry, reason: str, check: str = "label conflict") -> None:
+        if entry.picture.path not in self.refused:
+            self.refused.add(entry.picture.path)
+            pair_id = f"{self.layout.source}:{entry.image_id}"
+            self.rejected.append(Rejection(pair_id, check, reason, entry.picture.path))
+
+    def _read_lesions(self, table: Table, roles: Roles) -> None:
+        """A table with a row per lesion and not per picture."""
+        if LESION not in roles.columns or not (roles.one_hot or "dx" in roles.columns):
+            self.notes.append(f"{table.path.name} names no picture that is there, and is not used")
+            return
+        self._note_classes(table, roles)
+        for cells in table:
+            classes = [self._code(dx, table) for dx in roles.classes(table, cells)]
+            self.by_lesion[roles.cell(LESION, cells)] = (str(table.path), classes)
+
+    def settle_lesions(self) -> None:
+        """Gives pictures the class of their lesion, which a table or a folder around them names."""
+        for entry in self.entries.values() if self.by_lesion else ():
+            names = [entry.facts.get(LESION, ""), *reversed(entry.picture.folder)]
+            lesion = next((name for name in names if name in self.by_lesion), None)
+            if lesion is None:
+                continue
+            entry.facts.setdefault(LESION, lesion)
+            path, classes = self.by_lesion[lesion]
+            if len(classes) == 1:
+                entry.classes.setdefault(path, classes[0])
+
+    def add_unlisted(self, images: Sequence[Picture]) -> None:
+        """The pictures that no table lists."""
+        for picture in images:
+            self.entries.setdefault(picture.path, Entry(picture, Path(picture.path).stem))
+
+    def group_places(self, rows: Sequence[SourceRow]) -> list[str]:
+        """The columns that tell of groups."""
+        return list(self._group_columns.values()) if any(row.group for row in rows) else []
+
+
+def _named(settings: TableColumns, layout: TableColumns, table: Table) -> TableColumns:
+    """The names of columns that settings or the layout give; the layout's only where the table has them."""
+    there = {role: name for role, name in layout if name is not None and table.find(name) is not None}
+    return TableColumns(**{**there, **{role: name for role, name in settings if name is not None}})
+
+
+def _beside(tree: Tree, table: Path) -> tuple[str, ...]:
+    try:
+        return table.parent.relative_to(tree.root).parts
+    except ValueError:
+        return ()
+
+
+def _without_copies(images: list[Picture]) -> tuple[list[Picture], int]:
+    """Pictures without those that repeat another's name and content in the same split, and how many those were."""
+    by_name: dict[tuple[str, str | None], list[Picture]] = defaultdict(list)
+    for picture in images:
+        by_name[picture.stem, picture.split].append(picture)
+    copies: set[str] = set()
+    for group in by_name.values():
+        copies |= {picture.path for picture in group[1:] if _same_content(group[0].path, picture.path)}
+    return [picture for picture in images if picture.path not in copies], len(copies)
+
+
+def _same_content(one: str, other: str) -> bool:
+    try:
+        return filecmp.cmp(one, other, shallow=False)
+    except OSError:  # what cannot be read is told when the rows are checked
+        return False
+
+
+def _masks_of(link: _Link, images: Sequence[Picture], masks: MaskBook) -> dict[str, str | None]:
+    """The mask of each picture: that of its cell, else of its name, else of the numbers in its name."""
+    entries = link.entries.values()
+    found = {entry.picture.path: entry.facts.get("mask") or masks.of(entry.picture) for entry in entries}
+    if masks.masks and not any(found.values()):
+        by_number = masks.by_number(images)
+        found = {entry.picture.path: by_number(entry.picture) for entry in entries}
+    masks.used |= {path for path in found.values() if path}
+    return found
+
+
+def rows_of(entries: Sequence[Entry], masks: Mapping[str, str | None], notes: list[str]) -> list[SourceRow]:
+    """A row of each entry; what a user should know of splits is added to `notes`."""
+    splits, groups = _splits(entries, notes), _groups(entries)
+    often = Counter(entry.image_id for entry in entries)
+    return [
+        SourceRow(
+            entry.image_id if often[entry.image_id] == 1 else entry.picture.place,
+            entry.picture.path,
+            masks[entry.picture.path],
+            next(iter(entry.classes.values()), None),
+            splits[entry.picture.path],
+            groups[entry.picture.path],
+            _attributes(entry.facts),
+            entry.facts.get("licence"),
+            entry.facts.get("attribution"),
+        )
+        for entry in entries
+    ]
+
+
+def _splits(entries: Sequence[Entry], notes: list[str]) -> dict[str, str | None]:
+    """The split of each picture: its cell's, else its folder's; splits without any training tell nothing."""
+    found: dict[str, str | None] = {}
+    for entry in entries:
+        cell = entry.facts.get("split")
+        split = split_of(cell) if cell else entry.picture.split
+        if cell and split is None:
+            raise BadInput(
+                f"{entry.picture.path} has the unknown split {cell[:40]!r} in its table; use train, validation or test"
+            )
+        found[entry.picture.path] = split
+    return settled_splits(found, notes)
+
+
+def settled_splits(found: dict[str, str | None], notes: list[str]) -> dict[str, str | None]:
+    """Splits of which one at least is for training: beside held-out pictures the others are; alone they tell nothing."""
+    named = {split for split in found.values() if split}
+    if not named or "train" in named:
+        return found
+    if None in found.values():
+        return {path: split or "train" for path, split in found.items()}
+    notes.append(f"all pictures stand in {' and '.join(sorted(named))}, which is no split to train on and is not used")
+    return dict.fromkeys(found)
+
+
+def _groups(entries: Sequence[Entry]) -> dict[str, str | None]:
+    """The group of each picture: what is connected by a patient or a lesion, named after the first of its patients."""
+    parent: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def root(node: tuple[str, str]) -> tuple[str, str]:
+        while parent.setdefault(node, node) != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    nodes = {}
+    for entry in entries:
+        own = [(role, entry.facts[role]) for role in (PATIENT, LESION) if entry.facts.get(role)]
+        if len(own) == 2:
+            one, other = sorted((root(own[0]), root(own[1])), key=lambda node: (node[0] != PATIENT, node[1]))
+            parent[other] = one
+        if own:
+            nodes[entry.picture.path] = own[0]
+    patients = any(role == PATIENT for role, _ in nodes.values())
+
+    def name(node: tuple[str, str]) -> str:
+        return f"lesion {node[1]}" if patients and node[0] == LESION else node[1]
+
+    return {e.picture.path: name(root(nodes[e.picture.path])) if e.picture.path in nodes else None for e in entries}
+
+
+def _attributes(facts: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    age = facts.get("age_group", "")
+    return told(
+        age_group=age_group(age) or plain_value(age),
+        sex=plain_value(facts.get("sex", "")),
+        site=plain_value(facts.get("site", "")),
+        skin_tone=plain_value(facts.get("skin_tone", "")),
+    )
+
+
+def one_spelling(classes: Sequence[str | None]) -> dict[str, str]:
+    """For each class the spelling that is used most among those that differ in letter case alone."""
+    often = Counter(dx for dx in classes if dx)
+    best: dict[str, str] = {}
+    for dx in sorted(often, key=lambda name: (-often[name], name)):
+        best.setdefault(key(dx), dx)
+    return {dx: best[key(dx)] for dx in often}
+

@@ -1,0 +1,120 @@
+"""Which pictures of a dataset are masks, and of which image: by folder, by name, and by what they show."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from manifests.errors import BadInput
+from manifests.images import decode_image
+from manifests.sources.names import MASK_ENDINGS, key
+from manifests.sources.tree import Picture, Tree, parts_in_common
+
+LOOKED_AT = 3
+"""Pictures of a folder that are decoded to see whether they are masks."""
+MOST_FOLDERS = 64
+MOST_BYTES = 20_000_000
+_NUMBERS = re.compile(r"\d+")
+
+
+def parted(tree: Tree) -> tuple[list[Picture], list[Picture]]:
+    """The images and the masks among the pictures of a tree."""
+    stems = {picture.stem for picture in tree.pictures}
+
+    def is_mask(picture: Picture) -> bool:
+        return picture.in_masks or any(base in stems for base in _bases(picture.stem))
+
+    named = {picture.path for picture in tree.pictures if is_mask(picture)}
+    if len(named) == len(tree.pictures):  # a name around everything, which tells nothing
+        named = {p.path for p in tree.pictures if any(base in stems for base in _bases(p.stem))}
+    shown = _folders_of_masks([picture for picture in tree.pictures if picture.path not in named])
+    masks = [p for p in tree.pictures if p.path in named or p.folder in shown]
+    return [p for p in tree.pictures if p.path not in named and p.folder not in shown], masks
+
+
+def _bases(stem: str) -> list[str]:
+    return [stem[: -len(ending)] for ending in MASK_ENDINGS if stem.endswith(ending) and len(stem) > len(ending)]
+
+
+def _folders_of_masks(pictures: Sequence[Picture]) -> set[tuple[str, ...]]:
+    """The folders whose first pictures all look like masks."""
+    folders: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for picture in pictures:
+        folders[picture.folder].append(picture.path)
+    if not 1 < len(folders) <= MOST_FOLDERS:
+        return set()
+    return {folder for folder, paths in folders.items() if all(map(looks_like_mask, paths[:LOOKED_AT]))}
+
+
+def looks_like_mask(path: str) -> bool:
+    """Whether a picture has two tones, as a drawn mask and no photograph has; False where it cannot be read."""
+    try:
+        if Path(path).stat().st_size > MOST_BYTES or not Path(path).is_file():
+            return False
+        values = decode_image(Path(path).read_bytes(), name=path, side=128).max(axis=2)[::2, ::2].astype(int)
+    except (BadInput, OSError):
+        return False
+    low, high = int(values.min()), int(values.max())
+    room = max(2, (high - low) // 8)
+    return high > low and float(((values - low <= room) | (high - values <= room)).mean()) > 0.97
+
+
+class MaskBook:
+    """Masks by the picture that they belong to; `used` are the paths of those that were given out."""
+
+    def __init__(self, masks: Iterable[Picture]) -> None:
+        self.masks = list(masks)
+        self.used: set[str] = set()
+        self._by_stem: dict[str, list[Picture]] = defaultdict(list)
+        for mask in self.masks:
+            self._by_stem[mask.stem].append(mask)
+        self._by_number: dict[tuple[str | None, tuple[str, ...]], Picture] | None = None
+
+    def of(self, picture: Picture) -> str | None:
+        """The file of a picture's mask: of its name, with or without an ending of masks, and nearest to its folder."""
+        names = (picture.stem, *(picture.stem + ending for ending in MASK_ENDINGS))
+        found = next((self._by_stem[name] for name in names if name in self._by_stem), None)
+        if not found:
+            return None
+        mask = found[0] if len(found) == 1 else max(found, key=lambda mask: _nearness(mask, picture))
+        if len(found) > 1 and [_nearness(m, picture) for m in found].count(_nearness(mask, picture)) > 1:
+            return None
+        if mask.split and picture.split and mask.split != picture.split:
+            return None
+        self.used.add(mask.path)
+        return mask.path
+
+    def by_number(self, pictures: Sequence[Picture]) -> Callable[[Picture], str | None]:
+        """Where no names agree: masks by the numbers in names, as in X12 and Y12, where no number comes twice."""
+        masks = _numbered(self.masks)
+        images = _numbered(pictures)
+
+        def found(picture: Picture) -> str | None:
+            numbers = (picture.split, tuple(_NUMBERS.findall(picture.stem)))
+            if numbers not in masks or images.get(numbers) is not picture:
+                return None
+            self.used.add(masks[numbers].path)
+            return masks[numbers].path
+
+        return found
+
+    def alone(self) -> list[Picture]:
+        """The masks that no picture asked for."""
+        return [mask for mask in self.masks if mask.path not in self.used]
+
+
+def _nearness(mask: Picture, picture: Picture) -> tuple[int, int]:
+    same_start = next((i for i, (a, b) in enumerate(zip(mask.folder, picture.folder)) if key(a) != key(b)), 99)
+    return parts_in_common(mask.folder, picture.folder), same_start
+
+
+def _numbered(pictures: Iterable[Picture]) -> dict[tuple[str | None, tuple[str, ...]], Picture]:
+    """Pictures by split and the numbers in their names, without those that share them."""
+    pictures = list(pictures)
+    names = [(p.split, tuple(_NUMBERS.findall(p.stem))) for p in pictures]
+    often = Counter(names)
+    return {name: p for name, p in zip(names, pictures, strict=True) if often[name] == 1 and name[1]}

@@ -1,0 +1,136 @@
+"""What lies in a dataset's folder: pictures and tables at any depth, without the litter of archive tools."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from manifests.settings import PrepareSettings
+from manifests.sources.listing import IMAGE_ENDINGS, OTHER_ENDINGS, FolderGuard, Rejection, outside_reason
+from manifests.sources.names import key, names_images, names_masks, split_of
+
+TABLE_ENDINGS = (".csv", ".tsv", ".tab", ".parquet", ".jsonl", ".xlsx")
+DEEPEST = 9
+_LITTER = {"__macosx", "thumbs.db", "desktop.ini", "__pycache__", "lost+found", "$recycle.bin"}
+_ASIDE = ("_superpixels",)
+"""Pictures that belong to a dataset and are neither its images nor its masks."""
+_ASIDE_FOLDERS = {"segmentationobject", "superpixels"}
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file or folder is what Finder, Windows or an archive tool leaves, or is hidden."""
+    return name.startswith(".") or name.casefold() in _LITTER
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture file. folder: the names of the folders from the dataset's own down to it; stem: its name, compared."""
+
+    path: str
+    folder: tuple[str, ...]
+    stem: str
+
+    @property
+    def place(self) -> str:
+        """Its path inside the dataset without its ending."""
+        return "/".join((*self.folder, os.path.basename(self.path).rpartition(".")[0]))  # noqa: PTH119
+
+    @property
+    def split(self) -> str | None:
+        """The split that the nearest folder of such a name stands for."""
+        return next((split for name in reversed(self.folder) if (split := split_of(name))), None)
+
+    @property
+    def in_masks(self) -> bool:
+        """Whether the nearest folder that is named after images or masks is named after masks."""
+        return next((names_masks(n) for n in reversed(self.folder) if names_masks(n) or names_images(n)), False)
+
+
+@dataclass
+class Tree:
+    """Pictures and tables below `root`, sorted by path; set_aside: pictures that cannot be used, with the reason."""
+
+    root: Path
+    guard: FolderGuard
+    pictures: list[Picture] = field(default_factory=list)
+    tables: list[Path] = field(default_factory=list)
+    set_aside: list[tuple[str, str, str]] = field(default_factory=list)
+    others: dict[str, str] = field(default_factory=dict)
+    """One file of every other ending."""
+
+    @cached_property
+    def by_place(self) -> dict[str, Picture]:
+        """Pictures by their path inside the dataset, with ending, as it is compared."""
+        return {key("/".join((*p.folder, os.path.basename(p.path)))): p for p in self.pictures}  # noqa: PTH119
+
+    @cached_property
+    def by_stem(self) -> dict[str, list[Picture]]:
+        """Pictures by their name without ending."""
+        found: dict[str, list[Picture]] = defaultdict(list)
+        for picture in self.pictures:
+            found[picture.stem].append(picture)
+        return dict(found)
+
+    def rejected(self, source: str) -> list[Rejection]:
+        """What cannot be used, for a source's list."""
+        return [Rejection(f"{source}:{Path(path).stem}", check, why, path) for path, check, why in self.set_aside]
+
+
+def scan(root: Path, settings: PrepareSettings, only: Collection[str] = ()) -> Tree:
+    """Everything below `root` that can belong to a dataset; links are followed where the settings allow it.
+
+    only: of the folders in `root` itself no others are looked into, where any are given.
+    """
+    tree = Tree(root, FolderGuard(root, settings.follow_links))
+    for folder, entries in _walk(root, settings.follow_links, only):
+        for entry in entries:
+            _sort_in(tree, folder, entry)
+    return tree
+
+
+def _walk(root: Path, follow: bool, only: Collection[str]) -> Iterator[tuple[tuple[str, ...], list[os.DirEntry[str]]]]:
+    waiting: list[tuple[str, ...]] = [()]
+    seen: set[str] = set()
+    while waiting:
+        folder = waiting.pop()
+        place = os.path.join(root, *folder)  # noqa: PTH118
+        real = os.path.realpath(place)
+        if real in seen:
+            continue
+        seen.add(real)
+        with os.scandir(place) as found:
+            entries = sorted((entry for entry in found if not is_litter(entry.name)), key=lambda entry: entry.name)
+        inside = [entry for entry in entries if entry.is_dir(follow_symlinks=follow)]
+        if only and not folder:
+            inside = [entry for entry in inside if entry.name in only]
+        if len(folder) < DEEPEST:
+            waiting += [(*folder, entry.name) for entry in reversed(inside)]
+        yield folder, [entry for entry in entries if not entry.is_dir()]
+
+
+def _sort_in(tree: Tree, folder: tuple[str, ...], entry: os.DirEntry[str]) -> None:
+    stem, dot, ending = entry.name.rpartition(".")
+    ending = (dot + ending).lower()
+    if ending in IMAGE_ENDINGS:
+        if folder and folder[-1].casefold() in _ASIDE_FOLDERS or key(stem).endswith(_ASIDE):
+            return
+        if not tree.guard.allows(entry.path, entry.is_symlink()):
+            tree.set_aside.append((entry.path, "outside", outside_reason(entry.path)))
+        else:
+            tree.pictures.append(Picture(entry.path, folder, key(stem)))
+    elif ending in OTHER_ENDINGS:
+        reason = f"{entry.path}: files with the ending {ending} are not read; save it as PNG or JPEG"
+        tree.set_aside.append((entry.path, "unsupported ending", reason))
+    elif ending in TABLE_ENDINGS or (not dot and stem == "" and "metadata" in entry.name.lower()):
+        tree.tables.append(Path(entry.path))
+    else:
+        tree.others.setdefault(ending or entry.name, entry.path)
+
+
+def parts_in_common(one: Iterable[str], other: Iterable[str]) -> int:
+    """How many folder names, letter case aside, two places share."""
+    return len({key(name) for name in one} & {key(name) for name in other})
