@@ -13,7 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from augment.prompts import prompt_for
 from augment.sampling import PairSampler
 from augment.settings import SamplingSettings
 from augment.tensor_files import tensor_bytes
-from manifests.format.schema import ATTRIBUTES, PairRow
+from manifests.format.schema import ATTRIBUTES, PairRow, path_name
 from manifests.format.writing import ManifestWriter
 from manifests.pairs import PairArrays
 from manifests.png import encode_mask, encode_png
@@ -96,7 +96,7 @@ class ClassJob:
 
     def name(self, shard: int) -> str:
         """Where a candidate shard lies in its storage."""
-        return f"{self.key}/lesion={self.dx}/part-{shard:05d}.safetensors"
+        return f"{self.key}/lesion={path_name(self.dx)}/part-{shard:05d}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -284,7 +284,7 @@ def _row(job: ClassJob, pairs: PairArrays, index: int, verdict: Verdict) -> Pair
         group_id=pairs.group_ids[index],
         source=SOURCE,
         licence=job.licence,
-        **{name: attributes.get(name) for name in ATTRIBUTES},
+        **dict[str, Any]((name, attributes.get(name)) for name in ATTRIBUTES),
         prompt=prompt_for(job.dx, attributes),
         seed=pair_seed(job.seed, job.dx, number),
         guidance=job.sampling.guidance,

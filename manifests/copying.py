@@ -89,9 +89,11 @@ def _rows(manifest: Manifest, entry: ShardEntry) -> Iterator[dict[str, Any]]:
 
 
 def _pair_row(row: Mapping[str, Any]) -> PairRow:
+    newer = ("mask_origin", "mask_confidence", "attribution")
     same = ("pair_id", "dx", "split", "group_id", "source", "licence", *ATTRIBUTES)
     return PairRow(
         image_png=row["image"]["bytes"],
         mask_png=row["mask"]["bytes"] if row["mask"] else None,
         **{name: row[name] for name in same},
+        **{name: row[name] for name in newer if name in row},
     )

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from manifests.errors import BadInput
 from manifests.files import write_json
 from manifests.format.reading import Manifest
-from manifests.format.schema import ATTRIBUTES, file_stem
+from manifests.format.schema import ATTRIBUTES, file_stem, path_name
 from manifests.images import decode_stored_mask
 from manifests.png import encode_png, png_text
 from manifests.progress import Progress, no_progress
@@ -104,7 +104,7 @@ def _to_folders(manifest: Manifest, folder: Path, progress: Progress) -> int:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", "mask", *_COLUMNS])
         for row in _rows(manifest, progress):
-            place = f"{row['split']}/{row['dx']}/{file_stem(row['pair_id'])}.png"
+            place = f"{row['split']}/{path_name(row['dx'])}/{file_stem(row['pair_id'])}.png"
             _write_new(folder / "images" / place, row["image"]["bytes"])
             if row["mask"] is not None:
                 _write_new(folder / "masks" / place, row["mask"]["bytes"])

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 SOFT_EDGE = 0.05
 """The largest share of a mask's pixels that may be neither dark nor bright: what resampling and JPEG make of edges."""
+FLAT_COLOURS = 16
+"""A mask drawn in labels has no more colours; edges that were resampled have."""
+_SEAM = 224 << 16 | 224 << 8 | 192
 MAX_PIXELS = 50_000_000
 """Pictures above this many pixels are refused before they are decoded, unless a setting says otherwise."""
 _TURN_MARKS = {
@@ -168,7 +171,24 @@ def _mask_values(picture: Image.Image) -> np.ndarray:
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         return np.nan_to_num(np.asarray(picture))
     grey = np.asarray(_to_mode(picture, "L"))
-    return np.asarray(picture) if picture.mode == "P" and grey.min() == grey.max() else grey
+    if picture.mode == "P" and grey.min() == grey.max():
+        return np.asarray(picture)
+    return grey if picture.mode in ("1", "L", "LA") else _coloured_values(picture, grey)
+
+
+def _coloured_values(picture: Image.Image, grey: np.ndarray) -> np.ndarray:
+    """(H, W) of a mask in colours: of a few flat ones on black each marks lesion, but for VOC's seam between things;
+    others count by how bright they are, or by their strongest channel where none is bright."""
+    import numpy as np
+
+    colours = np.asarray(_to_mode(picture, "RGB")).astype(np.uint32)
+    packed = colours[..., 0] << 16 | colours[..., 1] << 8 | colours[..., 2]
+    different = np.unique(packed[::4, ::4])
+    if len(different) <= FLAT_COLOURS and len(different := np.unique(packed)) <= FLAT_COLOURS and different[0] == 0:
+        greys = (different >> 16 == different & 255) & (different >> 8 & 255 == different & 255)
+        if len(different) > 2 and not greys.all():
+            return np.where((packed != 0) & (packed != _SEAM), np.uint8(255), np.uint8(0))
+    return colours.max(axis=2).astype(np.uint8) if grey.max() < 192 else grey
 
 
 def _to_mode(picture: Image.Image, mode: str) -> Image.Image:

@@ -57,6 +57,11 @@ class PairArrays:
         label = self.classes.index(dx)
         return self.select([i for i in range(len(self)) if self.labels[i] == label])
 
+    def masked(self) -> PairArrays:
+        """The pairs that have a mask; one that is missing is empty here."""
+        there = [i for i in range(len(self)) if self.masks[i].any()]
+        return self if len(there) == len(self) else self.select(there)
+
     def concatenate(self, other: PairArrays) -> PairArrays:
         """These pairs followed by `other`, which must have the same classes and size."""
         import numpy as np

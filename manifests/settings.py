@@ -19,7 +19,7 @@ class TableColumns(Frozen):
     image: str | None = None
     mask: str | None = None
     dx: str | None = Field(None, description="the class")
-    group: str | None = Field(None, description="lesion or patient: its pictures stay in one split")
+    group: str | None = Field(None, description="lesion or patient, the only one then: its pictures stay in one split")
     split: str | None = None
     id: str | None = None
     age_group: str | None = None
@@ -36,7 +36,11 @@ class PrepareSettings(Frozen):
         "auto", description="what a row must have: class and mask, class only, or mask only"
     )
     columns: TableColumns = TableColumns()
-    classes: tuple[str, ...] = Field((), description="the classes to expect; any other is an error; empty: all")
+    classes: tuple[str, ...] | dict[str, str | None] = Field(
+        (),
+        description="the classes to expect, any other is an error; or a mapping that renames and merges classes, and "
+        "leaves out those mapped to null; empty: all as they are",
+    )
     licence: str | None = Field(None, description="licence of the data, where the source does not state it")
     size: int = Field(128, ge=32, le=2048, description="side of the stored square pairs, in pixels")
     split: Literal["official", "grouped", "folds"] = Field(

@@ -37,6 +37,7 @@ from augment.training.draws import class_weights
 from augment.training.latents import DIHEDRAL, LatentCache, build_latent_cache
 from augment.training.schedules import warmed_up_cosine
 from augment.training.state import TrainingDiverged, TrainingState, step_generators
+from manifests.format.schema import path_name
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, StopRequested
 
@@ -87,7 +88,7 @@ class AdapterTrainer:
         remedy = "set adapt.gradient_checkpointing=true or take a smaller base"
         self.memory = MemoryBatch(f"adapter {task.name!r}", remedy, settings.batch)
         self.weights = class_weights(self.cache.labels[self.training], len(pairs.classes))
-        self.checkpoint = work / f"{task.name}.checkpoint.safetensors"
+        self.checkpoint = work / f"{path_name(task.name)}.checkpoint.safetensors"
         self.header = {"key": self._key(pairs)}
         self.state.load(self.checkpoint, self.header)
 

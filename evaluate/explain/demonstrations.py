@@ -12,6 +12,7 @@ import numpy as np
 
 from augment.prompts import prompt_for
 from manifests.errors import BadInput
+from manifests.format.schema import path_name
 
 if TYPE_CHECKING:
     from augment.base.folder import BaseFolder
@@ -86,7 +87,7 @@ class ClassSamplers:
         if self.base.codec is not None:
             return self._alone()
         for dx in classes:
-            if (self.adapters / f"{dx}.safetensors").is_file():
+            if (self.adapters / f"{path_name(dx)}.safetensors").is_file():
                 return self.of(dx).sampler
         raise BadInput(f"{self.adapters}: no adapter yet and the base has no mask channels; run evenderm adapt")
 
@@ -95,7 +96,7 @@ class ClassSamplers:
         from augment.sampling import PairSampler
 
         try:
-            adapter = read_adapter(self.adapters / f"{dx}.safetensors", self.base)
+            adapter = read_adapter(self.adapters / f"{path_name(dx)}.safetensors", self.base)
         except BadInput as error:
             if self.base.codec is None:
                 raise

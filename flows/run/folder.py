@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from flows.settings import Settings, settings_from
 from manifests.errors import BadInput
 from manifests.files import write_json
+from manifests.format.schema import path_name
 from manifests.storage.base import on_disk
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class RunFolder:
 
     def adapter(self, dx: str) -> Path:
         """The adapter file of class `dx`."""
-        return self.adapters / f"{dx}.safetensors"
+        return self.adapters / f"{path_name(dx)}.safetensors"
 
     def pairs(self, split: str, size: int, dx: str | None = None) -> PairArrays:
         """The real pairs of a split, or of one class of it, at side `size` and sorted by pair_id.
@@ -111,9 +112,13 @@ class Job:
         """Dataset and preset, as shown in titles."""
         return f"{self.data.name} {self.preset}"
 
-    def pairs(self, split: str, dx: str | None = None, size: int | None = None) -> PairArrays:
-        """The real pairs of a split, or of one class of it, at the side that the base draws or at `size`."""
-        return self.folder.pairs(split, size or self.settings.base.resolution, dx)
+    def pairs(self, split: str, dx: str | None = None, size: int | None = None, masked: bool = False) -> PairArrays:
+        """The real pairs of a split, or of one class of it, at the side that the base draws or at `size`.
+
+        masked: those with a mask alone, for what learns or judges masks.
+        """
+        pairs = self.folder.pairs(split, size or self.settings.base.resolution, dx)
+        return pairs.masked() if masked else pairs
 
 
 def new_job(data: Path, out: Path, preset: str, settings: Settings) -> Job:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ from flows.settings import flat_groups
 from flows.steps.prepare import open_real, real_digest
 from manifests.errors import BadInput
 from manifests.files import write_json
+from manifests.format.schema import path_name
 from manifests.progress import Progress
 
 VERSION = 3
@@ -35,7 +37,7 @@ def steps(job: Job) -> list[Step]:
 
 
 def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
-    """A call for the domain adapter; once that is there, one for each class. BadInput if one has too few pairs."""
+    """A call for the domain adapter; once that is there, one for each class. BadInput if all have too few pairs."""
     names = [step.name.partition(":")[2] for step in unfinished_steps(job.folder, steps(job))]
     if names:
         _check_counts(job)
@@ -45,12 +47,13 @@ def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
 
 
 def _check_counts(job: Job) -> None:
-    counts, least = train_counts(job), job.settings.adapt.min_pairs
-    poor = [f"{dx} has {counts[dx]}" for dx in trained_classes(job) if counts[dx] < least]
-    if poor:
+    if not trained_classes(job):
+        counts, least = masked_counts(job), job.settings.adapt.min_pairs
+        poor = ", ".join(f"{dx} has {count}" for dx, count in counts.items())
+        unmasked = "" if any(counts.values()) else "no training picture has a mask, and adapters learn pairs; "
         raise BadInput(
-            f"{job.data}: too few training pairs for an adapter ({', '.join(poor)}, {least} are needed); "
-            "add pairs, drop the class, or lower adapt.min_pairs"
+            f"{job.data}: too few training pairs for an adapter ({poor or 'no class'}, {least} are needed); {unmasked}"
+            "add pairs, merge classes with prepare.classes, or lower adapt.min_pairs"
         )
 
 
@@ -66,8 +69,8 @@ def train_one(job: Job, progress: Progress, name: str) -> Mapping[str, Any]:
     base = open_base(job.settings.base)
     start = read_adapter(job.folder.adapter(DOMAIN), base) if DOMAIN in step.inputs else None
     task = AdaptTask(name, job.settings.seed, real_digest(job), start)
-    pairs = job.pairs("train", None if name == DOMAIN else name)
-    out, work = job.folder.adapter(name), job.folder.work / "adapt" / name
+    pairs = job.pairs("train", None if name == DOMAIN else name, masked=True)
+    out, work = job.folder.adapter(name), job.folder.work / "adapt" / path_name(name)
     report = train_adapter(pairs, task, base, job.settings.adapt, out, work, progress)
     write_model_card(out.parent)
     figures = {key: value for key, value in asdict(report).items() if isinstance(value, int | float | str)}
@@ -82,9 +85,30 @@ def train_counts(job: Job) -> dict[str, int]:
     return {dx: int(counts.get(dx, 0)) for dx in real.classes}
 
 
+def masked_counts(job: Job) -> dict[str, int]:
+    """Real training pairs with a mask by class."""
+    real = open_real(job)
+    if real.header["masks"] == real.header["rows"]:
+        return train_counts(job)
+    table = real.table(["dx", "mask_sha256"], split="train")
+    there = Counter(row["dx"] for row in table.to_pylist() if row["mask_sha256"])
+    return {dx: there[dx] for dx in real.classes}
+
+
 def trained_classes(job: Job) -> list[str]:
-    """The classes that have any training pair, in the manifest's order."""
-    return [dx for dx, count in train_counts(job).items() if count > 0]
+    """The classes with enough training pairs for an adapter, in the manifest's order."""
+    return [dx for dx, count in masked_counts(job).items() if count >= job.settings.adapt.min_pairs]
+
+
+def untrained_classes(job: Job) -> list[str]:
+    """A sentence for each class that has training pairs, and too few of them for an adapter."""
+    trained, masked, least = trained_classes(job), masked_counts(job), job.settings.adapt.min_pairs
+    return [
+        f"{dx} has {masked[dx]} training pairs with a mask and {least} are needed: it gets no adapter and no generated "
+        "pairs, and takes part as it is (prepare.classes can merge it)"
+        for dx, count in train_counts(job).items()
+        if count and dx not in trained
+    ]
 
 
 def adapter_digest(job: Job, name: str) -> str:

@@ -33,7 +33,7 @@ def fit_gates(job: Job, progress: Progress) -> Mapping[str, Any]:
     from evaluate.gates.judge import fit_judge
 
     started = time.monotonic()
-    real = job.pairs("train")
+    real = job.pairs("train", masked=True)
     fit_judge(real, job.settings.gates, job.folder.judge, progress)
     files = sorted(path for path in job.folder.judge.rglob("*") if path.is_file())
     write_record(job.folder, gates_step(job), files, {"pairs": len(real)}, time.monotonic() - started)

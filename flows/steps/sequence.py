@@ -67,6 +67,8 @@ def run_step(step: RunStep, job: Job, watch: Watch, engine: Engine, outcome: Out
     note_failures(job, step.name, failures)
     outcome.ran[step.name] = tally
     watch.say(step_line(step.name, _what(step.name, results), tally, step.units))
+    for line in (line for result in results for line in result.figures.get("understood", ())):
+        watch.say(f"  {line}")
     watch.event("step", step=step.name, **tally.figures())
 
 

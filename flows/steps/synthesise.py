@@ -12,7 +12,7 @@ from flows.engine.calls import Call
 from flows.run.folder import Job, RunFolder
 from flows.run.records import Step, unfinished_steps, write_record
 from flows.settings import flat_groups
-from flows.steps.adapt import adapter_digest, base_facts, train_counts
+from flows.steps.adapt import adapter_digest, base_facts, train_counts, trained_classes
 from flows.steps.prepare import open_real, real_digest
 from manifests.errors import BadInput
 from manifests.progress import Progress
@@ -104,7 +104,9 @@ def wanted_pairs(job: Job) -> dict[str, int]:
     """The balance plan: pairs to generate by class."""
     from augment.balance import balance_plan
 
-    return balance_plan(train_counts(job), job.settings.synthesis.balance, job.settings.synthesis.cap)
+    plan = balance_plan(train_counts(job), job.settings.synthesis.balance, job.settings.synthesis.cap)
+    trained = trained_classes(job)
+    return {dx: number if dx in trained else 0 for dx, number in plan.items()}
 
 
 def class_outcome_of(job: Job, dx: str) -> ClassOutcome:

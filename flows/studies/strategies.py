@@ -22,6 +22,7 @@ from flows.settings import flat
 from flows.steps.prepare import open_real
 from manifests.errors import BadInput, EvendermError
 from manifests.files import write_json
+from manifests.format.schema import path_name
 from manifests.progress import Progress
 
 if TYPE_CHECKING:
@@ -185,7 +186,9 @@ class RankedSamplers:
             return whole.sampler if whole.adapter_digest else None
         if (dx, strategy.rank) not in self._reduced:
             base = self._samplers.base
-            adapter = at_rank(read_adapter(self._job.folder.adapters / f"{dx}.safetensors", base), strategy.rank)
+            adapter = at_rank(
+                read_adapter(self._job.folder.adapters / f"{path_name(dx)}.safetensors", base), strategy.rank
+            )
             settings = self._job.settings
             self._reduced[dx, strategy.rank] = PairSampler(base, adapter, settings.sampling, settings.base.dtype)
         return self._reduced[dx, strategy.rank]

@@ -125,7 +125,7 @@ def _hub_header(header: Mapping[str, Any], title: str) -> dict[str, Any]:
         "tags": ["dermoscopy", "medical", "skin-lesion", origin, "evenderm"],
         "size_categories": [next((name for limit, name in _SIZES if header["rows"] < limit), "n>1M")],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/*/*.parquet"}]}],
-        "dataset_info": {"features": hub_features(header["kind"], header["classes"])},
+        "dataset_info": {"features": hub_features(header["kind"], header["classes"], header["format_version"])},
     }
 
 

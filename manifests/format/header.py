@@ -12,12 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from manifests.errors import BadInput
 from manifests.format.schema import (
     FORMAT,
-    FORMAT_VERSION,
+    FORMAT_VERSIONS,
     SHARD_PATTERN,
     SPLITS,
     Kind,
     canonical_json,
     class_name_fault,
+    class_of_path,
 )
 
 
@@ -34,7 +35,7 @@ class ShardEntry(BaseModel):
     @property
     def dx(self) -> str:
         """The class whose pairs the shard holds."""
-        return self.name.split("/")[1].removeprefix("lesion=")
+        return class_of_path(self.name.split("/")[1].removeprefix("lesion="))
 
 
 class Header(BaseModel):
@@ -76,10 +77,11 @@ def parse_header(content: bytes, where: str) -> tuple[dict[str, Any], tuple[Shar
         raise BadInput(f"{where} is not JSON; restore it or make the manifest again.") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise BadInput(f"{where} is not the header of a manifest; give the folder of one.")
-    if header.get("format_version") != FORMAT_VERSION:
+    newest = FORMAT_VERSIONS.get(str(header.get("kind")), 1)
+    if header.get("format_version") not in range(1, newest + 1):
         raise BadInput(
             f"{where} has format version {str(header.get('format_version'))[:20]} and this program reads "
-            f"{FORMAT_VERSION}; make the manifest again."
+            f"{newest}; make the manifest again."
         )
     try:
         checked = Header.model_validate(header)
@@ -90,7 +92,7 @@ def parse_header(content: bytes, where: str) -> tuple[dict[str, Any], tuple[Shar
         raise BadInput(f"{where} was changed after it was committed; restore it or make the manifest again.")
     for entry in checked.shards:
         match = SHARD_PATTERN.fullmatch(entry.name)
-        if match is None or class_name_fault(match["dx"]):
+        if match is None or class_name_fault(class_of_path(match["dx"])):
             raise BadInput(f"{where} names the shard {entry.name[:80]!r}, which cannot be one; make it again.")
     if set(checked.counts) != set(SPLITS):
         raise BadInput(f"{where} does not count {', '.join(SPLITS)}; make the manifest again.")

@@ -109,7 +109,7 @@ class Manifest:
 
     def columns(self) -> list[str]:
         """Names of the columns in the contract's order."""
-        return list(column_types(self.kind))
+        return list(column_types(self.kind, self.header["format_version"]))
 
     def arrays(
         self,

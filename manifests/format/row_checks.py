@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from manifests.errors import BadInput
-from manifests.format.schema import SPLITS, UNLABELLED, pair_id_fault
+from manifests.format.schema import MASK_ORIGINS, SPLITS, UNLABELLED, pair_id_fault
 from manifests.format.shards import DISCLAIMER
 from manifests.images import decode_stored
 from manifests.png import png_text
@@ -31,6 +31,8 @@ def row_faults(row: Mapping[str, Any], kind: str, classes: Sequence[str], dx: st
         if not row[name]:
             yield f"it has no {name}"
     yield from _picture_faults(row)
+    if "mask_origin" in row and row["mask_origin"] not in (MASK_ORIGINS if row["mask"] else (None,)):
+        yield f"its mask origin {row['mask_origin']!r} does not fit its mask"
     if kind == "synthetic":
         yield from _synthetic_faults(row, manifest_id)
     else:

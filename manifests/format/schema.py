@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote
 
 from manifests.errors import BadInput
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = "evenderm-manifest"
-FORMAT_VERSION = 1
+FORMAT_VERSIONS: Mapping[str, int] = {"real": 2, "synthetic": 1}
+"""The version that is written; earlier ones are read too."""
 SOFTWARE = "evenderm"
 HEADER_NAME = "manifest.json"
 CARD_NAME = "README.md"
@@ -26,12 +28,14 @@ UNLABELLED = "unlabelled"
 Kind = Literal["real", "synthetic"]
 
 ATTRIBUTES = ("age_group", "sex", "site", "skin_tone")
+MASK_ORIGINS = ("given", "predicted")
+"""Whether a mask came with the data or was found by a segmenter."""
 SCORES = ("mask_plausibility", "mask_agreement", "class_consistency")
 BULKY = ("image", "mask")
 SHARD_PATTERN = re.compile(r"data/lesion=(?P<dx>[^/]+)/part-(?P<index>\d{5})\.parquet")
 
-_FORBIDDEN_IN_CLASS = set('/\\=%:*?"<>|[]{}#,;')
-_MAX_CLASS_NAME = 64
+_ESCAPED_IN_PATHS = set('/\\=%:*?"<>|[]{}#,;')
+_MAX_CLASS_NAME = 120
 _MAX_PAIR_ID = 256
 
 
@@ -40,7 +44,8 @@ class PairRow:
     """One row as a caller hands it to the writer; what follows from it (label, hashes, origin) is not asked.
 
     image_png: PNG of RGB uint8; mask_png: PNG of 8-bit grey with 0 and 255 only and the image's size, or None
-    for a source without masks; dx: a class of the manifest or `UNLABELLED`; scores: by names of `SCORES`.
+    for a source without masks; dx: a class of the manifest or `UNLABELLED`; mask_origin: one of `MASK_ORIGINS`, by
+    default given where there is a mask; mask_confidence: of a predicted one; scores: by names of `SCORES`.
     The fields from `prompt` on are for synthetic pairs and must stay None for real ones.
     """
 
@@ -56,6 +61,9 @@ class PairRow:
     sex: str | None = None
     site: str | None = None
     skin_tone: str | None = None
+    mask_origin: str | None = None
+    mask_confidence: float | None = None
+    attribution: str | None = None
     prompt: str | None = None
     seed: int | None = None
     guidance: float | None = None
@@ -70,8 +78,8 @@ class PairRow:
     reject_reason: str | None = None
 
 
-def column_types(kind: Kind) -> dict[str, pa.DataType]:
-    """The contract's columns in their order, with Arrow types."""
+def column_types(kind: Kind, version: int | None = None) -> dict[str, pa.DataType]:
+    """The contract's columns in their order, with Arrow types, in the version that is written or an earlier one."""
     import pyarrow as pa
 
     text = pa.string()
@@ -81,6 +89,8 @@ def column_types(kind: Kind) -> dict[str, pa.DataType]:
         "split": text, "group_id": text, "source": text, "licence": text,
         "image_sha256": text, "mask_sha256": text, **dict.fromkeys(ATTRIBUTES, text),
     }  # fmt: skip
+    if kind == "real" and (version or FORMAT_VERSIONS[kind]) > 1:
+        columns |= {"mask_origin": text, "mask_confidence": pa.float64(), "attribution": text}
     if kind == "synthetic":
         columns |= {
             "prompt": text, "seed": pa.int64(), "guidance": pa.float64(), "steps": pa.int32(),
@@ -93,22 +103,30 @@ def column_types(kind: Kind) -> dict[str, pa.DataType]:
 
 
 def arrow_schema(
-    kind: Kind, classes: Sequence[str], manifest_id: str, shard: str, provenance: Mapping[str, Any]
+    kind: Kind,
+    classes: Sequence[str],
+    manifest_id: str,
+    shard: str,
+    provenance: Mapping[str, Any],
+    version: int | None = None,
 ) -> pa.Schema:
     """Schema of one shard; its metadata lets `datasets` decode the pictures and names the manifest."""
     import pyarrow as pa
 
-    columns = column_types(kind)
+    columns = column_types(kind, version)
     metadata = {
         "huggingface": canonical_json({"info": {"features": _features(columns, classes)}}),
-        "evenderm": canonical_json(own_metadata(kind, manifest_id, shard, provenance)),
+        "evenderm": canonical_json(own_metadata(kind, manifest_id, shard, provenance, version)),
     }
     return pa.schema(list(columns.items()), metadata=metadata)
 
 
-def own_metadata(kind: Kind, manifest_id: str, shard: str, provenance: Mapping[str, Any]) -> dict[str, Any]:
+def own_metadata(
+    kind: Kind, manifest_id: str, shard: str, provenance: Mapping[str, Any], version: int | None = None
+) -> dict[str, Any]:
     """What a shard says about itself; a synthetic one also by what it was made: the program and its inputs' digests."""
-    ours: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION, "kind": kind, "shard": shard}
+    version = version or FORMAT_VERSIONS[kind]
+    ours: dict[str, Any] = {"format": FORMAT, "format_version": version, "kind": kind, "shard": shard}
     ours |= {"manifest_id": manifest_id, "synthetic": kind == "synthetic"}
     if kind == "synthetic":
         ours |= {"software": SOFTWARE, "generator": provenance.get("inputs", {})}
@@ -129,10 +147,10 @@ def _features(columns: Mapping[str, pa.DataType], classes: Sequence[str]) -> dic
     }
 
 
-def hub_features(kind: Kind, classes: Sequence[str]) -> list[dict[str, Any]]:
+def hub_features(kind: Kind, classes: Sequence[str], version: int | None = None) -> list[dict[str, Any]]:
     """The same features in the form of a dataset card's YAML header."""
     listed: list[dict[str, Any]] = []
-    for name, feature in _features(column_types(kind), classes).items():
+    for name, feature in _features(column_types(kind, version), classes).items():
         if "names" in feature:
             dtype: Any = {"class_label": {"names": {str(i): c for i, c in enumerate(feature["names"])}}}
         else:
@@ -148,7 +166,7 @@ def canonical_json(value: Any) -> str:
 
 def manifest_identity(kind: Kind, classes: Sequence[str], provenance: Mapping[str, Any]) -> str:
     """What a manifest is made from, as 16 hexadecimal digits; known before its first row is written."""
-    described = {"v": FORMAT_VERSION, "kind": kind, "classes": list(classes), "provenance": dict(provenance)}
+    described = {"v": FORMAT_VERSIONS[kind], "kind": kind, "classes": list(classes), "provenance": dict(provenance)}
     return hashlib.sha256(canonical_json(described).encode()).hexdigest()[:16]
 
 
@@ -156,19 +174,32 @@ def shard_name(dx: str, index: int) -> str:
     """Path of a shard inside its manifest."""
     if not 0 <= index < 100_000:
         raise ValueError(f"shard index {index} does not fit part-NNNNN")
-    return f"data/lesion={dx}/part-{index:05d}.parquet"
+    return f"data/lesion={path_name(dx)}/part-{index:05d}.parquet"
 
 
 def class_name_fault(name: str) -> str | None:
-    """Why `name` cannot be a class (it becomes a folder's name and a partition value), or None if it can."""
+    """Why `name` cannot be a class (it becomes a folder's name, see `path_name`), or None if it can."""
     if not name or name != name.strip() or len(name) > _MAX_CLASS_NAME:
         return f"must have 1 to {_MAX_CLASS_NAME} characters and no space at its ends"
-    if name.startswith((".", "~", "__")) or name.endswith("."):
-        return "must not start with '.', '~' or '__', nor end with '.'"
-    bad = sorted({c for c in name if c in _FORBIDDEN_IN_CLASS or not c.isprintable()})
+    bad = sorted({c for c in name if not c.isprintable()})
     if bad:
         return f"must not contain {' '.join(repr(c) for c in bad)}"
     return None
+
+
+def path_name(dx: str) -> str:
+    """A class as a part of a path and as a partition value: what a file system may not take stands as %XX."""
+    marks = [f"%{ord(c):02X}" if c in _ESCAPED_IN_PATHS else c for c in dx]
+    if dx.startswith((".", "~", "__")):
+        marks[0] = f"%{ord(dx[0]):02X}"
+    if dx.endswith("."):
+        marks[-1] = "%2E"
+    return "".join(marks)
+
+
+def class_of_path(name: str) -> str:
+    """The class that `path_name` made `name` of."""
+    return unquote(name)
 
 
 def check_classes(classes: Sequence[str], where: str) -> tuple[str, ...]:

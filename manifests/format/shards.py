@@ -14,6 +14,7 @@ from manifests.errors import BadInput
 from manifests.format.schema import (
     ATTRIBUTES,
     BULKY,
+    MASK_ORIGINS,
     SCORES,
     SOFTWARE,
     SPLITS,
@@ -41,7 +42,7 @@ _SYNTHETIC_ONLY = (
 )  # fmt: skip
 # Few values repeated: worth a dictionary. The others differ in every row.
 _REPEATED = (
-    "dx", "origin", "split", "source", "licence", *ATTRIBUTES,
+    "dx", "origin", "split", "source", "licence", *ATTRIBUTES, "mask_origin", "attribution",
     "prompt", "sampler", "base_digest", "adapter_digest", "reject_reason",
 )  # fmt: skip
 
@@ -165,6 +166,9 @@ def _columns(rows: Sequence[PairRow], kind: Kind, classes: Sequence[str], manife
     plain = ("dx", "split", "group_id", "source", "licence", *ATTRIBUTES)
     for name in plain + (_SYNTHETIC_ONLY if kind == "synthetic" else ()):
         columns[name] = [getattr(row, name) for row in rows]
+    if kind == "real":
+        columns["mask_origin"] = [(row.mask_origin or "given") if row.mask_png else None for row in rows]
+        columns |= {name: [getattr(row, name) for row in rows] for name in ("mask_confidence", "attribution")}
     if kind == "synthetic":
         for name in SCORES:
             columns[f"score_{name}"] = [row.scores.get(name) for row in rows]
@@ -231,6 +235,8 @@ def _row_fault(row: PairRow, dx: str, kind: Kind) -> str | None:
         return "a synthetic pair must be accepted or rejected"
     if kind == "real" and (row.scores or any(getattr(row, name) is not None for name in _SYNTHETIC_ONLY)):
         return "a real pair has no prompt, seed, scores or acceptance"
+    if row.mask_origin not in (None, *MASK_ORIGINS) or (row.mask_origin and row.mask_png is None):
+        return f"its mask origin {row.mask_origin!r} is none of {', '.join(MASK_ORIGINS)}, or it has no mask"
     if unknown := set(row.scores) - set(SCORES):
         return f"the score {min(unknown)!r} is none of {', '.join(SCORES)}"
     image = png_header(row.image_png, f"image of {row.pair_id}")

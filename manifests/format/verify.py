@@ -163,7 +163,8 @@ def _file_faults(manifest: Manifest, entry: ShardEntry) -> Iterator[str]:
 
 def _schema_fault(manifest: Manifest, entry: ShardEntry, file: pq.ParquetFile) -> str | None:
     header = manifest.header
-    expected = arrow_schema(manifest.kind, manifest.classes, header["manifest_id"], entry.name, header["provenance"])
+    said = (header["manifest_id"], entry.name, header["provenance"], header["format_version"])
+    expected = arrow_schema(manifest.kind, manifest.classes, *said)
     found = file.schema_arrow
     if not found.equals(expected):
         different = sorted({f.name for f in set(found) ^ set(expected)})

@@ -17,7 +17,7 @@ from manifests.format.reading import Manifest, open_manifest
 from manifests.format.schema import (
     CARD_NAME,
     FORMAT,
-    FORMAT_VERSION,
+    FORMAT_VERSIONS,
     HEADER_NAME,
     SHARD_PATTERN,
     SPLITS,
@@ -26,6 +26,7 @@ from manifests.format.schema import (
     PairRow,
     canonical_json,
     check_classes,
+    class_of_path,
     manifest_identity,
     own_metadata,
     shard_name,
@@ -217,7 +218,7 @@ class ManifestWriter:
         if info is not None and info.bytes == size:
             return info
         match = SHARD_PATTERN.fullmatch(name)
-        return read_shard_info(self.storage.read(place), name, match["dx"] if match else "")
+        return read_shard_info(self.storage.read(place), name, class_of_path(match["dx"]) if match else "")
 
     def _check_ids(self, infos: Sequence[ShardInfo]) -> None:
         import numpy as np
@@ -232,7 +233,7 @@ class ManifestWriter:
         counts = {split: {dx: _total(infos, dx, split) for dx in dxs} for split in SPLITS}
         header: dict[str, Any] = {
             "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            "format_version": FORMAT_VERSIONS[self.kind],
             "manifest_id": self.manifest_id,
             "kind": self.kind,
             "classes": list(self.classes),

@@ -37,6 +37,8 @@ class AssignedRow:
     group: str
     pixels: bytes
     attributes: tuple[tuple[str, str], ...]
+    licence: str | None
+    attribution: str | None
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,17 @@ def assign_rows(
     exact = len(dropped)
     rejected += _leaking(checked, groups, splits, dropped)
     assigned = [
-        AssignedRow(checked.pair_ids[i], i, row.dx or UNLABELLED, split, groups[i], checked.pixels[i], row.attributes)
+        AssignedRow(
+            checked.pair_ids[i],
+            i,
+            row.dx or UNLABELLED,
+            split,
+            groups[i],
+            checked.pixels[i],
+            row.attributes,
+            row.licence,
+            row.attribution,
+        )
         for i, (row, split) in enumerate(zip(checked.rows, splits, strict=True))
         if split is not None and i not in dropped
     ]

@@ -7,6 +7,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from manifests.duplicates.fingerprints import fingerprint
@@ -25,6 +26,7 @@ from manifests.images import (
 )
 from manifests.png import encode_mask, encode_png
 from manifests.settings import PrepareSettings
+from manifests.sources.embedded import embedded_bytes
 from manifests.sources.listing import Rejection, SourceRow
 
 SMALLEST_SIDE = 32
@@ -36,13 +38,15 @@ LARGEST_FILE = 1024**3
 class CheckedRow:
     """A row that passed: its square pair as PNG, a digest of the image's pixels and its fingerprint.
 
-    enlarged: whether the source's image was smaller than the stored one; fingerprint: the bytes of one RECORD.
+    enlarged: whether the source's image was smaller than the stored one; scaled: whether the mask was of another size
+    and the same shape as its image, and brought to the image's; fingerprint: the bytes of one RECORD.
     """
 
     image_png: bytes
     mask_png: bytes | None
     pixels: bytes
     enlarged: bool
+    scaled: bool
     fingerprint: bytes | None
 
 
@@ -74,7 +78,9 @@ def _checked(row: SourceRow, with_mask: bool, settings: PrepareSettings) -> Chec
     if min(height, width) < SMALLEST_SIDE:
         reason = f"{row.image} has {width} x {height} pixels; the shorter side must have {SMALLEST_SIDE} or more"
         raise Unfit("too small", reason)
-    mask = _checked_mask(row, content, (height, width), settings) if with_mask and row.mask else None
+    mask, scaled = None, False
+    if with_mask and row.mask:
+        mask, scaled = _checked_mask(row, content, image, (height, width), settings)
     square = resized_image(centre_square(image), settings.size)
     square_mask = resized_mask(centre_square(mask), settings.size) if mask is not None else None
     if square_mask is not None:
@@ -84,6 +90,7 @@ def _checked(row: SourceRow, with_mask: bool, settings: PrepareSettings) -> Chec
         encode_mask(square_mask) if square_mask is not None else None,
         hashlib.sha256(square.tobytes()).digest()[:16],
         min(height, width) < settings.size,
+        scaled,
         fingerprint(square, square_mask).tobytes() if settings.duplicates else None,
     )
 
@@ -107,6 +114,8 @@ def _file_bytes(path: str) -> bytes:
     """The content of a regular file; anything else (a pipe would wait forever) is unfit."""
     file = Path(path)
     try:
+        if (inside := embedded_bytes(path)) is not None:
+            return inside
         status = file.stat()
         if not stat.S_ISREG(status.st_mode):
             raise Unfit("unreadable image", f"{path} is not a regular file; replace it by the picture itself")
@@ -117,8 +126,10 @@ def _file_bytes(path: str) -> bytes:
         raise Unfit("unreadable image", f"{path} cannot be read ({error.strerror}); check the file") from None
 
 
-def _checked_mask(row: SourceRow, image_content: bytes, size: tuple[int, int], settings: PrepareSettings) -> np.ndarray:
-    """The mask as bool (H, W), of the image's size, with a lesion and skin around it."""
+def _checked_mask(
+    row: SourceRow, image_content: bytes, image: np.ndarray, size: tuple[int, int], settings: PrepareSettings
+) -> tuple[np.ndarray, bool]:
+    """The mask as bool (H, W), of the image's size, with a lesion and skin around it, and whether it was scaled."""
     path = str(row.mask)
     content = _file_bytes(path)
     try:
@@ -128,14 +139,17 @@ def _checked_mask(row: SourceRow, image_content: bytes, size: tuple[int, int], s
     except BadInput as error:
         raise Unfit("unreadable mask", str(error)) from None
     _refuse_other_turn(row, (image_content, content), mask.shape, size, settings.max_pixels)
+    scaled = mask.shape != size and same_aspect(mask.shape, size)
+    if scaled:
+        mask = scaled_mask(mask, size)
     if mask.shape != size:
         height, width = mask.shape
         reason = f"{path} has {width} x {height} pixels but its image {size[1]} x {size[0]}; make them equal"
         raise Unfit("mask size", reason)
     _refuse_uniform(mask, path)
-    if looks_inverted(mask):
+    if looks_inverted(mask) or marks_the_skin(mask, image):
         raise Unfit("inverted mask", f"{path} marks the skin and leaves the lesion out; invert it")
-    return mask
+    return mask, scaled
 
 
 def _refuse_other_turn(
@@ -162,6 +176,29 @@ def _refuse_uniform(mask: np.ndarray, name: str) -> None:
         raise Unfit("empty mask", f"{name} marks no lesion at all; draw the mask or remove the row")
     if mask.all():
         raise Unfit("full mask", f"{name} marks the whole picture; draw the mask or remove the row")
+
+
+def same_aspect(one: tuple[int, ...], other: tuple[int, int]) -> bool:
+    """Whether two sizes (H, W) are of one shape, to a pixel of rounding."""
+    return bool(abs(one[0] * other[1] - one[1] * other[0]) <= max(*one, *other))
+
+
+def scaled_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """bool (H, W) at another size: lesion where more than half of the pixel's area is lesion."""
+    resampling = cv2.INTER_AREA if mask.shape[0] > size[0] else cv2.INTER_LINEAR
+    return cv2.resize(mask.astype(np.uint8) * np.uint8(255), size[::-1], interpolation=resampling) > 127
+
+
+def marks_the_skin(mask: np.ndarray, image: np.ndarray) -> bool:
+    """Whether a mask covers most of the frame and leaves out one darker thing in the middle: lesions touch frames."""
+    frame = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    rest = ~mask
+    if frame.mean() < 0.5 or not 0.03 < rest.mean() < 0.7:
+        return False
+    height, width = mask.shape
+    rows, columns = slice(height * 3 // 8, height * 5 // 8), slice(width * 3 // 8, width * 5 // 8)
+    grey = cv2.resize(image.mean(axis=2).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    return bool(rest[rows, columns].mean() > 0.7 and grey[rest].mean() < grey[mask].mean())
 
 
 def looks_inverted(mask: np.ndarray) -> bool:

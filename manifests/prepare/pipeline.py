@@ -43,6 +43,10 @@ class RowSpools:
         """PNG of image and mask."""
         return self._images.get(place), self._masks.get(place) or None
 
+    def has_mask(self, place: int) -> bool:
+        """Whether the row at `place` has a mask."""
+        return bool(self._masks.get(place))
+
     def mean_pair_bytes(self) -> int:
         return (self._images.total() + self._masks.total()) // max(1, len(self._images))
 
@@ -53,13 +57,17 @@ class RowSpools:
 
 @dataclass(frozen=True)
 class CheckedRows:
-    """The rows that passed, in the order of their ids; place i of the spools belongs to entry i of each list."""
+    """The rows that passed, in the order of their ids; place i of the spools belongs to entry i of each list.
+
+    masked: how many have a mask, and how many of those were scaled to their image.
+    """
 
     pair_ids: list[str] = field(default_factory=list)
     rows: list[SourceRow] = field(default_factory=list)
     pixels: list[bytes] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
     enlarged: list[str] = field(default_factory=list)
+    masked: list[int] = field(default_factory=lambda: [0, 0])
 
 
 def check_rows(admitted: Admitted, spools: RowSpools, settings: PrepareSettings, progress: Progress) -> CheckedRows:
@@ -77,6 +85,8 @@ def check_rows(admitted: Admitted, spools: RowSpools, settings: PrepareSettings,
                 result.pair_ids.append(admitted.pair_ids[place])
                 result.rows.append(admitted.rows[place])
                 result.pixels.append(outcome.pixels)
+                result.masked[0] += outcome.mask_png is not None
+                result.masked[1] += outcome.scaled
                 if outcome.enlarged:
                     result.enlarged.append(admitted.pair_ids[place])
             progress(start + len(outcomes), 2 * total, step="checking", set_aside=len(result.rejected))

@@ -19,10 +19,11 @@ from manifests.prepare.assignment import AssignedRow, Assignment, assign_rows
 from manifests.prepare.pipeline import RowSpools, check_rows
 from manifests.prepare.splits import read_kept_splits
 from manifests.prepare.summary import PrepareSummary, _by_check, summary_markdown
+from manifests.prepare.understanding import Understanding, class_counts
 from manifests.progress import Progress, no_progress
 from manifests.settings import PrepareSettings
-from manifests.sources.recognition import find_source
 from manifests.sources.listing import Rejection, rejected_csv
+from manifests.sources.recognition import find_source
 from manifests.storage import storage_at
 from manifests.storage.base import Storage, explained
 from manifests.workers import side_by_side
@@ -34,11 +35,18 @@ REJECTED_NAME, SUMMARY_NAME = "rejected.csv", "summary.md"
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a manifest's rows come from, and what each of them has (task)."""
+    """Where a manifest's rows come from, what they serve (task), and what the reader said of them.
+
+    scaled: masks that were brought to the size of their image.
+    """
 
     source: str
     licence: str
     task: str
+    class_place: str = "its label"
+    group_place: str = ""
+    notes: tuple[str, ...] = ()
+    scaled: int = 0
 
 
 def prepare(
@@ -84,7 +92,15 @@ def _judged(source: Path, spools: RowSpools, settings: PrepareSettings, progress
     checked = check_rows(admitted, spools, settings, progress)
     assignment = assign_rows(checked, spools, settings, progress, kept)
     rejected = (*listing.rejected, *admitted.rejected, *checked.rejected, *assignment.rejected)
-    origin = Origin(found.name, settings.licence or listing.licence, admitted.task)
+    origin = Origin(
+        found.name,
+        settings.licence or listing.licence,
+        admitted.task,
+        listing.class_place,
+        listing.group_place,
+        (*listing.notes, *admitted.notes),
+        checked.masked[1],
+    )
     return _Judged(folder, origin, assignment, rejected, len(checked.enlarged), kept.digest if kept else None)
 
 
@@ -140,7 +156,8 @@ def _written(
 ) -> PrepareSummary:
     origin, assignment = judged.origin, judged.assignment
     present = {row.dx for row in assignment.rows} - {UNLABELLED}
-    classes = check_classes(settings.classes or sorted(present), storage.location)
+    expected = settings.classes if isinstance(settings.classes, tuple) else ()
+    classes = check_classes(expected or sorted(present), storage.location)
     writer = ManifestWriter(
         storage,
         classes=classes,
@@ -155,7 +172,7 @@ def _written(
             **({"splits_of": judged.kept_from} if judged.kept_from else {}),
         },
     )
-    summary = _summary(classes, judged, settings)
+    summary = _summary(classes, judged, spools, settings)
     page = summary_markdown(summary, assignment, judged.enlarged, settings)
     beside = {REJECTED_NAME: rejected_csv(judged.rejected), SUMMARY_NAME: page.encode("utf-8", "backslashreplace")}
     shards = _write_shards(writer, origin, assignment, spools, settings.workers, progress)
@@ -163,7 +180,7 @@ def _written(
     return replace(summary, manifest_digest=manifest.digest)
 
 
-def _summary(classes: tuple[str, ...], judged: _Judged, settings: PrepareSettings) -> PrepareSummary:
+def _summary(classes: tuple[str, ...], judged: _Judged, spools: RowSpools, settings: PrepareSettings) -> PrepareSummary:
     """What will have been done; the digest is not known before the commit."""
     counts = _counts(classes, judged.assignment)
     trained = {dx: counts["train"].get(dx, 0) for dx in classes}
@@ -177,6 +194,26 @@ def _summary(classes: tuple[str, ...], judged: _Judged, settings: PrepareSetting
         len({row.group for row in judged.assignment.rows}),
         {dx: count for dx, count in trained.items() if count < settings.min_pairs},
         manifest_digest="",
+        understood=_understanding(judged, spools).lines(),
+    )
+
+
+def _understanding(judged: _Judged, spools: RowSpools) -> Understanding:
+    origin, rows = judged.origin, judged.assignment.rows
+    given = sum(spools.has_mask(row.place) for row in rows)
+    scaled = (f"{origin.scaled} masks were of another size than their image and were scaled",) if origin.scaled else ()
+    return Understanding(
+        origin.source,
+        origin.task,
+        class_counts(row.dx for row in rows),
+        origin.class_place,
+        len({row.group for row in rows}),
+        origin.group_place,
+        Counter(row.split for row in rows),
+        judged.assignment.split_note,
+        given,
+        len(rows) - given,
+        (*origin.notes, *scaled),
     )
 
 
@@ -234,7 +271,8 @@ def _pair_row(row: AssignedRow, origin: Origin, spools: RowSpools) -> PairRow:
         split=row.split,
         group_id=row.group,
         source=origin.source,
-        licence=origin.licence,
+        licence=row.licence or origin.licence,
+        attribution=row.attribution,
         age_group=told.get("age_group"),
         sex=told.get("sex"),
         site=told.get("site"),

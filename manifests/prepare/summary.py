@@ -18,6 +18,7 @@ LISTED = 12
 def summary_markdown(summary: PrepareSummary, assignment: Assignment, enlarged: int, settings: PrepareSettings) -> str:
     """Markdown, the same for the same data and settings."""
     lines = [f"# {summary.source_name}, prepared for {summary.task}", ""]
+    lines += [*(f"- {_cell(line)}" for line in summary.understood), ""]
     lines += [_counts_table(summary.counts)]
     lines += ["", f"Splits: {assignment.split_note}. {summary.groups} groups (lesions, patients or clusters)."]
     lines += ["", *_duplicates(summary, assignment)]
@@ -74,7 +75,8 @@ def _cell(text: str) -> str:
 @dataclass(frozen=True)
 class PrepareSummary:
     """What prepare did. counts: pairs by split and class; rejected: every row set aside, with its reason;
-    groups: lesions, patients or clusters in the manifest; rare: classes under `min_pairs` training pairs."""
+    understood: lines on how the source was read; groups: lesions, patients or clusters;
+    rare: classes under `min_pairs` training pairs."""
 
     source_name: str
     task: str
@@ -85,6 +87,7 @@ class PrepareSummary:
     groups: int
     rare: dict[str, int]
     manifest_digest: str
+    understood: Sequence[str] = ()
 
     @property
     def rejected_counts(self) -> dict[str, int]:

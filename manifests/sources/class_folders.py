@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from manifests.settings import PrepareSettings
-from manifests.sources.linking import settled_splits
 from manifests.sources.labels import mask_alone
+from manifests.sources.linking import settled_splits
 from manifests.sources.listing import Source, SourceListing, SourceRow, listing_is_not_empty
 from manifests.sources.masks import MaskBook, parted
 from manifests.sources.names import key, names_masks, names_no_class, split_of
-from manifests.sources.tree import Picture, Tree, scan
+from manifests.sources.tree import Picture, scan
 
 NAME = "folders"
 
@@ -39,7 +39,9 @@ def why_not(folder: Path) -> str | None:
         return None
     names = sorted({"/".join(image.folder) or "." for image in images})
     shown = ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")
-    return f"its pictures lie in {shown}, which tell of no classes (if they do, insist with --set prepare.source=folders)"
+    return (
+        f"its pictures lie in {shown}, which tell of no classes (if they do, insist with --set prepare.source=folders)"
+    )
 
 
 def read(folder: Path, settings: PrepareSettings) -> SourceListing:
@@ -69,18 +71,18 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
 
 def _names(images: Sequence[Picture], classes: Mapping[str, str | None], splits: bool) -> dict[str, str]:
     """Ids: class and name, or the whole place where names alone would come twice."""
-    short = {
-        image.path: "/".join(filter(None, (classes[image.path], Path(image.path).stem))) for image in images
-    }
+    short = {image.path: "/".join(filter(None, (classes[image.path], Path(image.path).stem))) for image in images}
     often = Counter(key(name) for name in short.values())
     return {i.path: i.place if splits or often[key(short[i.path])] > 1 else short[i.path] for i in images}
 
 
 def _classes(images: Sequence[Picture], insist: bool = False) -> dict[str, str | None]:
-    """The class of each picture: the innermost folder around it that is no container, split or what stands around all."""
+    """The class of each picture: the innermost folder around it that is no container, no split and not around all."""
     named = {image.path: [n for n in image.folder if not names_no_class(n)] for image in images}
-    while (first := {names[0] for names in named.values() if names}) and len(first) == 1 and all(
-        len(names) != 1 for names in named.values()
+    while (
+        (first := {names[0] for names in named.values() if names})
+        and len(first) == 1
+        and all(len(names) != 1 for names in named.values())
     ):
         named = {path: names[1:] for path, names in named.items()}
     if insist and len({names[-1] for names in named.values() if names}) < 2:

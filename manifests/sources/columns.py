@@ -66,9 +66,14 @@ def roles_of(table: Table, resolves: Callable[[str], bool], named: TableColumns)
         columns["lesion"] = table.column(named.group)
     if "image" not in columns and (image := _image_column(table, known, resolves)) is not None:
         columns["image"] = image
-    columns = {role: place for role, place in columns.items() if role in ("image", "id") or place != columns.get("image")}
-    if "split" in columns and named.split is None and known[columns["split"]] != "split" and not _tells_splits(
-        table, columns["split"]
+    columns = {
+        role: place for role, place in columns.items() if role in ("image", "id") or place != columns.get("image")
+    }
+    if (
+        "split" in columns
+        and named.split is None
+        and known[columns["split"]] != "split"
+        and not _tells_splits(table, columns["split"])
     ):
         del columns["split"]
     if "dx" in columns:
@@ -159,7 +164,9 @@ def one_hot_columns(table: Table, known: list[str], taken: set[int]) -> dict[str
     codes = [place for place, name in enumerate(known) if name in CODES and place not in taken]
     if len(codes) < 2:
         return {}
-    between = [place for place in range(min(codes), max(codes) + 1) if place not in taken and "weight" not in known[place]]
+    between = [
+        place for place in range(min(codes), max(codes) + 1) if place not in taken and "weight" not in known[place]
+    ]
     flags = [p for p in between if all(cells[p].casefold() in _FLAGS for cells in table.cells)]
     if not set(codes) <= set(flags):
         return {}

@@ -1,4 +1,4 @@
-"""Finding the picture that a cell of a table means: by path or name, with or without ending, as any system writes it."""
+"""Finding the picture that a cell of a table means: by path or name, as any system writes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fitzpatrick17k: 114 skin conditions with skin types; the pictures are fetched one by one from the table's addresses."""
+"""Fitzpatrick17k: 114 skin conditions with skin types; its pictures are fetched one by one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SOURCE = published_source(
     Layout("fitzpatrick17k", every_picture=False, licence="CC-BY-NC-SA-3.0"),
     "Fitzpatrick17k: 114 conditions by `label`, coarser ones by prepare.columns.dx=three_partition_label; skin types",
     """\
-fitzpatrick17k.csv        md5hash,fitzpatrick_scale,fitzpatrick_centaur,label,nine_partition_label,three_partition_label,...
+fitzpatrick17k.csv        md5hash,fitzpatrick_scale,fitzpatrick_centaur,label,nine_partition_label,...
 images/0a1b2c3d.jpg       pictures that could not be fetched are set aside
 """,
     tables=("*fitzpatrick*",),

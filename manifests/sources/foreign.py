@@ -29,7 +29,7 @@ _STARTS = {b"PK\x03\x04": ".zip", b"\x1f\x8b": ".gz", b"\x89HDF": ".h5", b"7z\xb
 
 
 def why_not_read(location: Path) -> str | None:
-    """The sentence that helps with a file that is no dataset, or a folder that holds nothing but such files; else None."""
+    """The sentence that helps with a file that is no dataset or a folder of nothing but such files; else None."""
     if location.is_file():
         ending = location.suffix.lower()
         if ending in IMAGE_ENDINGS:
@@ -40,9 +40,15 @@ def why_not_read(location: Path) -> str | None:
     if tree.pictures:
         return None
     files = [*tree.others.values(), *(path for path, _, _ in tree.set_aside)]
-    ranked = sorted(files, key=lambda path: list(_ADVICE).index(e) if (e := Path(path).suffix.lower()) in _ADVICE else 99)
+    ranked = sorted(
+        files, key=lambda path: list(_ADVICE).index(e) if (e := Path(path).suffix.lower()) in _ADVICE else 99
+    )
     found = next((path for path in ranked if Path(path).suffix.lower() in _ADVICE), None)
-    return f"{location} holds no pictures that can be read, and {found} {_ADVICE[Path(found).suffix.lower()]}" if found else None
+    return (
+        f"{location} holds no pictures that can be read, and {found} {_ADVICE[Path(found).suffix.lower()]}"
+        if found
+        else None
+    )
 
 
 def _by_content(path: Path) -> str:

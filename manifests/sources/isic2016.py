@@ -17,7 +17,9 @@ LAYOUT = Layout("isic2016", codes=LABELS, closed=True, licence="CC0-1.0")
 
 
 def recognise(folder: Path) -> bool:
-    names = [f"ISBI2016_ISIC_Part{part}_{section}_Data" for part in ("1", "3", "3B") for section in ("Training", "Test")]
+    names = [
+        f"ISBI2016_ISIC_Part{part}_{section}_Data" for part in ("1", "3", "3B") for section in ("Training", "Test")
+    ]
     return any(locate_folder(folder, name) for name in names)
 
 

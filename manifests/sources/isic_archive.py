@@ -9,7 +9,7 @@ SOURCE = published_source(
     Layout("isic-archive"),
     "ISIC archive by isic-cli: metadata.csv among the pictures; diagnoses in depths, patients, lesions, licences",
     """\
-metadata.csv              isic_id,attribution,copyright_license,age_approx,...,diagnosis_1,diagnosis_2,diagnosis_3,lesion_id,patient_id
+metadata.csv              isic_id,attribution,copyright_license,...,diagnosis_1,diagnosis_2,lesion_id,patient_id
 ISIC_0000000.jpg          the deepest diagnosis that nearly all have is the class; another by prepare.columns.dx
 licenses/CC-0.txt
 """,

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 from manifests.errors import BadInput
 from manifests.sources.csv_table import Table
-from manifests.sources.names import NOT_TOLD
 from manifests.sources.listing import FoundImages, Rejection, SourceRow
-
+from manifests.sources.names import NOT_TOLD
 
 
 @dataclass

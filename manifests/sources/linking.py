@@ -32,7 +32,7 @@ class Layout:
     """
 
     source: str
-    columns: TableColumns = TableColumns()
+    columns: TableColumns = field(default_factory=TableColumns)
     codes: Mapping[str, str] = field(default_factory=dict)
     closed: bool = False
     class_table: str = ""
@@ -92,9 +92,7 @@ def read_listed(
 class _Link:
     """Tables read one after another; what they tell is kept by the picture's path."""
 
-    def __init__(
-        self, tree: Tree, settings: PrepareSettings, layout: Layout, images: Finder, masks: Finder
-    ) -> None:
+    def __init__(self, tree: Tree, settings: PrepareSettings, layout: Layout, images: Finder, masks: Finder) -> None:
         self.tree, self.settings, self.layout = tree, settings, layout
         self.images, self.masks = images, masks
         self.entries: dict[str, Entry] = {}
@@ -131,7 +129,9 @@ class _Link:
                 self._tell_mask(entry, cells, roles, table, missing_masks)
                 seen.add(entry.picture.path)
         if missing_masks:
-            self.notes.append(f"{len(missing_masks)} masks that {table.path.name} names are not there, first {missing_masks[0]!r}")
+            self.notes.append(
+                f"{len(missing_masks)} masks that {table.path.name} names are not there, first {missing_masks[0]!r}"
+            )
 
     def _note_classes(self, table: Table, roles: Roles) -> None:
         place = f"{roles.class_place(table)} of {table.path.name}"
@@ -143,7 +143,11 @@ class _Link:
     def _entry(self, cells: list[str], roles: Roles, table: Table, where: str, lists: bool) -> Entry | None:
         """The entry of the picture that a row means; a row without one is set aside, if the table lists pictures."""
         value = cells[roles.columns["image"]]
-        named = cells[roles.columns["id"]] if "id" in roles.columns and not tells_nothing(cells[roles.columns["id"]]) else ""
+        named = (
+            cells[roles.columns["id"]]
+            if "id" in roles.columns and not tells_nothing(cells[roles.columns["id"]])
+            else ""
+        )
         shown = named or without_ending(value)
         try:
             if tells_nothing(value):
@@ -168,7 +172,9 @@ class _Link:
         known = entry.classes.get(str(table.path))
         pair_id = f"{self.layout.source}:{entry.image_id}"
         if len(classes) > 1:
-            self._refuse(entry, f"{entry.image_id} is labelled {' and '.join(classes)} at once in {table.path}; keep one label")
+            self._refuse(
+                entry, f"{entry.image_id} is labelled {' and '.join(classes)} at once in {table.path}; keep one label"
+            )
         elif again and classes and known not in (None, classes[0]):
             told_both = f"{known} and {classes[0]}"
             self._refuse(entry, f"{entry.image_id} has two labels in {table.path} ({told_both}); keep one")
@@ -178,9 +184,7 @@ class _Link:
         if classes:
             entry.classes.setdefault(str(table.path), classes[0])
 
-    def _tell_mask(
-        self, entry: Entry, cells: list[str], roles: Roles, table: Table, missing: list[str]
-    ) -> None:
+    def _tell_mask(self, entry: Entry, cells: list[str], roles: Roles, table: Table, missing: list[str]) -> None:
         value = roles.cell("mask", cells)
         if not value or "mask" in entry.facts:
             return
@@ -314,7 +318,7 @@ def _splits(entries: Sequence[Entry], notes: list[str]) -> dict[str, str | None]
 
 
 def settled_splits(found: dict[str, str | None], notes: list[str]) -> dict[str, str | None]:
-    """Splits of which one at least is for training: beside held-out pictures the others are; alone they tell nothing."""
+    """Splits of which one is for training: beside held-out pictures the others are; alone they tell nothing."""
     named = {split for split in found.values() if split}
     if not named or "train" in named:
         return found
@@ -367,4 +371,3 @@ def one_spelling(classes: Sequence[str | None]) -> dict[str, str]:
     for dx in sorted(often, key=lambda name: (-often[name], name)):
         best.setdefault(key(dx), dx)
     return {dx: best[key(dx)] for dx in often}
-

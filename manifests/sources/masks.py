@@ -7,8 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from manifests.errors import BadInput
 from manifests.images import decode_image
 from manifests.sources.names import MASK_ENDINGS, key

@@ -66,7 +66,9 @@ CODES = {
 """Names of columns of 0 and 1 that stand for a class."""
 
 SPLIT_NAMES = {
-    **dict.fromkeys(("train", "training", "tr", "trn", "trainset", "training set", "train_set", "development"), "train"),
+    **dict.fromkeys(
+        ("train", "training", "tr", "trn", "trainset", "training set", "train_set", "development"), "train"
+    ),
     **dict.fromkeys(("val", "valid", "validation", "dev", "valset", "validation set", "val_set"), "validation"),
     **dict.fromkeys(("test", "testing", "ts", "tst", "testset", "test set", "test_set", "holdout"), "test"),
 }
@@ -116,7 +118,9 @@ def split_of(name: str) -> str | None:
         return SPLIT_NAMES[lower]
     if found := _NNUNET.match(lower):
         return SPLIT_NAMES[found[1]]
-    words = {SPLIT_NAMES["val" if word.lower().startswith("val") else word.lower()] for word in _SPLIT_WORD.findall(name)}
+    words = {
+        SPLIT_NAMES["val" if word.lower().startswith("val") else word.lower()] for word in _SPLIT_WORD.findall(name)
+    }
     return words.pop() if len(words) == 1 else None
 
 

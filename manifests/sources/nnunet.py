@@ -30,11 +30,15 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
     for picture in (p for p in tree.pictures if _is_in(p, "images")):
         case = picture.stem.removesuffix(CHANNEL)
         if case == picture.stem or f"{case}_0001" in tree.by_stem:
-            raise BadInput(f"{picture.path} is one channel of several; save each case as one colour picture <case>_0000")
+            raise BadInput(
+                f"{picture.path} is one channel of several; save each case as one colour picture <case>_0000"
+            )
         name = Path(picture.path).stem[: len(case)]
         mask = labels.pop((picture.folder[-1].lower()[-2:], case), None)
         if mask is None:
-            rejected.append(Rejection(f"{NAME}:{name}", "missing mask", f"{picture.path} has no labels file", picture.path))
+            rejected.append(
+                Rejection(f"{NAME}:{name}", "missing mask", f"{picture.path} has no labels file", picture.path)
+            )
             continue
         facts = {"split": "validation"} if case in validation else {}
         entries.append(Entry(picture, name, facts))

@@ -62,8 +62,10 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
             name = f"{split or path.stem}-{path.stem.rpartition('-')[0] and path.stem[-14:-9]}{row:06d}"
             inside = (split,) if split_of(split) else ()
             entry = Entry(Picture(place, inside, key(name)), name)
-            entry.facts = {r: v for r in roles.columns if r not in ("image", "mask", "dx") and (v := roles.cell(r, cells))}
-            entry.classes = {NAME: dx for dx in roles.classes(table, cells)[:1]}
+            entry.facts = {
+                r: v for r in roles.columns if r not in ("image", "mask", "dx") and (v := roles.cell(r, cells))
+            }
+            entry.classes = dict.fromkeys([NAME], dx) if (dx := next(iter(roles.classes(table, cells)), None)) else {}
             entries.append(entry)
             masks[place] = embedded_path(path, mask_column, row) if mask_column else None
     notes: list[str] = []
@@ -73,7 +75,7 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
 
 
 def _flat(path: Path) -> tuple[Table, str | None, str]:
-    """The columns without pictures as text, the column of masks and that of images. Raises BadInput without pictures."""
+    """The columns without pictures as text, the column of masks and that of images; BadInput without pictures."""
     import pyarrow as pa
 
     try:

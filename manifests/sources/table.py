@@ -21,7 +21,10 @@ LAYOUT = Layout(NAME, every_picture=False)
 ALONE = (*TABLE_ENDINGS, ".txt")
 """Endings of files that are tables where a user gives one by itself."""
 MOST_TABLES = 40
-_FIRST_NAMES = {"image": ("image", "image_path", "file", "filename", "path"), "mask": ("mask", "mask_path", "segmentation")}
+_FIRST_NAMES = {
+    "image": ("image", "image_path", "file", "filename", "path"),
+    "mask": ("mask", "mask_path", "segmentation"),
+}
 """Columns that the digest of a table's data has always gone by."""
 
 

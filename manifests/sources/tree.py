@@ -116,7 +116,7 @@ def _sort_in(tree: Tree, folder: tuple[str, ...], entry: os.DirEntry[str]) -> No
     stem, dot, ending = entry.name.rpartition(".")
     ending = (dot + ending).lower()
     if ending in IMAGE_ENDINGS:
-        if folder and folder[-1].casefold() in _ASIDE_FOLDERS or key(stem).endswith(_ASIDE):
+        if (folder and folder[-1].casefold() in _ASIDE_FOLDERS) or key(stem).endswith(_ASIDE):
             return
         if not tree.guard.allows(entry.path, entry.is_symlink()):
             tree.set_aside.append((entry.path, "outside", outside_reason(entry.path)))

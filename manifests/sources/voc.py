@@ -11,9 +11,9 @@ from manifests.errors import BadInput
 from manifests.images import decode_image
 from manifests.settings import PrepareSettings
 from manifests.sources.csv_table import read_text
+from manifests.sources.labels import mask_alone
 from manifests.sources.linking import Entry, rows_of
 from manifests.sources.listing import Source, SourceListing, listing_is_not_empty, locate, locate_folder
-from manifests.sources.labels import mask_alone
 from manifests.sources.masks import MaskBook, parted
 from manifests.sources.names import key, split_of
 from manifests.sources.tree import scan
@@ -64,10 +64,10 @@ def _label_colours(folder: Path) -> dict[Colour, str]:
     for line in read_text(path).splitlines() if path else ():
         name, _, rest = line.partition(":")
         numbers = rest.partition(":")[0].split(",")
-        if not line.startswith("#") and len(numbers) == 3 and all(n.strip().isdigit() for n in numbers):
-            if name.strip().lower() not in _SKIN:
-                red, green, blue = map(int, numbers)
-                found[red, green, blue] = name.strip()
+        is_colour = len(numbers) == 3 and all(number.strip().isdigit() for number in numbers)
+        if is_colour and not line.startswith("#") and name.strip().lower() not in _SKIN:
+            red, green, blue = map(int, numbers)
+            found[red, green, blue] = name.strip()
     return found
 
 

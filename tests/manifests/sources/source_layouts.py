@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from manifests.settings import PrepareSettings
-from manifests.sources.recognition import find_source
 from manifests.sources.listing import SourceListing
+from manifests.sources.recognition import find_source
 
 PAIRS = 24
 SETTINGS = PrepareSettings()
