@@ -37,11 +37,20 @@ def execute(job: Job, only: Sequence[str] = STEPS, console: Console | None = Non
             watch.say(f"{job.folder.path}: everything is finished ({', '.join(step.name for step in standing)})")
             summarise(job, watch, Outcome(), time.monotonic() - started)
             return 0
+        _check_data(job, standing)
         watch.event("run", data=str(job.data), preset=job.preset, steps=list(only))
         with watched_run(watch), watch.bars():
             outcome = _run(job, watch, only)
         summarise(job, watch, outcome, time.monotonic() - started)
     return 1 if outcome.failures else 0
+
+
+def _check_data(job: Job, standing: Sequence[Planned]) -> None:
+    """Reads what the data are before a server starts. Raises BadInput where they cannot be prepared."""
+    if job.settings.engine.name != "plain" and any(step.name == "prepare" and step.reason for step in standing):
+        from manifests.prepare.understanding import understand
+
+        understand(job.data, job.settings.prepare)
 
 
 def _run(job: Job, watch: Watch, only: Sequence[str]) -> Outcome:
@@ -59,9 +68,14 @@ def _run(job: Job, watch: Watch, only: Sequence[str]) -> Outcome:
 
 
 def show_plan(job: Job, only: Sequence[str] = STEPS) -> int:
-    """Prints what would run and why; changes nothing."""
+    """Prints what the data seem to be, what would run and why; changes nothing."""
     console = Console()
     console.print(f"{job.name} into {job.folder.path}", highlight=False, markup=False)
+    if "prepare" in only:
+        from manifests.prepare.understanding import understand
+
+        for line in understand(job.data, job.settings.prepare).lines():
+            console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     for step in plan(job, only):
         console.print(plan_line(job, step), highlight=False, markup=False, soft_wrap=True)
     return 0

@@ -144,11 +144,12 @@ def _preset_file(preset: str) -> Path:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise BadInput(f"{path}: no such settings file; check the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise BadInput(f"{path}: cannot be read as TOML ({error}); mend it") from None
+        advice = "write a Windows path in single quotes" if "escape" in str(error) else "mend it"
+        raise BadInput(f"{path}: cannot be read as TOML ({error}); {advice}") from None
 
 
 def _leaves(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.errors import BadInput, EvendermError
+from manifests.sources.tree import is_litter
 
 PAGE_IMAGES = 12
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
@@ -41,7 +42,7 @@ def find_sources(places: Sequence[str], split: str = "validation") -> list[Image
         if (path / "manifest.json").is_file() or "://" in place:
             found += _from_manifest(place, split)
         elif path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+            files = sorted(file for file in path.rglob("*") if _is_image(file, path))
             if not files:
                 raise BadInput(f"{place}: the folder holds no image ({', '.join(SUFFIXES)}); check the path")
             found += [ImageSource(file.relative_to(path).as_posix(), file) for file in files]
@@ -50,6 +51,12 @@ def find_sources(places: Sequence[str], split: str = "validation") -> list[Image
         else:
             raise BadInput(f"{place}: no such image, folder or manifest; check the path")
     return found
+
+
+def _is_image(file: Path, folder: Path) -> bool:
+    """Whether a file is a picture and not what Finder, Windows or an archive tool leaves beside pictures."""
+    litter = any(map(is_litter, file.relative_to(folder).parts))
+    return file.suffix.lower() in SUFFIXES and not litter and file.is_file()
 
 
 def chunks(sources: Sequence[ImageSource]) -> list[list[ImageSource]]:

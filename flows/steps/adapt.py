@@ -75,7 +75,7 @@ def train_one(job: Job, progress: Progress, name: str) -> Mapping[str, Any]:
     write_model_card(out.parent)
     figures = {key: value for key, value in asdict(report).items() if isinstance(value, int | float | str)}
     write_record(job.folder, step, [out], figures, time.monotonic() - started)
-    return figures
+    return {**figures, "given_up": untrained_classes(job)}
 
 
 def train_counts(job: Job) -> dict[str, int]:

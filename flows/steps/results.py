@@ -14,6 +14,7 @@ from evaluate.results import tables_of
 from flows.run.folder import Job
 from flows.run.log import read_events
 from flows.run.records import read_record, write_record
+from flows.steps.adapt import untrained_classes
 from flows.steps.benchmark import benchmark_work, steps, synthetic_manifest
 from flows.steps.low_data import restricted_manifests, shares_of
 from flows.steps.prepare import open_real
@@ -147,6 +148,9 @@ def run_notes(job: Job) -> list[str]:
     except (OSError, ValueError):
         failed = {}
     notes += [f"{title} failed and is left out: {why}" for title, why in sorted(failed.items())]
+    prepared = read_record(job.folder, "prepare")
+    notes += [str(line) for line in prepared.figures.get("understood", [])] if prepared else []
+    notes += untrained_classes(job)
     if shares_of(job):
         own = job.settings.base.path == "shipped"
         seen = "all training pairs of ISIC 2017" if own else "whatever it was trained on"

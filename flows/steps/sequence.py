@@ -61,7 +61,7 @@ def run_step(step: RunStep, job: Job, watch: Watch, engine: Engine, outcome: Out
         raise failures[0].error
     for failure in failures:
         watch.warn(f"{failure.call.title} failed and is left out: {failure.error}")
-    for line in (line for result in results for line in result.figures.get("given_up", ())):
+    for line in dict.fromkeys(line for result in results for line in result.figures.get("given_up", ())):
         watch.warn(line)
     outcome.failures += failures
     note_failures(job, step.name, failures)

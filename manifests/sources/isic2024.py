@@ -12,6 +12,7 @@ SOURCE = published_source(
     """\
 train-metadata.csv        isic_id,target,patient_id,age_approx,sex,anatom_site_general,...,lesion_id,iddx_full,iddx_1
 train-image/image/ISIC_0015670.jpg
+(or ISIC_2024_Training_GroundTruth.csv with ISIC_2024_Training_Input)
 """,
     tables=("train-metadata*", "isic_2024_*groundtruth*", "isic_2024_*", "metadata.csv"),
     needed=("isic_id", "target"),

@@ -88,7 +88,7 @@ def _form(location: Path, folders: list[Path]) -> tuple[Source, Path]:
 
 
 def _columns(path: Path) -> str:
-    return ", ".join(table.header_of(path)[:12])[:200]
+    return ", ".join(repr(name[:40]) for name in table.header_of(path)[:12])
 
 
 def _nothing_fits(location: Path, innermost: Path) -> str:
