@@ -19,6 +19,7 @@ from manifests.format.schema import (
     canonical_json,
     class_name_fault,
     class_of_path,
+    path_name,
 )
 
 
@@ -92,7 +93,7 @@ def parse_header(content: bytes, where: str) -> tuple[dict[str, Any], tuple[Shar
         raise BadInput(f"{where} was changed after it was committed; restore it or make the manifest again.")
     for entry in checked.shards:
         match = SHARD_PATTERN.fullmatch(entry.name)
-        if match is None or class_name_fault(class_of_path(match["dx"])):
+        if match is None or class_name_fault(entry.dx) or path_name(entry.dx) != match["dx"]:
             raise BadInput(f"{where} names the shard {entry.name[:80]!r}, which cannot be one; make it again.")
     if set(checked.counts) != set(SPLITS):
         raise BadInput(f"{where} does not count {', '.join(SPLITS)}; make the manifest again.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from manifests.settings import PrepareSettings
@@ -11,7 +11,7 @@ from manifests.sources.labels import mask_alone
 from manifests.sources.linking import settled_splits
 from manifests.sources.listing import Source, SourceListing, SourceRow, listing_is_not_empty
 from manifests.sources.masks import MaskBook, parted
-from manifests.sources.names import key, names_masks, names_no_class, split_of
+from manifests.sources.names import CODES, key, names_masks, names_no_class, plain, split_of
 from manifests.sources.tree import Picture, scan
 
 NAME = "folders"
@@ -23,9 +23,15 @@ def recognise(folder: Path) -> bool:
         return False
     tree = scan(folder, PrepareSettings())
     images, masks = parted(tree)
-    if len(set(_classes(images).values()) - {None}) > 1:
+    if _tell(_classes(images).values()):
         return True
     return any(MaskBook(masks).of(image) for image in images) or any(map(MaskBook(masks).by_number(images), images))
+
+
+def _tell(classes: Iterable[str | None]) -> bool:
+    """Whether folders tell of classes: two at least, or one of a known name."""
+    found = {dx for dx in classes if dx}
+    return len(found) > 1 or any(plain(dx) in CODES for dx in found)
 
 
 def can_read(folder: Path) -> bool:
@@ -49,7 +55,7 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
     tree = scan(folder, settings)
     images, masks = parted(tree)
     classes = _classes(images, insist=settings.source == NAME)
-    if len(set(classes.values()) - {None}) < 2 and settings.source != NAME:
+    if not _tell(classes.values()) and settings.source != NAME:
         classes = dict.fromkeys(classes)
     notes: list[str] = []
     splits = settled_splits({image.path: image.split for image in images}, notes)
@@ -63,10 +69,15 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
         SourceRow(names[image.path], image.path, found[image.path], classes[image.path], splits[image.path])
         for image in images
     ]
-    rejected = [*tree.rejected(NAME), *(mask_alone(f"{NAME}:{Path(m.path).stem}", m.path) for m in book.alone())]
+    rejected = [*tree.rejected(NAME), *(mask_alone(f"{NAME}:{_mask_name(m)}", m.path) for m in book.alone())]
     listing_is_not_empty(rows, rejected, folder)
     place = "the file of the same name in masks/"
     return SourceListing(rows, rejected, mask_place=place, class_place="its folder", notes=tuple(notes))
+
+
+def _mask_name(mask: Picture) -> str:
+    """A mask's name, after the folder of its class where it lies in one."""
+    return "/".join([*(n for n in mask.folder[-1:] if not names_no_class(n)), Path(mask.path).stem])
 
 
 def _names(images: Sequence[Picture], classes: Mapping[str, str | None], splits: bool) -> dict[str, str]:

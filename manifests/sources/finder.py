@@ -29,9 +29,11 @@ class Finder:
 
     def __init__(self, tree: Tree, pictures: Sequence[Picture]) -> None:
         self.tree = tree
+        self._exact: dict[tuple[str, ...], Picture] = {}
         self._by_place: dict[str, Picture] = {}
         self._by_stem: dict[str, list[Picture]] = defaultdict(list)
         for picture in pictures:
+            self._exact[(*picture.folder, Path(picture.path).name)] = picture
             self._by_place[_joined(picture.folder, Path(picture.path).name)] = picture
             self._by_stem[picture.stem].append(picture)
 
@@ -47,6 +49,8 @@ class Finder:
         parts = _parts(self._inside(cell))
         for start in (beside, ()):
             place = _normal((*start, *parts))
+            if place is not None and (found := self._exact.get(place)):
+                return found
             if place is not None and (found := self._by_place.get(_joined(place[:-1], place[-1]))):
                 return found
         found = self._by_name(parts, beside) or self._on_disk(cell, beside)

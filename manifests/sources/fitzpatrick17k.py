@@ -10,7 +10,8 @@ SOURCE = published_source(
     "Fitzpatrick17k: 114 conditions by `label`, coarser ones by prepare.columns.dx=three_partition_label; skin types",
     """\
 fitzpatrick17k.csv        md5hash,fitzpatrick_scale,fitzpatrick_centaur,label,nine_partition_label,...
-images/0a1b2c3d.jpg       pictures that could not be fetched are set aside
+images/0a1b2c3d.jpg       named by md5hash or url_alphanum, in any folder
+(pictures that could not be fetched are set aside)
 """,
     tables=("*fitzpatrick*",),
     needed=("md5hash", "label"),

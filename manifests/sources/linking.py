@@ -42,12 +42,18 @@ class Layout:
 
 @dataclass
 class Entry:
-    """What tables tell of one picture; classes: by the table that gives them."""
+    """What tables tell of one picture; classes: by the table that gives them.
+
+    own_id: whether a table names its id, which then stays even where it comes twice; mask_told: whether a table has a
+    cell for its mask.
+    """
 
     picture: Picture
     image_id: str
     facts: dict[str, str] = field(default_factory=dict)
     classes: dict[str, str] = field(default_factory=dict)
+    own_id: bool = False
+    mask_told: bool = False
 
 
 def read_listed(
@@ -73,7 +79,11 @@ def read_listed(
     book = MaskBook(masks)
     mask_of = _masks_of(link, images, book)
     rows = rows_of([e for e in link.entries.values() if e.picture.path not in link.refused], mask_of, link.notes)
-    alone = [mask_alone(f"{layout.source}:{Path(mask.path).stem}", mask.path) for mask in book.alone()]
+    alone = [
+        mask_alone(f"{layout.source}:{Path(mask.path).stem}", mask.path)
+        for mask in book.alone()
+        if layout.every_picture
+    ]
     rejected = [*tree.rejected(layout.source), *link.rejected, *alone]
     listing_is_not_empty(rows, rejected, tree.root)
     if copies:
@@ -161,7 +171,9 @@ class _Link:
             return None
         image_id = Path(picture.path).stem if self.layout.every_picture else shown.replace("\\", "/")
         if lists or picture.path in self.entries or self.layout.every_picture:
-            return self.entries.setdefault(picture.path, Entry(picture, image_id))
+            return self.entries.setdefault(
+                picture.path, Entry(picture, image_id, own_id=bool(named) and not self.layout.every_picture)
+            )
         return None
 
     def _tell(self, entry: Entry, cells: list[str], roles: Roles, table: Table, again: bool) -> None:
@@ -186,6 +198,7 @@ class _Link:
 
     def _tell_mask(self, entry: Entry, cells: list[str], roles: Roles, table: Table, missing: list[str]) -> None:
         value = roles.cell("mask", cells)
+        entry.mask_told |= "mask" in roles.columns
         if not value or "mask" in entry.facts:
             return
         try:
@@ -275,7 +288,9 @@ def _same_content(one: str, other: str) -> bool:
 def _masks_of(link: _Link, images: Sequence[Picture], masks: MaskBook) -> dict[str, str | None]:
     """The mask of each picture: that of its cell, else of its name, else of the numbers in its name."""
     entries = link.entries.values()
-    found = {entry.picture.path: entry.facts.get("mask") or masks.of(entry.picture) for entry in entries}
+    found = {
+        entry.picture.path: entry.facts.get("mask") if entry.mask_told else masks.of(entry.picture) for entry in entries
+    }
     if masks.masks and not any(found.values()):
         by_number = masks.by_number(images)
         found = {entry.picture.path: by_number(entry.picture) for entry in entries}
@@ -289,7 +304,7 @@ def rows_of(entries: Sequence[Entry], masks: Mapping[str, str | None], notes: li
     often = Counter(entry.image_id for entry in entries)
     return [
         SourceRow(
-            entry.image_id if often[entry.image_id] == 1 else entry.picture.place,
+            entry.image_id if entry.own_id or often[entry.image_id] == 1 else entry.picture.place,
             entry.picture.path,
             masks[entry.picture.path],
             next(iter(entry.classes.values()), None),

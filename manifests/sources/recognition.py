@@ -82,8 +82,9 @@ def _form(location: Path, folders: list[Path]) -> tuple[Source, Path]:
             "with a class or a mask; name them with prepare.columns.image and prepare.columns.dx, or take folders for "
             "classes with --set prepare.source=folders"
         )
-    if class_folders.recognise(innermost):
-        return class_folders.SOURCE, innermost
+    for folder in folders:
+        if class_folders.recognise(folder):
+            return class_folders.SOURCE, folder
     raise BadInput(_nothing_fits(location, innermost))
 
 

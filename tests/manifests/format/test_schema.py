@@ -14,22 +14,25 @@ from manifests.format.schema import (
     UNLABELLED,
     check_classes,
     class_name_fault,
+    class_of_path,
     file_stem,
     manifest_identity,
     pair_id_fault,
+    path_name,
     shard_name,
 )
 
 
-@pytest.mark.parametrize("name", ["akiec", "bcc", "nv", "seborrheic keratosis", "Nävus", "母斑", "c-1.2_x+y"])
+@pytest.mark.parametrize(
+    "name", ["akiec", "bcc", "nv", "seborrheic keratosis", "Nävus", "母斑", "c-1.2_x+y", "Melanoma, NOS", "head/neck"]
+)
 def test_ordinary_class_names_are_taken(name: str) -> None:
     assert check_classes([name], "data.csv") == (name,)
 
 
 @pytest.mark.parametrize(
     "name",
-    ["", " nv", "nv ", ".", "..", "../up", "a/b", "a\\b", "a=b", "a%2Fb", "a\0b", "a\nb", "C:", "*", "~root",
-     "__HIVE_DEFAULT_PARTITION__", "x" * 65, UNLABELLED, "a\u202eb", "a\u200bb"],
+    ["", " nv", "nv ", "a\0b", "a\nb", "x" * 121, UNLABELLED, "a\u202eb", "a\u200bb"],
 )  # fmt: skip
 def test_unsafe_class_names_are_refused_in_one_sentence(name: str) -> None:
     with pytest.raises(BadInput, match=r"^data\.csv: the class name .*; rename the class") as error:
@@ -46,11 +49,12 @@ def test_classes_that_a_file_system_may_confuse_are_refused() -> None:
 def test_an_accepted_class_name_is_one_path_component(name: str) -> None:
     if class_name_fault(name) is None:
         path = shard_name(name, 7)
-        assert PurePosixPath(path).parts == ("data", f"lesion={name}", "part-00007.parquet")
+        assert PurePosixPath(path).parts[::2] == ("data", "part-00007.parquet")
         assert len(PureWindowsPath(path).parts) == 3
         match = SHARD_PATTERN.fullmatch(path)
         assert match is not None
-        assert match["dx"] == name
+        assert class_of_path(match["dx"]) == name and path_name(name) == match["dx"]
+        assert match["dx"] not in (".", "..") and not match["dx"].startswith("~")
 
 
 @given(st.text(min_size=1), st.text(min_size=1))

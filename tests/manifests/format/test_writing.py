@@ -44,7 +44,7 @@ def test_a_shard_is_stored_as_the_contract_says(tmp_path: Path, row: Any) -> Non
         assert column.has_offset_index
         assert column.has_column_index or column.path_in_schema.endswith(".bytes"), column.path_in_schema
         assert column.has_dictionary_page == (column.path_in_schema in ("dx", "origin", "split", "source",
-            "licence", "age_group", "sex", "site", "skin_tone"))  # fmt: skip
+            "licence", "age_group", "sex", "site", "skin_tone", "mask_origin", "attribution"))  # fmt: skip
     ids = file.read(["pair_id"])["pair_id"].to_pylist()
     assert ids == sorted(ids)
 

@@ -137,12 +137,12 @@ def test_a_source_without_masks_serves_classification_and_one_without_classes_se
     assert classification.task == "classification" and len(classification.classes) > 2
     assert all(row["mask"] is None for row in open_manifest(tmp_path / "c").table(["mask"]).to_pylist())
     segmentation = prepare(tmp_path / "masks", tmp_path / "s", SMALL)
-    assert segmentation.task == "segmentation" and segmentation.classes == ()
+    assert segmentation.task == "segmentation" and segmentation.classes == ("lesion",)
     rows = open_manifest(tmp_path / "s").table(["dx", "label"]).to_pylist()
-    assert {(row["dx"], row["label"]) for row in rows} == {("unlabelled", -1)}
+    assert {(row["dx"], row["label"]) for row in rows} == {("lesion", 0)}
 
 
-def test_masks_and_classes_of_different_images_ask_which_is_meant(tmp_path: Path) -> None:
+def test_masks_and_classes_of_different_images_are_prepared_as_a_whole(tmp_path: Path) -> None:
     write_isic2018(tmp_path / "d", 10, 0, 48, tasks=(1,))
     write_isic2018(tmp_path / "e", 10, 1, 48, tasks=(3,))
     for path in (tmp_path / "e").rglob("*.jpg"):
@@ -151,8 +151,10 @@ def test_masks_and_classes_of_different_images_ask_which_is_meant(tmp_path: Path
         path.write_text(path.read_text().replace("ISIC_0", "ISIC_1"))
     for child in (tmp_path / "e").iterdir():
         child.rename(tmp_path / "d" / child.name)
-    with pytest.raises(BadInput, match=r"10 only a mask and 10 only a class; for each add .* or choose with"):
-        prepare(tmp_path / "d", tmp_path / "m", SMALL)
+    whole = prepare(tmp_path / "d", tmp_path / "whole", SMALL)
+    rows = open_manifest(tmp_path / "whole").table(["mask_origin", "dx"]).to_pylist()
+    assert sum(row["mask_origin"] == "given" for row in rows) == sum(row["dx"] == "unlabelled" for row in rows) == 10
+    assert whole.task == "pairs" and "masks: 10 given, 10 missing, 0 found" in whole.understood
     summary = prepare(tmp_path / "d", tmp_path / "m", PrepareSettings(size=48, task="segmentation"))
     assert summary.rejected_counts == {"missing mask": 10}
 

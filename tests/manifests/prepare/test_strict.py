@@ -66,7 +66,7 @@ SPOILT: dict[str, Callable[[Path, list[Row]], object]] = {
     "unreadable image": lambda folder, rows: image_of(folder, rows).write_bytes(b"no picture"),
     "too small": lambda folder, rows: write_image(image_of(folder, rows), PAIRS[0].image[:20, :20]),
     "unreadable mask": lambda folder, rows: mask_of(folder, rows).write_bytes(b"no picture"),
-    "mask size": lambda folder, rows: write_mask(mask_of(folder, rows), np.eye(32, dtype=bool)),
+    "mask size": lambda folder, rows: write_mask(mask_of(folder, rows), np.eye(32, 48, dtype=bool)),
     "mask values": grey_mask,
     "mask orientation": turned,
     "empty mask": lambda folder, rows: write_mask(mask_of(folder, rows), np.zeros((64, 64), bool)),

@@ -1,0 +1,168 @@
+"""Small datasets in the forms in which people have them, each with how it must be read; pictures are drawn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from manifests.phantom.draw import draw_pair, write_csv, write_image, write_mask
+
+SIDE, COUNT = 48, 8
+PAIRS = [draw_pair("nv" if number % 2 else "mel", 21, number, SIDE) for number in range(COUNT)]
+DX = [pair.dx for pair in PAIRS]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A way to write the drawn pairs, and what must be read of it. classes: None for pictures without one."""
+
+    source: str
+    write: Callable[[Path], object]
+    classes: dict[str | None, int] = field(default_factory=lambda: {"nv": 4, "mel": 4})
+    groups: int | None = None
+    splits: dict[str | None, int] = field(default_factory=lambda: {None: COUNT})
+    masks: int = 0
+
+
+def pictures(folder: Path, names: list[str], masks: list[str] | None = None) -> None:
+    for number, name in enumerate(names):
+        write_image(folder / name, PAIRS[number].image)
+        if masks:
+            write_mask(folder / masks[number], PAIRS[number].mask)
+
+
+def numbered(pattern: str) -> list[str]:
+    return [pattern.format(number, dx=DX[number]) for number in range(COUNT)]
+
+
+def bcn20000(out: Path) -> None:
+    pictures(out, numbered("BCN_20k_train/bcn_20k_train/BCN_{:010d}.jpg"))
+    rows = [(f"BCN_{n:010d}.jpg", DX[n].upper(), f"BCN_L{n // 2}", "train") for n in range(COUNT)]
+    write_csv(out / "bcn_20k_train.csv", ("bcn_filename", "diagnosis", "lesion_id", "split"), rows)
+
+
+def milk10k(out: Path) -> None:
+    for n in range(COUNT):
+        write_image(out / f"MILK10k_Training_Input/IL_{n // 2}/ISIC_{n}.jpg", PAIRS[n].image)
+    truth = [(f"IL_{n}", float(n % 2 == 0), float(n % 2)) for n in range(COUNT // 2)]
+    write_csv(out / "MILK10k_Training_GroundTruth.csv", ("lesion_id", "MEL", "NV"), truth)
+    rows = [(f"IL_{n // 2}", "dermoscopic", f"ISIC_{n}", "CC-0", "Anonymous") for n in range(COUNT)]
+    header = ("lesion_id", "image_type", "isic_id", "copyright_license", "attribution")
+    write_csv(out / "MILK10k_Training_Metadata.csv", header, rows)
+
+
+def derm7pt(out: Path) -> None:
+    pictures(out / "images", numbered("NEL/Nel{:03d}.jpg"))
+    rows = [(n, DX[n], 1, f"NEL/NEL{n + 100:03d}.jpg", f"NEL/NEL{n:03d}.jpg") for n in range(COUNT)]
+    write_csv(out / "meta/meta.csv", ("case_num", "diagnosis", "seven_point_score", "clinic", "derm"), rows)
+    for name, chosen in (("train", range(4)), ("valid", range(4, 6)), ("test", range(6, 8))):
+        write_csv(out / f"meta/{name}_indexes.csv", ("indexes",), [(n,) for n in chosen])
+
+
+def fitzpatrick17k(out: Path) -> None:
+    pictures(out / "images", numbered("{:032x}.jpg"))
+    rows = [(f"{n:032x}", n % 6 + 1, DX[n], "benign") for n in range(COUNT)]
+    rows.append(("f" * 32, 1, "nv", "benign"))
+    write_csv(out / "fitzpatrick17k.csv", ("md5hash", "fitzpatrick_scale", "label", "three_partition_label"), rows)
+
+
+def ddi(out: Path) -> None:
+    pictures(out, numbered("{:06d}.png"))
+    rows = [(n, n, f"{n:06d}.png", 12, DX[n] == "mel", DX[n]) for n in range(COUNT)]
+    write_csv(out / "ddi_metadata.csv", ("", "DDI_ID", "DDI_file", "skin_tone", "malignant", "disease"), rows)
+
+
+def nnunet(out: Path) -> None:
+    folder = out / "nnUNet_raw/Dataset501_Lesions"
+    pictures(folder, numbered("imagesTr/case{:03d}_0000.png"))
+    for n in range(COUNT):
+        write_image(folder / f"labelsTr/case{n:03d}.png", PAIRS[n].mask.astype(np.uint8))
+    write_image(folder / "imagesTs/other_0000.png", PAIRS[0].image)
+    (folder / "dataset.json").write_text("\ufeff" + json.dumps({"labels": {"background": 0, "lesion": 1}}))
+
+
+def voc(out: Path) -> None:
+    pictures(out, numbered("JPEGImages/p{:02d}.jpg"))
+    for n in range(COUNT):
+        for folder in ("SegmentationClass", "SegmentationObject"):
+            colour = (250, 50, 83) if DX[n] == "mel" else (51, 221, 255)
+            write_image(out / folder / f"p{n:02d}.png", PAIRS[n].mask[..., None] * np.array(colour, np.uint8))
+    lines = ["# label:color_rgb:parts:actions", "background:0,0,0::", "mel:250,50,83::", "nv:51,221,255::"]
+    (out / "labelmap.txt").write_text("\n".join(lines) + "\n")
+    (out / "ImageSets/Segmentation").mkdir(parents=True)
+    for name, chosen in (("train", range(6)), ("val", range(6, 8))):
+        (out / f"ImageSets/Segmentation/{name}.txt").write_text("".join(f"p{n:02d}\n" for n in chosen))
+
+
+def saved_dataset(out: Path) -> None:
+    import datasets
+
+    features = datasets.Features(
+        {"image": datasets.Image(), "mask": datasets.Image(), "label": datasets.ClassLabel(names=["mel", "nv"])}
+    )
+    parts = {}
+    for split, chosen in (("train", range(6)), ("test", range(6, 8))):
+        images, masks = [PAIRS[n].image for n in chosen], [PAIRS[n].mask.astype(np.uint8) * 255 for n in chosen]
+        labels = [["mel", "nv"].index(DX[n]) for n in chosen]
+        columns = {"image": images, "mask": masks, "label": labels}
+        parts[split] = datasets.Dataset.from_dict(columns, features=features)
+    datasets.DatasetDict(parts).save_to_disk(str(out / "saved"))
+
+
+def nested_classes(out: Path) -> None:
+    for n in range(COUNT):
+        part = "Test" if n >= 6 else "Train"
+        write_image(out / f"Skin cancer ISIC/{part}/{DX[n]}/ISIC_{n}.jpg", PAIRS[n].image)
+    (out / "__MACOSX/Train").mkdir(parents=True)
+    (out / "__MACOSX/Train/._ISIC_0.jpg").write_bytes(b"x")
+
+
+def flat_ph2(out: Path) -> None:
+    pictures(out, numbered("trainx/X{}.bmp"), numbered("trainy/Y{}.bmp"))
+
+
+def excel_flags(out: Path) -> None:
+    pictures(out, numbered("images/IMD{:03d}.bmp"), numbered("images/IMD{:03d}_lesion.bmp"))
+    rows = [(f"IMD{n:03d}", "X" * (DX[n] == "nv"), "X" * (DX[n] == "mel")) for n in range(COUNT)]
+    write_csv(out / "table.csv", ("Image Name", "Common Nevus", "Melanoma"), rows)
+
+
+def jsonl(out: Path) -> None:
+    for n in range(COUNT):
+        write_image(out / f"{'test' if n >= 6 else 'train'}/{n % 6}.png", PAIRS[n].image)
+    for split, chosen in (("train", range(6)), ("test", range(6, 8))):
+        lines = [json.dumps({"file_name": f"{n % 6}.png", "label": DX[n]}) for n in chosen]
+        (out / split / "metadata.jsonl").write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
+
+
+def isic2020(out: Path) -> None:
+    pictures(out, numbered("jpeg/train/ISIC_{}.jpg"))
+    pictures(out, ["jpeg/test/ISIC_99.jpg"])
+    kinds = {"mel": "malignant", "nv": "benign"}
+    rows = [(f"ISIC_{n}", f"IP_{n // 4}", "unknown", kinds[DX[n]], int(DX[n] == "mel")) for n in range(COUNT)]
+    header = ("image_name", "patient_id", "diagnosis", "benign_malignant", "target")
+    write_csv(out / "train.csv", header, rows)
+    write_csv(out / "test.csv", ("image_name", "patient_id"), [("ISIC_99", "IP_9")])
+
+
+MALIGNANT: dict[str | None, int] = {"benign": 4, "malignant": 4, None: 1}
+HELD: dict[str | None, int] = {"train": 6, "test": 2}
+FORMS = {
+    "bcn20000": Form("bcn20000", bcn20000, groups=4, splits={"train": COUNT}),
+    "milk10k": Form("milk10k", milk10k, groups=4, splits={"train": COUNT}),
+    "derm7pt": Form("derm7pt", derm7pt, groups=8, splits={"train": 4, "validation": 2, "test": 2}),
+    "fitzpatrick17k": Form("fitzpatrick17k", fitzpatrick17k),
+    "ddi": Form("ddi", ddi),
+    "nnunet": Form("nnunet", nnunet, {None: COUNT}, splits={"train": COUNT}, masks=COUNT),
+    "voc": Form("voc", voc, splits={"train": 6, "validation": 2}, masks=COUNT),
+    "saved-dataset": Form("saved-dataset", saved_dataset, splits=HELD, masks=COUNT),
+    "nested classes": Form("folders", nested_classes, splits=HELD),
+    "flat ph2": Form("folders", flat_ph2, {None: COUNT}, splits={"train": COUNT}, masks=COUNT),
+    "flags of X": Form("table", excel_flags, {"common nevus": 4, "melanoma": 4}, masks=COUNT),
+    "imagefolder jsonl": Form("imagefolder", jsonl, splits=HELD),
+    "isic2020": Form("isic2020", isic2020, MALIGNANT, splits={"train": COUNT, "test": 1}, groups=3),
+}

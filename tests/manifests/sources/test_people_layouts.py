@@ -1,0 +1,92 @@
+"""Forms of publishers, contests and tools are recognised and read; other files are named with advice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from manifests.errors import BadInput
+from manifests.prepare.prepare import prepare
+from manifests.prepare.understanding import understand
+from manifests.settings import PrepareSettings
+from manifests.sources.recognition import SOURCES, find_source
+from tests.manifests.sources.people_layouts import FORMS, PAIRS, pictures
+from tests.manifests.sources.source_layouts import read
+
+
+@pytest.mark.parametrize("name", sorted(FORMS))
+def test_a_form_that_people_have_is_read_as_they_mean_it(name: str, tmp_path: Path) -> None:
+    form = FORMS[name]
+    form.write(tmp_path / "data")
+    listing = read(tmp_path / "data")
+    assert find_source(tmp_path / "data")[0].name == form.source
+    assert Counter(row.dx for row in listing.rows) == form.classes
+    assert Counter(row.split for row in listing.rows) == form.splits
+    assert sum(row.mask is not None for row in listing.rows) == form.masks
+    assert form.groups in (None, len({row.group for row in listing.rows}))
+    assert len({row.image_id for row in listing.rows}) == len(listing.rows)
+    counts = prepare(tmp_path / "data", tmp_path / "m", PrepareSettings(size=48, duplicates=False)).counts
+    assert sum(sum(of.values()) for of in counts.values()) == len(PAIRS)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("d.zip", "is an archive: unpack it"),
+        ("d.tar.gz", "is an archive: unpack it"),
+        ("d.npz", "holds arrays"),
+        ("train-image.hdf5", "holds arrays"),
+        ("one.heic", "HEIC"),
+        ("one.dcm", "DICOM"),
+        ("settings.toml", "--settings"),
+        ("annotations.xml", "Segmentation mask 1.1"),
+    ],
+)
+@pytest.mark.parametrize("inside", [False, True])
+def test_files_of_the_wrong_kind_are_named_with_what_helps(name: str, said: str, inside: bool, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / name).write_bytes(b"content")
+    with pytest.raises(BadInput, match=said):
+        find_source(tmp_path / "d" if inside else tmp_path / "d" / name)
+
+
+@pytest.mark.parametrize("folders", [("imgs_part_1", "imgs_part_2"), ("train", "test"), ("nv alone",)])
+def test_containers_splits_and_one_folder_are_no_classes_unless_somebody_insists(
+    folders: tuple[str, ...], tmp_path: Path
+) -> None:
+    for number, folder in enumerate(folders):
+        pictures(tmp_path / "d" / folder / "x" if number > 9 else tmp_path / "d" / folder, [f"{number}.png"])
+    with pytest.raises(BadInput, match=r"tell of no classes .*insist with --set prepare.source=folders"):
+        find_source(tmp_path / "d")
+
+
+def test_a_table_that_nobody_understands_keeps_folders_from_being_classes(tmp_path: Path) -> None:
+    for dx in ("nv", "mel"):
+        pictures(tmp_path / "d" / dx, ["0.png", "1.png"])
+    (tmp_path / "d" / "labels.csv").write_text("number,diagnosis\n17,nv\n18,mel\n")
+    with pytest.raises(BadInput, match=r"labels\.csv is not understood.*prepare\.source=folders"):
+        find_source(tmp_path / "d")
+    assert find_source(tmp_path / "d", "folders")[0].name == "folders"
+
+
+def test_classes_are_renamed_merged_and_left_out(tmp_path: Path) -> None:
+    FORMS["ddi"].write(tmp_path / "d")
+    settings = PrepareSettings(size=48, duplicates=False, classes={"MEL": "Melanoma, NOS", "nv": None})
+    summary = prepare(tmp_path / "d", tmp_path / "m", settings)
+    assert summary.classes == ("Melanoma, NOS",) and any("left out" in line for line in summary.understood)
+    with pytest.raises(BadInput, match="'none', which no row has"):
+        prepare(tmp_path / "d", tmp_path / "n", PrepareSettings(classes={"none": "nv"}))
+
+
+def test_what_was_understood_is_said_without_preparing(tmp_path: Path) -> None:
+    FORMS["milk10k"].write(tmp_path / "d")
+    lines = understand(tmp_path / "d", PrepareSettings()).lines()
+    assert lines[0].startswith("layout milk10k: classes mel 4, nv 4")
+    assert lines[1] == "groups: 4 by lesion_id, near-duplicate clusters"
+    assert "masks: 0 given, 8 missing, 0 found" in lines
+
+
+def test_every_layout_has_a_reader() -> None:
+    assert {form.source for form in FORMS.values()} <= SOURCES.keys()
