@@ -12,7 +12,7 @@ from flows.run.folder import Job
 from flows.run.records import Step, file_digest, unfinished_steps
 from flows.settings import flat_groups
 from flows.steps.low_data import restricted_digests, restricted_manifests
-from flows.steps.prepare import open_real, real_digest
+from flows.steps.prepare import open_real, real_digest, served_benchmark
 from flows.steps.synthesise import has_synthetic
 from manifests.progress import Progress
 
@@ -39,7 +39,7 @@ def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
     if failed or not unfinished_steps(job.folder, steps(job)):
         return []
     real, synthetic, restricted = open_real(job), synthetic_manifest(job), restricted_manifests(job)
-    settings, work = job.settings.benchmark, benchmark_work(job)
+    settings, work = served_benchmark(job), benchmark_work(job)
     cells = [
         cell
         for cell in plan_cells(settings, real.counts(), synthetic is not None, restricted)
@@ -54,7 +54,7 @@ def train_cell(job: Job, progress: Progress, arm: str, task: Task, seed: int) ->
     from evaluate.benchmark.cells import Cell, run_cell
 
     real, synthetic = open_real(job), synthetic_manifest(job)
-    cell, settings, work = Cell(arm, task, seed), job.settings.benchmark, benchmark_work(job)
+    cell, settings, work = Cell(arm, task, seed), served_benchmark(job), benchmark_work(job)
     restricted, arrays = restricted_manifests(job), job.folder.arrays
     run_cell(cell, real, synthetic, settings, work, progress, arrays=arrays, restricted=restricted)
     return {}

@@ -16,6 +16,7 @@ from manifests.errors import BadInput
 from manifests.progress import Progress
 
 if TYPE_CHECKING:
+    from evaluate.settings.benchmark import BenchmarkSettings
     from manifests.format.reading import Manifest
 
 VERSION = 1
@@ -95,6 +96,18 @@ def open_real(job: Job) -> Manifest:
 
     real_digest(job)
     return open_manifest(job.folder.real)
+
+
+def served_benchmark(job: Job) -> BenchmarkSettings:
+    """The benchmark's settings with the tasks that the real pairs serve: masks for segmentation, two classes for
+    classification. Raises BadInput where none is left."""
+    real, settings = open_real(job), job.settings.benchmark
+    serves = {"segmentation": real.header["masks"] > 0, "classification": len(real.classes) > 1}
+    tasks = tuple(task for task in settings.tasks if serves[task])
+    if not tasks:
+        asked = " and ".join(settings.tasks)
+        raise BadInput(f"{job.data}: nothing to benchmark: {asked} needs masks, or two classes; set benchmark.tasks")
+    return settings.model_copy(update={"tasks": tasks})
 
 
 def real_digest(job: Job) -> str:

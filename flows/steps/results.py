@@ -17,7 +17,7 @@ from flows.run.records import read_record, write_record
 from flows.steps.adapt import untrained_classes
 from flows.steps.benchmark import benchmark_work, steps, synthetic_manifest
 from flows.steps.low_data import restricted_manifests, shares_of
-from flows.steps.prepare import open_real
+from flows.steps.prepare import open_real, served_benchmark
 from manifests.format.reading import Manifest
 from manifests.progress import Progress
 
@@ -51,7 +51,7 @@ def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
         benchmark_work(job),
         real,
         synthetic,
-        job.settings.benchmark,
+        served_benchmark(job),
         environment(job),
         timings(job),
         arrays=job.folder.arrays,
