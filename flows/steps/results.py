@@ -73,7 +73,8 @@ def audit(job: Job, synthetic: Manifest, progress: Progress) -> dict[str, Mappin
     from evaluate.fidelity.scores import build_extractor, fidelity_report
     from evaluate.gates.judge import gates_report
 
-    settings, train, validation = job.settings.fidelity, job.pairs("train"), job.pairs("validation")
+    settings = job.settings.fidelity
+    train, validation = (job.pairs(split, masked=True) for split in ("train", "validation"))
     extractor = build_extractor(settings, train, job.folder.work / "fidelity", progress)
     generated = synthetic.arrays(split="train", size=job.settings.base.resolution, cache=job.folder.arrays)
     candidates = synthetic.table(_judged_columns(synthetic), accepted_only=False)

@@ -167,7 +167,7 @@ def _detail_of(folder: RunFolder, digest: str, dx: str, side: int, share: float,
     """Kept for the next range; `digest` tells versions of the real manifest apart."""
     from augment.fine_detail import FineDetail
 
-    return FineDetail.of(folder.pairs("train", side, dx), share, seed)
+    return FineDetail.of(folder.pairs("train", side, dx).masked(), share, seed)
 
 
 @lru_cache(maxsize=1)
