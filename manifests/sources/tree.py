@@ -104,12 +104,22 @@ def _walk(root: Path, follow: bool, only: Collection[str]) -> Iterator[tuple[tup
         seen.add(real)
         with os.scandir(place) as found:
             entries = sorted((entry for entry in found if not is_litter(entry.name)), key=lambda entry: entry.name)
-        inside = [entry for entry in entries if entry.is_dir(follow_symlinks=follow)]
+        folders = [entry for entry in entries if _is_folder(entry)]
+        inside = [entry for entry in folders if follow or not entry.is_symlink()]
         if only and not folder:
             inside = [entry for entry in inside if entry.name in only]
         if len(folder) < DEEPEST:
             waiting += [(*folder, entry.name) for entry in reversed(inside)]
-        yield folder, [entry for entry in entries if not entry.is_dir()]
+        names = {entry.name for entry in folders}
+        yield folder, [entry for entry in entries if entry.name not in names]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one; a link that leads nowhere is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _sort_in(tree: Tree, folder: tuple[str, ...], entry: os.DirEntry[str]) -> None:
