@@ -114,7 +114,7 @@ def _compared(before: Results, after: Results, tolerance: float | None) -> Itera
             if name in other["metrics"]:
                 info = _info(before, name)
                 labels = (arm["task"], arm["name"], name, str(info["title"]), str(info["unit"]))
-                yield _judged(labels, metric, other["metrics"][name], bool(info["higher_is_better"]), tolerance)
+                yield _change(labels, metric, other["metrics"][name], bool(info["higher_is_better"]), tolerance)
 
 
 def _arms(results: Results) -> dict[tuple[str, str], dict[str, Any]]:
@@ -140,7 +140,7 @@ def _vanished(before: Results, after: Results) -> Iterator[Compared]:
                 yield Compared(*labels, *titles, metric["mean"], None, "", "regression", GONE)
 
 
-def _judged(
+def _change(
     labels: tuple[str, str, str, str, str],
     old: Mapping[str, Any],
     new: Mapping[str, Any],
@@ -191,16 +191,16 @@ def _verdicts(before: Results, after: Results) -> Iterator[str]:
             was, now = wording.VERDICT_TITLES[earlier[task]], wording.VERDICT_TITLES[verdict["verdict"]]
             chosen = verdict["comparison"]
             least = least_shown(chosen, str(_info(after, chosen["metric"])["unit"])) if chosen else ""
-            told = f"{wording.TASK_TITLES[task]}: {now}" + (f", {least}" if least else "")
-            yield told + (f" (was {was})" if was != now else " (as before)")
+            sentence = f"{wording.TASK_TITLES[task]}: {now}" + (f", {least}" if least else "")
+            yield sentence + (f" (was {was})" if was != now else " (as before)")
 
 
 def _markdown(comparison: Comparison) -> str:
     worse, better = len(comparison.regressions), len(comparison.improvements)
     heading = wording.times(worse, "regression") if worse else "No regression"
     unchanged = wording.times(comparison.unchanged, "metric")
-    told = f"{wording.times(better, 'improvement')}, {unchanged} within bounds."
-    lines = [f"## {heading}", "", told, ""]
+    sentence = f"{wording.times(better, 'improvement')}, {unchanged} within bounds."
+    lines = [f"## {heading}", "", sentence, ""]
     lines += [f"- {line}" for line in comparison.verdicts] + [""] * bool(comparison.verdicts)
     for title, rows in (("Regressions", comparison.regressions), ("Improvements", comparison.improvements)):
         if rows:

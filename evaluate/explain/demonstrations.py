@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Images uint8 (N, S, S, 3) to the probability of the wanted class, (N,).
 Likeness = Callable[[np.ndarray], np.ndarray]
-Kind = Literal["reference", "personalised", "real"]
+DemonstrationKind = Literal["reference", "personalised", "real"]
 _KEPT = 8  # samplers in memory; each holds a denoiser
 
 
@@ -38,7 +38,7 @@ class Demonstration:
     changed and after.
     """
 
-    kind: Kind
+    kind: DemonstrationKind
     dx: str
     image: np.ndarray
     mask: np.ndarray

@@ -20,7 +20,7 @@ from evaluate.explain.demonstrations import (
     references,
     seed_for,
 )
-from evaluate.explain.explanation import Explanation, Shown
+from evaluate.explain.explanation import Explanation, ShownDiagnosis
 from evaluate.explain.localisation import FindLesion, locate
 from evaluate.explain.personal import Manner, personalised
 from evaluate.settings.explain import ExplainSettings
@@ -39,7 +39,7 @@ _FLAT = 0.25  # share of pixels that equal all their neighbours in a screenshot 
 
 
 @dataclass(frozen=True)
-class Picture:
+class InputImage:
     """A picture that was read. pixels: uint8 (H, W, 3), made smaller where it was large; digest: sha256 of the file;
     size: its own (height, width)."""
 
@@ -49,7 +49,7 @@ class Picture:
     size: tuple[int, int]
 
 
-def read_picture(content: bytes, name: str, settings: ExplainSettings) -> Picture:
+def read_image(content: bytes, name: str, settings: ExplainSettings) -> InputImage:
     """Decodes what a person gave; nothing but the pixels is kept. BadInput where it cannot be used."""
     import cv2
 
@@ -67,7 +67,7 @@ def read_picture(content: bytes, name: str, settings: ExplainSettings) -> Pictur
     if scale < 1:
         size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return Picture(name, pixels, hashlib.sha256(content).hexdigest(), (height, width))
+    return InputImage(name, pixels, hashlib.sha256(content).hexdigest(), (height, width))
 
 
 def read_mask(content: bytes, name: str, settings: ExplainSettings) -> np.ndarray:
@@ -78,7 +78,7 @@ def read_mask(content: bytes, name: str, settings: ExplainSettings) -> np.ndarra
 
 
 @dataclass(frozen=True)
-class Subject:
+class Original:
     """What the pictures of a diagnosis are made from. digest: of the file; image: uint8 (S, S, 3); mask: bool (S, S)
     or None where no lesion was found; strength: the settings' where None."""
 
@@ -109,7 +109,7 @@ class Explainer:
 
     def explain(
         self,
-        picture: Picture,
+        picture: InputImage,
         mask: np.ndarray | None = None,
         wanted: Sequence[str] = (),
         strength: float | None = None,
@@ -135,10 +135,10 @@ class Explainer:
         done(1, "diagnosis")
         where = locate(shown_image, self.finders, self.settings.localiser.smallest, self._given(mask, picture))
         done(2, "localisation")
-        subject = Subject(picture.digest, shown_image, where.mask, diagnosis, strength)
+        original = Original(picture.digest, shown_image, where.mask, diagnosis, strength)
         shown = []
         for rank, candidate in enumerate(self._candidates(diagnosis, wanted), start=1):
-            shown.append(self._show(rank, candidate, subject, model_image))
+            shown.append(self._show(rank, candidate, original, model_image))
             done(2 + rank, f"pictures of {candidate.dx}")
         progress(steps, steps, activity="done")
         return Explanation(
@@ -154,9 +154,9 @@ class Explainer:
         where = explanation.localisation
         if where.mask is None:
             return None, where.problems
-        subject = Subject(explanation.digest, explanation.image, where.mask, explanation.diagnosis, strength)
+        original = Original(explanation.digest, explanation.image, where.mask, explanation.diagnosis, strength)
         try:
-            return self._changed(self.samplers.of(dx), dx, subject, where.mask), ()
+            return self._changed(self.samplers.of(dx), dx, original, where.mask), ()
         except EvendermError as error:
             return None, (f"No picture of {dx} could be made: {error}.",)
 
@@ -200,7 +200,7 @@ class Explainer:
         stated = {candidate.dx: candidate for candidate in diagnosis.candidates}
         return [stated.get(dx, Candidate(dx, None)) for dx in dict.fromkeys(wanted)]
 
-    def _show(self, rank: int, candidate: Candidate, subject: Subject, model_image: np.ndarray) -> Shown:
+    def _show(self, rank: int, candidate: Candidate, original: Original, model_image: np.ndarray) -> ShownDiagnosis:
         dx = candidate.dx
         demos = nearest_cases(self.ensemble, self.cases, model_image, dx, self.settings.nearest)
         problems = [] if demos or not self.settings.nearest else [f"This run has no real training case of {dx}."]
@@ -209,27 +209,27 @@ class Explainer:
             if dx not in self.drawn:
                 self.drawn[dx] = self._references(chosen, dx)
             demos += self.drawn[dx]
-            if subject.mask is not None:
-                demos.append(self._changed(chosen, dx, subject, subject.mask))
+            if original.mask is not None:
+                demos.append(self._changed(chosen, dx, original, original.mask))
             problems += [chosen.problem] if chosen.problem else []
         except EvendermError as error:
             problems.append(f"No picture of {dx} could be generated: {error}.")
-        return Shown(rank, candidate, tuple(demos), tuple(problems))
+        return ShownDiagnosis(rank, candidate, tuple(demos), tuple(problems))
 
     def _references(self, chosen: ClassSampler, dx: str) -> list[Demonstration]:
         count, draws = self.settings.references, self.settings.reference_draws
         return references(chosen, dx, count, self.seed, draws, self._likeness(dx), self.detail_of(dx))
 
-    def _changed(self, chosen: ClassSampler, dx: str, subject: Subject, mask: np.ndarray) -> Demonstration:
+    def _changed(self, chosen: ClassSampler, dx: str, original: Original, mask: np.ndarray) -> Demonstration:
         return personalised(
             chosen,
             dx,
-            subject.image,
+            original.image,
             mask,
-            Manner.of(self.settings, subject.strength),
+            Manner.of(self.settings, original.strength),
             # The same noise for every class and strength, so that these alone make the difference.
-            seed_for("personalised", self.seed, subject.digest),
-            rival_of(dx, subject.diagnosis),
+            seed_for("personalised", self.seed, original.digest),
+            rival_of(dx, original.diagnosis),
             self._likeness(dx),
         )
 
@@ -237,7 +237,7 @@ class Explainer:
         label = self.cases.classes.index(dx)
         return lambda images: self.ensemble.probabilities(images)[:, label]
 
-    def _given(self, mask: np.ndarray | None, picture: Picture) -> np.ndarray | None:
+    def _given(self, mask: np.ndarray | None, picture: InputImage) -> np.ndarray | None:
         if mask is None:
             return None
         if mask.shape != picture.size:
@@ -257,7 +257,7 @@ def rival_of(dx: str, diagnosis: Diagnosis) -> str | None:
     return next((candidate.dx for candidate in diagnosis.candidates if candidate.dx != dx), None)
 
 
-def notes_on(picture: Picture) -> list[str]:
+def notes_on(picture: InputImage) -> list[str]:
     """What is unusual about a picture, one sentence each."""
     pixels, notes = picture.pixels, []
     spread = pixels.max(axis=2).astype(int) - pixels.min(axis=2)

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from evaluate.explain.demonstrations import Demonstration
     from evaluate.explain.localisation import Localisation
 
-SCHEMA_VERSION = 1
+EXPLANATION_VERSION = 1
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownDiagnosis:
     """A diagnosis with its demonstrations; rank 1 is the most probable one; problems are sentences."""
 
     rank: int
@@ -43,7 +43,7 @@ class Explanation:
     source_size: tuple[int, int]
     diagnosis: Diagnosis
     localisation: Localisation
-    shown: tuple[Shown, ...]
+    shown: tuple[ShownDiagnosis, ...]
     notes: tuple[str, ...] = ()
     made_by: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -61,7 +61,7 @@ def to_json(explanation: Explanation) -> dict[str, Any]:
     """The explanation as one JSON object; pictures are stood for by their sha256."""
     diagnosis, where = explanation.diagnosis, explanation.localisation
     return {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": EXPLANATION_VERSION,
         "caution": CAUTION,
         "image": explanation.name,
         "sha256": explanation.digest,

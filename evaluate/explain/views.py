@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from evaluate.diagnosis.interface import MALIGNANT, Candidate, Diagnosis
 from evaluate.explain.demonstrations import Demonstration
-from evaluate.explain.explanation import Explanation, Shown
+from evaluate.explain.explanation import Explanation, ShownDiagnosis
 from evaluate.pages import wording
 from evaluate.pages.pictures import QUALITY, Picture, outline_path
 from evaluate.pages.reliability import reliability_chart
@@ -35,7 +35,7 @@ METHODS = {
 
 
 @dataclass(frozen=True)
-class Bar:
+class RankedDiagnosis:
     """One diagnosis of the ranking: its name, how probable, the bar, and what the diagnoser says it sees."""
 
     dx: str
@@ -70,7 +70,7 @@ class View:
     headline: str
     warnings: tuple[str, ...]
     original: Picture
-    ranking: tuple[Bar, ...]
+    ranking: tuple[RankedDiagnosis, ...]
     how_sure: str
     unlisted: str
     description: str
@@ -90,7 +90,7 @@ def view_of(explanation: Explanation, number: int) -> View:
         headline=headline(diagnosis),
         warnings=warnings(diagnosis),
         original=photograph(explanation.image, explanation.localisation.mask, "The picture that was given"),
-        ranking=tuple(_bar(candidate) for candidate in diagnosis.candidates[:10]),
+        ranking=tuple(_ranked(candidate) for candidate in diagnosis.candidates[:10]),
         how_sure=how_sure(diagnosis),
         unlisted=_unlisted(diagnosis),
         description=diagnosis.description,
@@ -146,7 +146,7 @@ def probability_text(candidate: Candidate) -> str:
     return "not stated" if candidate.probability is None else wording.percent(candidate.probability)
 
 
-def shown_view(shown: Shown) -> DiagnosisView:
+def shown_view(shown: ShownDiagnosis) -> DiagnosisView:
     """The view of one diagnosis with its pictures."""
     changed = next(iter(shown.of_kind("personalised")), None)
     name = shown.candidate.name
@@ -205,15 +205,15 @@ def _picture(image: np.ndarray, mask: np.ndarray | None, src: str, alt: str, nam
     return Picture(name, src, outline, width, height, alt, synthetic)
 
 
-def _bar(candidate: Candidate) -> Bar:
+def _ranked(candidate: Candidate) -> RankedDiagnosis:
     text = probability_text(candidate)
     drawing = Drawing(10, f"{candidate.name}: {text}", "track")
     drawing.line(0, 5, 100, 5, "rail")
     drawing.box(0, 0, 100 * (candidate.probability or 0), 10, "bar s1")
-    return Bar(candidate.dx, candidate.name, text, drawing.render(), candidate.findings)
+    return RankedDiagnosis(candidate.dx, candidate.name, text, drawing.render(), candidate.findings)
 
 
-def _references(shown: Shown) -> tuple[str, str, tuple[tuple[Picture, str], ...]]:
+def _references(shown: ShownDiagnosis) -> tuple[str, str, tuple[tuple[Picture, str], ...]]:
     name = shown.candidate.name
     pictures = tuple(
         (generated(demo, f"Generated example {number} of {name}; synthetic"), "")
@@ -224,7 +224,7 @@ def _references(shown: Shown) -> tuple[str, str, tuple[tuple[Picture, str], ...]
     return "Generated examples", f"{how}; they show no patient.", pictures
 
 
-def _real(shown: Shown) -> tuple[str, str, tuple[tuple[Picture, str], ...]]:
+def _real(shown: ShownDiagnosis) -> tuple[str, str, tuple[tuple[Picture, str], ...]]:
     pictures = tuple(
         (
             photograph(demo.image, demo.mask, f"Real training case {demo.pair_id} of {shown.candidate.name}"),

@@ -41,7 +41,7 @@ def small_rows(manifest: Manifest, accepted_only: bool = True, split: str | None
     return manifest.table(columns, split=split, accepted_only=accepted_only).to_pylist()
 
 
-def pictures(manifest: Manifest, alts: Mapping[str, str]) -> dict[str, Picture]:
+def thumbnails(manifest: Manifest, alts: Mapping[str, str]) -> dict[str, Picture]:
     """Thumbnails of the pairs that `alts` describes by id; those that the manifest lacks are left out."""
     wanted = frozenset(alts)
     found: dict[str, Picture] = {}

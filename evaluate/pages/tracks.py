@@ -33,7 +33,7 @@ def difference_track(
     """A difference and its interval on a line with zero marked; the band is what could not have been seen."""
     drawing = Drawing(28, label, "track")
     if detectable is not None:
-        drawing.box(_kept(scale, -detectable), 3, _kept(scale, detectable), 25, "band")
+        drawing.box(_inside(scale, -detectable), 3, _inside(scale, detectable), 25, "band")
     drawing.line(EDGE, 14, 100 - EDGE, 14, "rail")
     drawing.line(scale(0), 1, scale(0), 27, "zero")
     if interval is not None:
@@ -66,7 +66,7 @@ def bar_track(scale: Scale, value: float | None, interval: Sequence[float] | Non
     return drawing.render()
 
 
-def _kept(scale: Scale, value: float) -> float:
+def _inside(scale: Scale, value: float) -> float:
     # A band wider than the drawing ends at its edge.
     return min(max(scale(value), 0.0), 100.0)
 

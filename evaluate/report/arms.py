@@ -55,8 +55,8 @@ def seeds_table(results: TaskResults) -> Table:
         by_seed = dict(zip(arm["seeds"], metric["per_seed"] if metric else [], strict=False))
         figures = (Cell(wording.number(by_seed.get(s), unit), by_seed.get(s), numeric=True) for s in seeds)
         validation = arm["validation"]["mean"]
-        told = Cell(wording.number(validation, unit), validation, numeric=True)
-        rows.append((_name_cell(arm), *figures, told))
+        validated = Cell(wording.number(validation, unit), validation, numeric=True)
+        rows.append((_name_cell(arm), *figures, validated))
     columns = ("arm", *(f"seed {seed}" for seed in seeds), "validation mean")
     return Table(f"{results.title}: {results.heading(results.primary)}, by seed", columns, tuple(rows))
 

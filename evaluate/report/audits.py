@@ -55,9 +55,9 @@ def copies_audit(copies: Mapping[str, Any] | None) -> Audit | None:
 def _copy_sentences(copies: Mapping[str, Any]) -> Iterator[str]:
     everything, held_out = copies.get("all", {}), copies.get("held_out", {})
     if everything.get("pairs"):
-        told = f"Copies of a real training pair: {_of(everything, 'candidates')}"
-        beside = f"; among real pairs that were held out, {_of(held_out, 'pairs')}"
-        yield told + (f"{beside}." if held_out.get("pairs") else ".")
+        sentence = f"Copies of a real training pair: {_copies_among(everything, 'candidates')}"
+        beside = f"; among real pairs that were held out, {_copies_among(held_out, 'pairs')}"
+        yield sentence + (f"{beside}." if held_out.get("pairs") else ".")
     accepted = copies.get("accepted_copies")
     if accepted == 0:
         yield "No accepted pair is a copy."
@@ -66,16 +66,16 @@ def _copy_sentences(copies: Mapping[str, Any]) -> Iterator[str]:
         yield f"{wording.times(accepted, 'accepted pair')} {are}; train on them with care."
     calibration = copies.get("calibration", {})
     if "threshold" in copies:
-        told = f"From a similarity of {wording.score(copies['threshold'])} on a pair counts as a copy"
+        sentence = f"From a similarity of {wording.score(copies['threshold'])} on a pair counts as a copy"
         if "real_pairs" in calibration:
-            told += (
+            sentence += (
                 f": {calibration.get('real_above', 0)} of {wording.count(calibration['real_pairs'])} "
                 "real pairs lie that near to a pair of another lesion"
             )
-        yield f"{told}. Pairs are compared by {copies.get('descriptor', 'an unnamed descriptor')}."
+        yield f"{sentence}. Pairs are compared by {copies.get('descriptor', 'an unnamed descriptor')}."
 
 
-def _of(tally: Mapping[str, Any], things: str) -> str:
+def _copies_among(tally: Mapping[str, Any], things: str) -> str:
     rate = wording.percent(tally["rate"])
     return f"{wording.count(tally['copies'])} of {wording.count(tally['pairs'])} {things} ({rate})"
 

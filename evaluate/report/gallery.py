@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluate.pages import wording
-from evaluate.pages.pictures import Picture, Row, pictures, small_rows
+from evaluate.pages.pictures import Picture, Row, small_rows, thumbnails
 from manifests.format.reading import Manifest, open_manifest
 from manifests.format.schema import HEADER_NAME
 
@@ -73,7 +73,7 @@ def gallery(pairs: RunPairs) -> list[Beside]:
         by_class.append([_plan(row, known, others[place % len(others)] if others else None) for place, row in chosen])
     # One of each class in turn, so that the first ones shown already show them all.
     mixed = [plan for turn in zip_longest(*by_class) for plan in turn if plan is not None]
-    return _shown(mixed, pairs)
+    return _cards(mixed, pairs)
 
 
 def nearest_pairs(pairs: RunPairs, copies: Mapping[str, Any] | None = None) -> list[Beside]:
@@ -91,7 +91,7 @@ def nearest_pairs(pairs: RunPairs, copies: Mapping[str, Any] | None = None) -> l
 def beside_nearest(rows: Sequence[Row], pairs: RunPairs) -> list[Beside]:
     """Generated pairs, each beside its nearest real training pair where that is known."""
     known = {row["pair_id"]: row for row in pairs.training}
-    return _shown([_plan(row, known, None) for row in rows], pairs)
+    return _cards([_plan(row, known, None) for row in rows], pairs)
 
 
 def _plan(row: Row, known: Mapping[str, Row], other: Row | None) -> _Plan:
@@ -101,11 +101,11 @@ def _plan(row: Row, known: Mapping[str, Row], other: Row | None) -> _Plan:
     return _Plan(row, other, "a real training pair of this class" if other else "")
 
 
-def _shown(plans: Sequence[_Plan], pairs: RunPairs) -> list[Beside]:
+def _cards(plans: Sequence[_Plan], pairs: RunPairs) -> list[Beside]:
     real_alts = {plan.real["pair_id"]: real_alt(plan.real) for plan in plans if plan.real}
     generated_alts = {plan.generated["pair_id"]: generated_alt(plan.generated) for plan in plans if plan.generated}
-    real = pictures(pairs.real, real_alts) if pairs.real else {}
-    generated = pictures(pairs.synthetic, generated_alts) if pairs.synthetic else {}
+    real = thumbnails(pairs.real, real_alts) if pairs.real else {}
+    generated = thumbnails(pairs.synthetic, generated_alts) if pairs.synthetic else {}
     cards = []
     for place, plan in enumerate(plans):
         scored: Row = plan.generated or {}

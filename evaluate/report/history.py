@@ -19,7 +19,7 @@ from evaluate.report.tasks import Arm, TaskResults, series_of
 from evaluate.results import Results, read_results
 from manifests.errors import BadInput, StorageFailed
 
-SHOWN = 60
+MOST_RUNS = 60
 """Runs in a sparkline at most; older ones are left out."""
 FORMAT_VERSION = 1
 
@@ -166,7 +166,7 @@ def trend(path: Path, real_digest: str, tasks: Sequence[TaskResults]) -> Trend |
     if not path.is_file():
         return None
     history = read_history(path, real_digest)
-    entries = history.entries[-SHOWN:]
+    entries = history.entries[-MOST_RUNS:]
     rows = [_row(results, arm, entries) for results in tasks for arm in results.arms]
     return Trend(_sentence(history, entries), tuple(row for row in rows if row is not None))
 

@@ -47,7 +47,7 @@ def page_html(run_folder: Path, results: Results, tasks: Sequence[TaskResults], 
     cards = gallery(pairs)
     return _rendered(
         title=verdict_line(tasks),
-        subject=_subject(job),
+        subject=_data_and_preset(job),
         caution=CAUTION,
         sections=[task_section(task, results["data"]["classes"]) for task in tasks],
         missing=[f"{wording.TASK_TITLES[task]} was not measured in this run." for task in missing_tasks(results)],
@@ -92,7 +92,7 @@ def _job(path: Path) -> Results:
     return job
 
 
-def _subject(job: Results) -> str:
+def _data_and_preset(job: Results) -> str:
     # The last part of the path alone: where a hospital keeps its data is nobody's business.
     data = Path(str(job.get("data", ""))).name
     preset = f"preset {job['preset']}" if job.get("preset") else ""

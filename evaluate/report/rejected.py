@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluate.pages import wording
-from evaluate.pages.pictures import Picture, Row, pictures
+from evaluate.pages.pictures import Picture, Row, thumbnails
 from evaluate.pages.tables import Cell, Table, count_cell
 from evaluate.report.gallery import Beside, RunPairs, beside_nearest, evenly, generated_alt
 
@@ -15,7 +15,7 @@ EXAMPLES = 12
 
 
 @dataclass(frozen=True)
-class Gate:
+class GateText:
     """A gate as the page explains it. score: the manifest's column that it decides by."""
 
     title: str
@@ -24,32 +24,32 @@ class Gate:
     score_word: str
 
 
-GATES = {
-    "mask_plausibility": Gate(
+GATE_TEXTS = {
+    "mask_plausibility": GateText(
         "Mask plausibility",
         "The mask's size, position or shape is unlike the class's real masks.",
         "score_mask_plausibility",
         "plausibility",
     ),
-    "mask_agreement": Gate(
+    "mask_agreement": GateText(
         "Agreement of image and mask",
         "A segmenter trained on real pairs does not find this mask in this image.",
         "score_mask_agreement",
         "agreement",
     ),
-    "class_consistency": Gate(
+    "class_consistency": GateText(
         "Class consistency",
         "Classifiers trained on real pairs do not see this class in it.",
         "score_class_consistency",
         "consistency",
     ),
-    "copy": Gate(
+    "copy": GateText(
         "Copy of a real training pair",
         "It is nearer to a real training pair than pairs of different lesions are to each other.",
         "nearest_similarity",
         "similarity",
     ),
-    "generated_duplicate": Gate(
+    "generated_duplicate": GateText(
         "Repeat of another generated pair",
         "An earlier generated pair shows nearly the same.",
         "nearest_similarity",
@@ -76,7 +76,7 @@ def rejected_by_gate(pairs: RunPairs) -> list[RejectedByGate]:
         by_gate.setdefault(gate_of(row), []).append(row)
     found = []
     for gate in sorted(by_gate, key=lambda gate: (-len(by_gate[gate]), gate)):
-        known = known_gate(gate)
+        known = gate_text(gate)
         chosen = evenly(sorted(by_gate[gate], key=_class_and_id), EXAMPLES)
         labels = (known.title, known.meaning, wording.times(len(by_gate[gate]), "pair"))
         if gate == "copy":
@@ -86,11 +86,11 @@ def rejected_by_gate(pairs: RunPairs) -> list[RejectedByGate]:
     return found
 
 
-def _examples(gate: Gate, rows: list[Row], pairs: RunPairs) -> tuple[tuple[Picture, str], ...]:
+def _examples(gate: GateText, rows: list[Row], pairs: RunPairs) -> tuple[tuple[Picture, str], ...]:
     if pairs.synthetic is None:
         return ()
     alts = {row["pair_id"]: f"{generated_alt(row)}, rejected: {gate.title}" for row in rows}
-    shown = pictures(pairs.synthetic, alts)
+    shown = thumbnails(pairs.synthetic, alts)
     return tuple((shown[row["pair_id"]], _caption(gate, row)) for row in rows)
 
 
@@ -99,18 +99,18 @@ def gates_table(gates: Mapping[str, Any] | None, pairs: RunPairs) -> Table | Non
 
     gates: what the results say of it; the manifest's rows are counted where they say nothing.
     """
-    fates = _told(gates) if gates else _counted(pairs)
+    fates = _counts_in_results(gates) if gates else _counts_in_manifest(pairs)
     if not fates:
         return None
     met = {fate for of_class in fates.values() for fate in of_class} - {"accepted"}
-    columns = [gate for gate in GATES if gate in met] + sorted(met - set(GATES))
+    columns = [gate for gate in GATE_TEXTS if gate in met] + sorted(met - set(GATE_TEXTS))
     rows = []
     for dx, of_class in sorted(fates.items()):
         total, accepted = sum(of_class.values()), of_class.get("accepted", 0)
         rate = Cell(wording.percent(accepted / total), accepted / total, numeric=True)
         counts = (count_cell(of_class.get(gate, 0)) for gate in columns)
         rows.append((Cell(dx), count_cell(total), count_cell(accepted), rate, *counts))
-    titles = (known_gate(gate).title for gate in columns)
+    titles = (gate_text(gate).title for gate in columns)
     return Table(
         "Candidates by class, and which gate rejected them",
         ("class", "candidates", "accepted", "rate", *titles),
@@ -118,12 +118,12 @@ def gates_table(gates: Mapping[str, Any] | None, pairs: RunPairs) -> Table | Non
     )
 
 
-def _told(gates: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+def _counts_in_results(gates: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     tallies = gates.get("per_class", {})
     return {dx: {"accepted": t["accepted"], **t["rejected"]} for dx, t in tallies.items() if t["candidates"]}
 
 
-def _counted(pairs: RunPairs) -> dict[str, dict[str, int]]:
+def _counts_in_manifest(pairs: RunPairs) -> dict[str, dict[str, int]]:
     fates: dict[str, dict[str, int]] = {}
     for row in pairs.generated_rows:
         fate = "accepted" if row["accepted"] else gate_of(row)
@@ -143,7 +143,7 @@ def scores_table(gates: Mapping[str, Any] | None) -> Table | None:
         for dx, tally in sorted(tallies.items())
     )
     caption = "Scores of all candidates: median, and 5th to 95th percentile"
-    return Table(caption, ("class", *(known_gate(name).title for name in names)), rows)
+    return Table(caption, ("class", *(gate_text(name).title for name in names)), rows)
 
 
 def _quantiles(found: Mapping[str, float] | None) -> Cell:
@@ -164,13 +164,13 @@ def thresholds_table(gates: Mapping[str, Any] | None) -> Table | None:
         values = [by_dx.get(dx) for by_dx in limits.values()]
         rows.append((Cell(dx), *(Cell(wording.score(value), value, numeric=True) for value in values)))
     caption = "Scores from which a candidate passes, set on held-out real pairs"
-    return Table(caption, ("class", *(known_gate(name).title for name in limits)), tuple(rows))
+    return Table(caption, ("class", *(gate_text(name).title for name in limits)), tuple(rows))
 
 
 def unseen_sentences(gates: Mapping[str, Any] | None) -> list[str]:
     """Which class passed which gate without being judged, and why."""
     skipped = ((gates or {}).get("judge") or {}).get("skipped", [])
-    return [f"{known_gate(one['gate']).title} did not judge {one['dx']}: {one['reason']}." for one in skipped]
+    return [f"{gate_text(one['gate']).title} did not judge {one['dx']}: {one['reason']}." for one in skipped]
 
 
 def gate_of(row: Mapping[str, Any]) -> str:
@@ -178,15 +178,15 @@ def gate_of(row: Mapping[str, Any]) -> str:
     return str(row["reject_reason"] or "unknown").partition(":")[0].strip()
 
 
-def known_gate(gate: str) -> Gate:
+def gate_text(gate: str) -> GateText:
     """How the page explains a gate; one that it does not know keeps its own name."""
-    return GATES.get(gate) or Gate(wording.title(gate), "", "score_mask_agreement", "agreement")
+    return GATE_TEXTS.get(gate) or GateText(wording.title(gate), "", "score_mask_agreement", "agreement")
 
 
 def _class_and_id(row: Row) -> tuple[str, str]:
     return row["dx"], row["pair_id"]
 
 
-def _caption(gate: Gate, row: Row) -> str:
+def _caption(gate: GateText, row: Row) -> str:
     score = row[gate.score]
     return row["dx"] if score is None else f"{row['dx']}, {gate.score_word} {wording.score(score)}"

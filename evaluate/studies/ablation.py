@@ -20,7 +20,7 @@ from manifests.progress import Progress, no_progress
 if TYPE_CHECKING:
     from augment.adapters import AdapterFile
     from augment.base.folder import BaseFolder
-    from evaluate.studies.quality import Judges, Subject
+    from evaluate.studies.quality import BaseStudy, DownstreamModels
 
 TERMS = {"image": 1.0, "mask": 0.5, "lesion": 0.2, "dice": 0.1}
 """Loss terms, and the weight at which one that is off is tried."""
@@ -54,31 +54,33 @@ class Variant:
 
 @dataclass(frozen=True)
 class Bench:
-    """What every variant is judged with: judges and an extractor that saw the real training split."""
+    """What every variant is measured with: judges and an extractor that saw the real training split."""
 
-    subject: Subject
-    judges: Judges
+    subject: BaseStudy
+    judges: DownstreamModels
     extractor: Any
 
 
-def make_bench(subject: Subject, progress: Progress = no_progress) -> Bench:
+def make_bench(subject: BaseStudy, progress: Progress = no_progress) -> Bench:
     """Trains the judges once."""
     from evaluate.fidelity.scores import build_extractor
-    from evaluate.studies.quality import fit_judges
+    from evaluate.studies.quality import fit_models
 
-    judges = fit_judges(subject.train, subject.settings, progress)
+    judges = fit_models(subject.train, subject.settings, progress)
     extractor = build_extractor(subject.settings.fidelity, subject.train, subject.work / "extractor", progress)
     return Bench(subject, judges, extractor)
 
 
-def judged(bench: Bench, subject: Subject, adapter: AdapterFile | None, progress: Progress) -> dict[str, float | None]:
+def figures_of(
+    bench: Bench, subject: BaseStudy, adapter: AdapterFile | None, progress: Progress
+) -> dict[str, float | None]:
     """Figures of pairs that `subject` draws: agreement, own class, train-on-generated scores, KID."""
     from evaluate.fidelity.scores import fidelity_report
-    from evaluate.studies.quality import dice_of, draw_like_real, fit_judges, macro_f1_of, mean_over, recalls_of
+    from evaluate.studies.quality import dice_of, draw_like_real, fit_models, macro_f1_of, mean_over, recalls_of
 
     train, validation, settings = subject.train, subject.validation, subject.settings
     drawn = draw_like_real(subject, adapter, progress)
-    learned = fit_judges(drawn, settings, progress)
+    learned = fit_models(drawn, settings, progress)
     report = fidelity_report(train, validation, drawn, settings.fidelity, bench.extractor)
     own = np.mean([recalls_of(classifier, drawn) for classifier in bench.judges.classifiers], axis=0)
     return {
@@ -96,7 +98,7 @@ def ablate_terms(bench: Bench, adapt: AdaptSettings, progress: Progress = no_pro
     A joint base, which knows masks already, comes first as it is and then loses its mask channels.
     """
     if bench.subject.base.codec is not None:
-        yield Variant("joint base, no adapter", judged(bench, bench.subject, None, progress))
+        yield Variant("joint base, no adapter", figures_of(bench, bench.subject, None, progress))
     weights = adapt.objective
     changes = {"as set": {"objective": weights}}
     for term, weight in TERMS.items():
@@ -119,7 +121,7 @@ def ablate_codecs(bench: Bench, adapt: AdaptSettings, progress: Progress = no_pr
     yield from _trained(bench, "codecs", adapt, changes, progress)
 
 
-def ablate_adapters(subject: Subject, adapt: AdaptSettings, progress: Progress = no_progress) -> Iterator[Variant]:
+def ablate_adapters(subject: BaseStudy, adapt: AdaptSettings, progress: Progress = no_progress) -> Iterator[Variant]:
     """Class adapters of the class with the most training pairs: what LoRA sits on and how fast it learns.
 
     Figures: loss on held-out training pairs before and after (the best), and optimiser steps a second, validations
@@ -146,7 +148,7 @@ def ablate_adapters(subject: Subject, adapt: AdaptSettings, progress: Progress =
 def _trained(
     bench: Bench, kind: str, adapt: AdaptSettings, changes: Mapping[str, dict[str, Any]], progress: Progress
 ) -> Iterator[Variant]:
-    """A domain adapter for each of `changes` (settings by variant), on the base without mask channels, judged."""
+    """A domain adapter for each of `changes` (settings by variant), on the base without mask channels, measured."""
     from augment.adapters import read_adapter
     from augment.joint import without_mask_channels
     from augment.training.adapt import train_adapter
@@ -160,7 +162,7 @@ def _trained(
         task = AdaptTask(DOMAIN, subject.seed, "ablation")
         settings = adapt.model_copy(update=changed)
         train_adapter(subject.train, task, subject.base, settings, out, out.with_suffix(""), progress)
-        yield Variant(name, judged(bench, subject, read_adapter(out, subject.base), progress))
+        yield Variant(name, figures_of(bench, subject, read_adapter(out, subject.base), progress))
 
 
 def sweep_sampling(
@@ -183,12 +185,12 @@ def sweep_sampling(
         "guidance_rescale": rescales,
         "guidance_above": aboves,
     }
-    yield Variant("as set", judged(bench, bench.subject, None, progress))
+    yield Variant("as set", figures_of(bench, bench.subject, None, progress))
     for key, values in plan.items():
         for value in values:
             if value != getattr(settings, key):
                 changed = replace(bench.subject, sampling=settings.model_copy(update={key: value}))
-                yield Variant(f"{key} {value}", judged(bench, changed, None, progress))
+                yield Variant(f"{key} {value}", figures_of(bench, changed, None, progress))
 
 
 def ablate_given(

@@ -30,7 +30,7 @@ _BATCH = 16
 
 
 @dataclass(frozen=True)
-class Subject:
+class BaseStudy:
     """What is measured, and on what: real pairs at the base's side, the base and how it is sampled.
 
     detail: share of the generated pairs' fine detail that is taken from real ones; work: where drawn pairs and the
@@ -59,14 +59,14 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Judges:
+class DownstreamModels:
     """Downstream models of each seed, trained on one kind of pairs."""
 
     classifiers: tuple[Classifier, ...]
     segmenters: tuple[Segmenter, ...]
 
 
-def measure_quality(subject: Subject, progress: Progress = no_progress) -> tuple[list[Measurement], PairArrays]:
+def measure_quality(subject: BaseStudy, progress: Progress = no_progress) -> tuple[list[Measurement], PairArrays]:
     """Draws pairs of the base, trains judges on real and on generated pairs, and measures; the pairs come too.
 
     Raises BadInput if a class has no validation pair.
@@ -76,8 +76,8 @@ def measure_quality(subject: Subject, progress: Progress = no_progress) -> tuple
         if not len(validation.of_class(dx)):
             raise BadInput(f"class {dx!r} has no validation pair, so its quality cannot be measured; add some")
     drawn = draw_like_real(subject, progress=progress)
-    on_real = fit_judges(train, settings, progress)
-    on_drawn = fit_judges(drawn, settings, progress)
+    on_real = fit_models(train, settings, progress)
+    on_drawn = fit_models(drawn, settings, progress)
     lines = reconstruction(train, validation, subject.base)
     lines += usefulness(on_real, on_drawn, validation)
     lines += class_agreement(on_real, drawn, validation)
@@ -88,7 +88,7 @@ def measure_quality(subject: Subject, progress: Progress = no_progress) -> tuple
 
 
 def draw_like_real(
-    subject: Subject,
+    subject: BaseStudy,
     adapter: AdapterFile | None = None,
     progress: Progress = no_progress,
     dtype: str = "bfloat16",
@@ -132,7 +132,7 @@ def draw_like_real(
     return detailed(drawn_pairs, real, subject.detail, seed) if subject.detail else drawn_pairs
 
 
-def fit_judges(pairs: PairArrays, settings: QualitySettings, progress: Progress = no_progress) -> Judges:
+def fit_models(pairs: PairArrays, settings: QualitySettings, progress: Progress = no_progress) -> DownstreamModels:
     """Trains a classifier and a U-Net per seed on `pairs`, each to its last update: nothing is chosen."""
     from evaluate.downstream.classifier import Classifier
     from evaluate.downstream.segmenter import Segmenter
@@ -149,7 +149,7 @@ def fit_judges(pairs: PairArrays, settings: QualitySettings, progress: Progress 
         segmenter.fit(pairs, seed=seed, progress=progress)
         classifiers.append(classifier)
         segmenters.append(segmenter)
-    return Judges(tuple(classifiers), tuple(segmenters))
+    return DownstreamModels(tuple(classifiers), tuple(segmenters))
 
 
 def _at_least(name: str, value: float, bar: float, detail: str) -> Measurement:
@@ -181,7 +181,7 @@ def reconstruction(train: PairArrays, validation: PairArrays, base: BaseFolder) 
     ]
 
 
-def usefulness(on_real: Judges, on_drawn: Judges, validation: PairArrays) -> list[Measurement]:
+def usefulness(on_real: DownstreamModels, on_drawn: DownstreamModels, validation: PairArrays) -> list[Measurement]:
     """Validation scores of models that saw only generated pairs, as a share of those that saw only real ones."""
     real_dice, drawn_dice = (mean_over(judges.segmenters, validation, dice_of) for judges in (on_real, on_drawn))
     real_f1, drawn_f1 = (mean_over(judges.classifiers, validation, macro_f1_of) for judges in (on_real, on_drawn))
@@ -197,7 +197,7 @@ def usefulness(on_real: Judges, on_drawn: Judges, validation: PairArrays) -> lis
     ]  # fmt: skip
 
 
-def class_agreement(on_real: Judges, drawn: PairArrays, validation: PairArrays) -> list[Measurement]:
+def class_agreement(on_real: DownstreamModels, drawn: PairArrays, validation: PairArrays) -> list[Measurement]:
     """How often classifiers of real pairs give generated ones their own class, beside real validation pairs."""
     generated, real = (
         np.mean([recalls_of(c, pairs) for c in on_real.classifiers], axis=0) for pairs in (drawn, validation)
@@ -211,7 +211,7 @@ def class_agreement(on_real: Judges, drawn: PairArrays, validation: PairArrays) 
     ]  # fmt: skip
 
 
-def mask_agreement(on_real: Judges, drawn: PairArrays, validation: PairArrays) -> list[Measurement]:
+def mask_agreement(on_real: DownstreamModels, drawn: PairArrays, validation: PairArrays) -> list[Measurement]:
     """Dice between generated masks and those that U-Nets of real pairs find, beside real validation pairs."""
     generated, real = (mean_over(on_real.segmenters, pairs, dice_of) for pairs in (drawn, validation))
     detail = "Dice of U-Nets trained on real pairs; the bar is their Dice on real validation pairs"

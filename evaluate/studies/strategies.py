@@ -34,7 +34,7 @@ SamplerOf = Callable[[str, Strategy], "PairSampler | None"]
 
 
 @dataclass(frozen=True)
-class Judges:
+class StrategyMeasures:
     """Who judges: the witness's probabilities and features, a segmenter, the index of training images for copies,
     and the diagnosing ensemble, which picks among tries and is no witness."""
 
@@ -97,7 +97,7 @@ def compare_strategies(
     strategies: Sequence[Strategy],
     pairs: PairArrays,
     sampler_of: SamplerOf,
-    judges: Judges,
+    judges: StrategyMeasures,
     real_features: Mapping[str, np.ndarray],
     seed: int = 0,
     progress: Progress = no_progress,
@@ -122,7 +122,7 @@ def measured_row(
     strategy: Strategy,
     pairs: PairArrays,
     sampler_of: SamplerOf,
-    judges: Judges,
+    judges: StrategyMeasures,
     real_features: Mapping[str, np.ndarray],
     seed: int,
 ) -> dict[str, Any] | None:
@@ -146,7 +146,7 @@ def measured_row(
 def faithfulness(
     pairs: PairArrays,
     sampler_of: SamplerOf,
-    judges: Judges,
+    judges: StrategyMeasures,
     strategy: Strategy,
     references: int,
     draws: int = 1,

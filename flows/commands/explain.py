@@ -102,14 +102,14 @@ def explain_images(
 
 def _check_any_is_a_picture(sources: Sequence[ImageSource], settings: ExplainSettings) -> None:
     """Raises BadInput, before any model is loaded, if none of the image files can be read."""
-    from evaluate.explain.explainer import read_picture
+    from evaluate.explain.explainer import read_image
 
     first: BadInput | None = None
     for source in sources:
         if source.path is None:
             return
         try:
-            read_picture(source.read(), source.name, settings)
+            read_image(source.read(), source.name, settings)
             return
         except BadInput as error:
             first = first or error

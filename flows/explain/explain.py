@@ -246,9 +246,9 @@ def _explained(
     own: bytes | None,
     wanted: Sequence[str],
 ) -> Any:
-    from evaluate.explain.explainer import read_mask, read_picture
+    from evaluate.explain.explainer import read_image, read_mask
 
-    picture = read_picture(content, source.name, explainer.settings)
+    picture = read_image(content, source.name, explainer.settings)
     given = None
     if mask is not None:
         given = read_mask(ImageSource(mask.name, mask).read(), str(mask), explainer.settings)

@@ -21,7 +21,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from evaluate.diagnosis.interface import CAUTION, NAMES
-from evaluate.explain.explainer import Explainer, Picture, read_picture
+from evaluate.explain.explainer import Explainer, InputImage, read_image
 from evaluate.explain.explanation import Explanation, to_json
 from flows.run.folder import Job
 from manifests.errors import EvendermError
@@ -57,7 +57,7 @@ class Wish(BaseModel):
 class Upload:
     """One image in memory: how its work stands, and its explanation when that is done."""
 
-    picture: Picture
+    picture: InputImage
     state: str = "waiting"
     done: int = 0
     total: int = 1
@@ -86,7 +86,7 @@ class Desk:
         self._lock = threading.Lock()
         self._worker = ThreadPoolExecutor(1, "explain")
 
-    def add(self, picture: Picture) -> str:
+    def add(self, picture: InputImage) -> str:
         """Takes an image; the oldest one makes room. Raises HTTPException 429 while too many wait."""
         with self._lock:
             if sum(upload.state in ("waiting", "working") for upload in self._uploads.values()) >= WAITING:
@@ -165,7 +165,7 @@ def make_app(job: Job, desk: Desk, record: Callable[[], dict[str, Any]], ports: 
         content = await _body(request, settings.max_bytes)
         name = PurePath(request.query_params.get("name", "image")[:120].replace("\\", "/")).name
         try:
-            picture = read_picture(content, "".join(c for c in name if c.isprintable()) or "image", settings)
+            picture = read_image(content, "".join(c for c in name if c.isprintable()) or "image", settings)
         except EvendermError as error:
             raise HTTPException(422, str(error)) from None
         return {"id": desk.add(picture)}

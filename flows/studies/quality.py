@@ -15,7 +15,7 @@ from flows.settings import Settings
 
 if TYPE_CHECKING:
     from augment.base.folder import BaseFolder
-    from evaluate.studies.quality import Subject
+    from evaluate.studies.quality import BaseStudy
 
 
 def measure(data: Path, base_path: str, out: Path, settings: Settings) -> int:
@@ -40,16 +40,16 @@ def measure(data: Path, base_path: str, out: Path, settings: Settings) -> int:
     return 0
 
 
-def subject_of(data: Path, base: BaseFolder, out: Path, settings: Settings, watch: Watch) -> Subject:
+def subject_of(data: Path, base: BaseFolder, out: Path, settings: Settings, watch: Watch) -> BaseStudy:
     """The base with the training and validation pairs of `data` at its side, through a real manifest in `out`."""
-    from evaluate.studies.quality import Subject
+    from evaluate.studies.quality import BaseStudy
     from manifests.prepare.prepare import prepare
 
     if not (out / "real" / "manifest.json").exists():
         with watch.task("prepare", "pairs") as progress:
             prepare(data, out / "real", settings.prepare, progress)
     folder, side = RunFolder(out), base.unet_side * base.downscale
-    return Subject(
+    return BaseStudy(
         folder.pairs("train", side),
         folder.pairs("validation", side),
         base,

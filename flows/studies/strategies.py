@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from augment.sampling import PairSampler
     from evaluate.copies.index import CopyIndex
     from evaluate.downstream.classifier import Classifier
-    from evaluate.studies.strategies import Judges
+    from evaluate.studies.strategies import StrategyMeasures
     from evaluate.studies.strategy_figures import Strategy
     from manifests.pairs import PairArrays
 
@@ -121,14 +121,14 @@ def _sentence(best: Any, least_psnr: float, least_dice: float) -> str:
     return f"Best of those that {kept}: {best['name']}." if best else f"There are none that {kept}."
 
 
-def _judges(job: Job, witness: Classifier) -> Judges:
+def _judges(job: Job, witness: Classifier) -> StrategyMeasures:
     from evaluate.explain.localisation import run_segmenters
     from evaluate.gates.fitting import lesion_masks
-    from evaluate.studies.strategies import Judges
+    from evaluate.studies.strategies import StrategyMeasures
 
     settings, folder, train = job.settings.explain, job.folder.work / "explain", job.pairs("train")
     nets = run_segmenters(job.folder.judge, folder, train, settings.localiser, job.settings.seed)
-    return Judges(
+    return StrategyMeasures(
         witness.probabilities,
         witness.features,
         lambda images: lesion_masks(nets, images, 32),

@@ -8,7 +8,7 @@ import numpy as np
 
 from evaluate.diagnosis.interface import Candidate, Diagnosis
 from evaluate.explain.demonstrations import Demonstration
-from evaluate.explain.explanation import Explanation, Shown
+from evaluate.explain.explanation import Explanation, ShownDiagnosis
 from evaluate.explain.localisation import Localisation, locate
 from evaluate.explain.personal import blended
 from manifests.phantom.draw import draw_pair
@@ -52,7 +52,7 @@ def explanation_of(
     return Explanation(name, "d" * 64, pair.image, (767, 1022), **{**values, **changes})
 
 
-def _shown(rank: int, candidate: Candidate, image: np.ndarray, where: Localisation) -> Shown:
+def _shown(rank: int, candidate: Candidate, image: np.ndarray, where: Localisation) -> ShownDiagnosis:
     dx = candidate.dx
     demos = []
     for index in range(3):
@@ -66,4 +66,4 @@ def _shown(rank: int, candidate: Candidate, image: np.ndarray, where: Localisati
         picture = blended(image, drawn, where.mask)
         demos.append(Demonstration("personalised", dx, picture, where.mask, 5, "dermoscopy", "a" * 64, 0.7))
     problem = () if rank == 1 else (f"There is no usable adapter for {dx}.",)
-    return Shown(rank, candidate, tuple(demos), problem)
+    return ShownDiagnosis(rank, candidate, tuple(demos), problem)

@@ -26,7 +26,7 @@ COUNTS = {
     "test": {"bkl": 4, "mel": 5, "nv": 9},
 }
 WANTED = {"bkl": 14, "mel": 12, "nv": 0}
-GATES = ("mask_plausibility", "mask_agreement", "class_consistency", "copy", "generated_duplicate")
+REJECT_REASONS = ("mask_plausibility", "mask_agreement", "class_consistency", "copy", "generated_duplicate")
 TIMINGS = {
     "prepare": 19.4,
     "adapt": 205.1,
@@ -102,7 +102,7 @@ def _generated(dx: str, number: int, draw: Draw) -> PairRow:
         scores={"mask_plausibility": 0.8, "mask_agreement": agreement, "class_consistency": 0.7},
         nearest_real_id=f"drawn:{dx}_{number % COUNTS['train'][dx]:04d}",
         nearest_similarity=0.2 + 0.013 * (number * 5 % 17),
-        accepted=not rejected, reject_reason=GATES[number // 3 % len(GATES)] if rejected else None,
+        accepted=not rejected, reject_reason=REJECT_REASONS[number // 3 % len(REJECT_REASONS)] if rejected else None,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from evaluate.report.page import write_report
-from tests.evaluate.report.report_fixture import GATES, WANTED, append_runs, write_run
+from tests.evaluate.report.report_fixture import REJECT_REASONS, WANTED, append_runs, write_run
 from tests.evaluate.report.report_page import page_of, reported, text_of
 
 
@@ -157,7 +157,7 @@ def test_what_each_gate_rejected_is_counted_and_shown(run: Path) -> None:
     text = text_of(gates)
     assert "bkl 21 14 67%" in text and "mel 18 12 67%" in text
     assert "Mask plausibility 4 pairs" in text and "Repeat of another generated pair 2 pairs" in text
-    assert len(GATES) == gates.count("<h3>")
+    assert len(REJECT_REASONS) == gates.count("<h3>")
 
 
 def test_what_the_gates_ask_for_is_shown_and_who_passed_unseen(run: Path) -> None:

@@ -23,7 +23,7 @@ from evaluate.studies.ablation import (
     sweep_sampling,
     variants_table,
 )
-from evaluate.studies.quality import Subject, draw_like_real, measure_quality, quality_table
+from evaluate.studies.quality import BaseStudy, draw_like_real, measure_quality, quality_table
 from manifests.errors import BadInput
 from manifests.format.reading import open_manifest
 from manifests.pairs import PairArrays
@@ -53,8 +53,8 @@ def bench(real, tmp_path_factory) -> Bench:
     return make_bench(_subject(train, validation, tmp_path_factory.mktemp("bench")))
 
 
-def _subject(train: PairArrays, validation: PairArrays, work: Path) -> Subject:
-    return Subject(train, validation, open_base(CheckpointSettings()), SAMPLING, SMALL, work)
+def _subject(train: PairArrays, validation: PairArrays, work: Path) -> BaseStudy:
+    return BaseStudy(train, validation, open_base(CheckpointSettings()), SAMPLING, SMALL, work)
 
 
 def test_every_promised_figure_stands_in_the_table_beside_its_bar(real, tmp_path: Path) -> None:
