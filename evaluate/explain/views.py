@@ -18,13 +18,15 @@ from evaluate.pages import wording
 from evaluate.pages.pictures import QUALITY, Picture, outline_path
 from evaluate.pages.reliability import reliability_chart
 from evaluate.pages.svg import Drawing
-from evaluate.pages.tables import Cell, Table, settings_table
+from evaluate.pages.tables import Cell, Table, number_cell, settings_table
 from manifests.format.shards import DISCLAIMER
 from manifests.png import encode_png
 
 CHANGED = (
     "Synthetic picture: a photograph whose lesion was changed by a generative model; for research, not for diagnosis."
 )
+# A title, what the pictures are, and each with its caption.
+Strip = tuple[str, str, list[tuple[Picture, str]]]
 _FEARED = 0.1  # a malignant diagnosis as probable as this is named beside a more probable one
 METHODS = {
     "given": "your own mask",
@@ -45,61 +47,25 @@ class RankedDiagnosis:
     findings: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class DiagnosisView:
-    """A shown diagnosis. plain: its name inside a sentence; changed: the person's picture as it would look; strips:
-    titled rows of pictures."""
-
-    dx: str
-    name: str
-    plain: str
-    rank: int
-    text: str
-    changed: Picture | None
-    changed_caption: str
-    strips: tuple[tuple[str, str, tuple[tuple[Picture, str], ...]], ...]
-    problems: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class View:
-    """Everything that the template of one image needs."""
-
-    anchor: str
-    name: str
-    headline: str
-    warnings: tuple[str, ...]
-    original: Picture
-    ranking: tuple[RankedDiagnosis, ...]
-    how_sure: str
-    unlisted: str
-    description: str
-    shown: tuple[DiagnosisView, ...]
-    located: tuple[tuple[Picture, str], ...]
-    agreement: Table | None
-    problems: tuple[str, ...]
-    figures: Table
-
-
-def view_of(explanation: Explanation, number: int) -> View:
-    """The view of one explanation; `number` makes its anchor."""
+def view_of(explanation: Explanation, number: int) -> dict[str, Any]:
+    """One explanation as the template of an image reads it; `number` makes its anchor."""
     diagnosis = explanation.diagnosis
-    return View(
-        anchor=f"image-{number}",
-        name=explanation.name,
-        headline=headline(diagnosis),
-        warnings=warnings(diagnosis),
-        original=photograph(explanation.image, explanation.localisation.mask, "The picture that was given"),
-        ranking=tuple(_ranked(candidate) for candidate in diagnosis.candidates[:10]),
-        how_sure=how_sure(diagnosis),
-        unlisted=_unlisted(diagnosis),
-        description=diagnosis.description,
-        shown=tuple(shown_view(shown) for shown in explanation.shown),
-        located=_located(explanation),
-        agreement=_agreement(explanation),
-        problems=explanation.problems,
-        figures=_figures(explanation),
-    )
+    return {
+        "anchor": f"image-{number}",
+        "name": explanation.name,
+        "headline": headline(diagnosis),
+        "warnings": warnings(diagnosis),
+        "original": photograph(explanation.image, explanation.localisation.mask, "The picture that was given"),
+        "ranking": [_ranked(candidate) for candidate in diagnosis.candidates[:10]],
+        "how_sure": how_sure(diagnosis),
+        "unlisted": _unlisted(diagnosis),
+        "description": diagnosis.description,
+        "shown": [shown_view(shown) for shown in explanation.shown],
+        "located": _located(explanation),
+        "agreement": _agreement(explanation),
+        "problems": explanation.problems,
+        "figures": _figures(explanation),
+    }
 
 
 def headline(diagnosis: Diagnosis) -> str:
@@ -146,21 +112,24 @@ def probability_text(candidate: Candidate) -> str:
     return "not stated" if candidate.probability is None else wording.percent(candidate.probability)
 
 
-def shown_view(shown: ShownDiagnosis) -> DiagnosisView:
-    """The view of one diagnosis with its pictures."""
+def shown_view(shown: ShownDiagnosis) -> dict[str, Any]:
+    """One diagnosis with its pictures as the template reads it.
+
+    plain: its name inside a sentence; changed: the person's picture as it would look; strips: titled rows of pictures.
+    """
     changed = next(iter(shown.of_kind("personalised")), None)
     name = shown.candidate.name
-    return DiagnosisView(
-        dx=shown.candidate.dx,
-        name=name,
-        plain=in_sentence(name),
-        rank=shown.rank,
-        text=probability_text(shown.candidate),
-        changed=changed_picture(changed, name) if changed else None,
-        changed_caption=changed_caption(changed) if changed else "",
-        strips=tuple(strip for strip in (_references(shown), _real(shown)) if strip[2]),
-        problems=shown.problems,
-    )
+    return {
+        "dx": shown.candidate.dx,
+        "name": name,
+        "plain": in_sentence(name),
+        "rank": shown.rank,
+        "text": probability_text(shown.candidate),
+        "changed": changed_picture(changed, name) if changed else None,
+        "changed_caption": changed_caption(changed) if changed else "",
+        "strips": [strip for strip in (_references(shown), _real(shown)) if strip[2]],
+        "problems": shown.problems,
+    }
 
 
 def changed_picture(demo: Demonstration, name: str) -> Picture:
@@ -213,44 +182,42 @@ def _ranked(candidate: Candidate) -> RankedDiagnosis:
     return RankedDiagnosis(candidate.dx, candidate.name, text, drawing.render(), candidate.findings)
 
 
-def _references(shown: ShownDiagnosis) -> tuple[str, str, tuple[tuple[Picture, str], ...]]:
-    name = shown.candidate.name
-    pictures = tuple(
-        (generated(demo, f"Generated example {number} of {name}; synthetic"), "")
-        for number, demo in enumerate(shown.of_kind("reference"), start=1)
-    )
-    detailed = any(demo.group_id for demo in shown.of_kind("reference"))
+def _references(shown: ShownDiagnosis) -> Strip:
+    demos = shown.of_kind("reference")
+    alts = (f"Generated example {number} of {shown.candidate.name}; synthetic" for number in range(1, len(demos) + 1))
+    pictures = [(generated(demo, alt), "") for demo, alt in zip(demos, alts, strict=True)]
+    detailed = any(demo.group_id for demo in demos)
     how = "Drawn by the generator, finest detail from training pictures" if detailed else "Drawn by the generator"
     return "Generated examples", f"{how}; they show no patient.", pictures
 
 
-def _real(shown: ShownDiagnosis) -> tuple[str, str, tuple[tuple[Picture, str], ...]]:
-    pictures = tuple(
+def _real(shown: ShownDiagnosis) -> Strip:
+    pictures = [
         (
             photograph(demo.image, demo.mask, f"Real training case {demo.pair_id} of {shown.candidate.name}"),
             f"{(demo.pair_id or '').rpartition(':')[2]}, likeness {wording.score(demo.similarity)}",
         )
         for demo in shown.of_kind("real")
-    )
+    ]
     return "Nearest real cases", "Training pictures of this class that are most like yours to the classifier.", pictures
 
 
-def _located(explanation: Explanation) -> tuple[tuple[Picture, str], ...]:
+def _located(explanation: Explanation) -> list[tuple[Picture, str]]:
     found = []
     for method, mask in explanation.localisation.masks.items():
         believed = " (used)" if method == explanation.localisation.method else ""
         share = f"{wording.percent(float(mask.mean()))} of the picture" if mask.any() else "nothing found"
-        alt = f"The lesion as found by {METHODS.get(method, method)}: {share}"
         name = METHODS.get(method, method)
+        alt = f"The lesion as found by {name}: {share}"
         found.append((photograph(explanation.image, mask, alt), f"{name[:1].upper()}{name[1:]}{believed}: {share}"))
-    return tuple(found)
+    return found
 
 
 def _agreement(explanation: Explanation) -> Table | None:
     rows = tuple(
         (
             Cell(" and ".join(METHODS.get(part, part) for part in pair.split(" and "))),
-            Cell(wording.percent(value), value, numeric=True),
+            number_cell(value, wording.percent),
         )
         for pair, value in explanation.localisation.agreement.items()
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,9 +47,9 @@ def figure_cell(metric: Mapping[str, Any] | None, unit: str) -> Cell:
     return Cell(wording.number(metric["mean"], unit), metric["mean"], note, numeric=True)
 
 
-def count_cell(value: float | None) -> Cell:
-    """A number of things."""
-    return Cell(wording.count(value), value, numeric=True)
+def number_cell(value: float | None, form: Callable[[float | None], str] = wording.count, note: str = "") -> Cell:
+    """A number as `form` writes it, a number of things by default, sorted by its value."""
+    return Cell(form(value), value, note, numeric=True)
 
 
 def counts_table(caption: str, counts: Mapping[str, Mapping[str, int]], classes: Sequence[str]) -> Table:
@@ -58,8 +58,8 @@ def counts_table(caption: str, counts: Mapping[str, Mapping[str, int]], classes:
     named += sorted({dx for row in counts.values() for dx in row} - set(named))
     rows = []
     for name, row in counts.items():
-        figures = [count_cell(row.get(dx, 0)) for dx in named]
-        rows.append((Cell(name), *figures, count_cell(sum(row.values()))))
+        figures = [number_cell(row.get(dx, 0)) for dx in named]
+        rows.append((Cell(name), *figures, number_cell(sum(row.values()))))
     return Table(caption, ("", *named, "all"), tuple(rows))
 
 

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from evaluate.pages import wording
-from evaluate.pages.tables import Cell, Table, count_cell, counts_table, figure_cell
-from evaluate.report.classes import (
-    BarChart,
-    Confusion,
-    Reliability,
-    class_bars,
-    confusions,
-    reliabilities,
-    subgroup_bars,
-)
-from evaluate.report.curves import Figure, learning_curve, ratio_curve, training_curve
-from evaluate.report.differences import Forest, VerdictCard, comparisons_table, forest, verdict_card
+from evaluate.pages.tables import Cell, Table, counts_table, figure_cell, number_cell
+from evaluate.report.classes import class_bars, confusions, reliabilities, subgroup_bars
+from evaluate.report.curves import learning_curve, ratio_curve, training_curve
+from evaluate.report.differences import comparisons_table, forest, verdict_card
 from evaluate.report.tasks import Arm, TaskResults, series_of
 
 
@@ -26,7 +19,12 @@ def arms_table(results: TaskResults) -> Table:
     reached = (results.heading(name) for name in results.compared)
     columns = ("arm", *reached, "real pairs", "generated pairs", "updates", "seeds")
     rows = tuple(
-        (_name_cell(arm), *_metric_cells(arm, results, results.compared), *_training_cells(arm)) for arm in results.arms
+        (
+            _name_cell(arm),
+            *(figure_cell(results.metric(arm, name), results.unit(name)) for name in results.compared),
+            *_training_cells(arm),
+        )
+        for arm in results.arms
     )
     caption = f"{results.title}: arms, mean over seeds and {results.confidence} interval on the test split"
     return Table(caption, columns, rows, _budget_notes(results))
@@ -53,10 +51,8 @@ def seeds_table(results: TaskResults) -> Table:
     for arm in results.arms:
         metric = results.metric(arm, results.primary)
         by_seed = dict(zip(arm["seeds"], metric["per_seed"] if metric else [], strict=False))
-        figures = (Cell(wording.number(by_seed.get(s), unit), by_seed.get(s), numeric=True) for s in seeds)
-        validation = arm["validation"]["mean"]
-        validated = Cell(wording.number(validation, unit), validation, numeric=True)
-        rows.append((_name_cell(arm), *figures, validated))
+        figures = (*(by_seed.get(seed) for seed in seeds), arm["validation"]["mean"])
+        rows.append((_name_cell(arm), *(number_cell(figure, partial(wording.number, unit=unit)) for figure in figures)))
     columns = ("arm", *(f"seed {seed}" for seed in seeds), "validation mean")
     return Table(f"{results.title}: {results.heading(results.primary)}, by seed", columns, tuple(rows))
 
@@ -78,10 +74,10 @@ def _name_cell(arm: Arm) -> Cell:
 def _training_cells(arm: Arm) -> tuple[Cell, ...]:
     counts = arm["train_counts"]
     return (
-        count_cell(sum(counts["real"].values())),
-        count_cell(sum(counts["synthetic"].values())),
+        number_cell(sum(counts["real"].values())),
+        number_cell(sum(counts["synthetic"].values())),
         _updates_cell(arm),
-        count_cell(len(arm["seeds"])),
+        number_cell(len(arm["seeds"])),
     )
 
 
@@ -98,10 +94,6 @@ def _updates_cell(arm: Arm) -> Cell:
 def _range(numbers: Sequence[int]) -> str:
     ends = dict.fromkeys((numbers[0], numbers[-1]))
     return " to ".join(wording.count(number) for number in ends)
-
-
-def _metric_cells(arm: Arm, results: TaskResults, names: tuple[str, ...]) -> list[Cell]:
-    return [figure_cell(results.metric(arm, name), results.unit(name)) for name in names]
 
 
 def _budget_notes(results: TaskResults) -> tuple[str, ...]:
@@ -124,43 +116,22 @@ def _budget_notes(results: TaskResults) -> tuple[str, ...]:
     return tuple(notes)
 
 
-@dataclass(frozen=True)
-class TaskSection:
-    """Everything that the page says of one task."""
-
-    name: str
-    title: str
-    confidence: str
-    card: VerdictCard
-    arms: Table
-    forests: tuple[Forest, ...]
-    comparisons: Table
-    metrics: Table
-    seeds: Table
-    curves: tuple[Figure, ...]
-    training: Figure | None
-    class_bars: tuple[BarChart, ...]
-    subgroup_bars: tuple[BarChart, ...]
-    confusions: tuple[Confusion, ...]
-    reliabilities: tuple[Reliability, ...]
-
-
-def task_section(results: TaskResults, classes: Sequence[str]) -> TaskSection:
-    """The section of one task."""
-    return TaskSection(
-        results.task,
-        results.title,
-        results.confidence,
-        verdict_card(results),
-        arms_table(results),
-        tuple(f for f in (forest(results, metric) for metric in results.compared) if f),
-        comparisons_table(results),
-        all_metrics_table(results),
-        seeds_table(results),
-        tuple(figure for figure in (learning_curve(results), ratio_curve(results)) if figure),
-        training_curve(results),
-        tuple(class_bars(results, classes)),
-        tuple(subgroup_bars(results)),
-        tuple(confusions(results, classes)),
-        tuple(reliabilities(results)),
-    )
+def task_section(results: TaskResults, classes: Sequence[str]) -> dict[str, Any]:
+    """Everything that the page says of one task, as its template reads it."""
+    return {
+        "name": results.task,
+        "title": results.title,
+        "confidence": results.confidence,
+        "card": verdict_card(results),
+        "arms": arms_table(results),
+        "forests": [found for metric in results.compared if (found := forest(results, metric))],
+        "comparisons": comparisons_table(results),
+        "metrics": all_metrics_table(results),
+        "seeds": seeds_table(results),
+        "curves": [figure for figure in (learning_curve(results), ratio_curve(results)) if figure],
+        "training": training_curve(results),
+        "class_bars": class_bars(results, classes),
+        "subgroup_bars": subgroup_bars(results),
+        "confusions": confusions(results, classes),
+        "reliabilities": reliabilities(results),
+    }

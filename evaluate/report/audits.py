@@ -7,26 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluate.pages import wording
-from evaluate.pages.tables import Cell, Table, count_cell, leaves, records_table, settings_table
+from evaluate.pages.tables import Cell, Table, leaves, number_cell, records_table, settings_table
 
 _OWN_SECTIONS = {
     "schema_version", "environment", "settings", "data", "metrics", "verdicts", "arms", "comparisons",
     "fidelity", "copies", "gates", "timings",
 }  # fmt: skip
-_FIGURES = {
-    "kid": "KID",
-    "fid": "FID",
-    "precision": "precision",
-    "recall": "recall",
-    "density": "density",
-    "coverage": "coverage",
-}
-_MASKS = {
-    "area": "area",
-    "compactness": "compactness",
-    "row": "position down",
-    "column": "position across",
-}
+_FIGURES = {"kid": "KID", "fid": "FID"} | {name: name for name in ("precision", "recall", "density", "coverage")}
+_MASKS = {"area": "area", "compactness": "compactness", "row": "position down", "column": "position across"}
 
 
 @dataclass(frozen=True)
@@ -44,10 +32,7 @@ def copies_audit(copies: Mapping[str, Any] | None) -> Audit | None:
     tables = [_similarities(copies)]
     recall = copies.get("calibration", {}).get("recall", {})
     if recall:
-        rows = tuple(
-            (Cell(wording.title(kind)), Cell(wording.percent(share), share, numeric=True))
-            for kind, share in recall.items()
-        )
+        rows = tuple((Cell(wording.title(kind)), number_cell(share, wording.percent)) for kind, share in recall.items())
         tables.append(Table("Planted copies that the audit finds, by what was done to them", ("kind", "found"), rows))
     return Audit(tuple(_copy_sentences(copies)), tuple(tables))
 
@@ -88,16 +73,9 @@ def _similarities(copies: Mapping[str, Any]) -> Table:
     for name, tally in named.items():
         quantiles = tally.get("quantiles") or {}
         found = (quantiles.get(key) for key in ("q50", "q95", "q100"))
-        rate = tally.get("rate")
-        rows.append(
-            (
-                Cell(name),
-                count_cell(tally.get("pairs")),
-                count_cell(tally.get("copies")),
-                Cell(wording.percent(rate), rate, numeric=True),
-                *(Cell(wording.score(value), value, numeric=True) for value in found),
-            )
-        )
+        counts = (number_cell(tally.get("pairs")), number_cell(tally.get("copies")))
+        rate = number_cell(tally.get("rate"), wording.percent)
+        rows.append((Cell(name), *counts, rate, *(number_cell(value, wording.score) for value in found)))
     columns = ("pairs", "number", "copies", "rate", "median", "95th percentile", "largest")
     return Table("Similarity to the nearest real training pair", columns, tuple(rows))
 
@@ -142,12 +120,8 @@ def _beside_floor(
     for dx, found in sets.items():
         generated, floor = found.get("generated") or {}, found.get("floor") or {}
         reason = generated.get("reason") or floor.get("reason") or ""
-        images = Cell(
-            wording.count(generated.get("images")),
-            generated.get("images"),
-            f"against {wording.count(generated.get('reference_images'))}",
-            numeric=True,
-        )
+        against = f"against {wording.count(generated.get('reference_images'))}"
+        images = number_cell(generated.get("images"), note=against)
         made, least = ((side.get(part) or {}) if part else side for side in (generated, floor))
         cells = (_figure_and_floor(name, made, least) for name in names)
         rows.append((Cell(dx, note=reason), images, *cells))

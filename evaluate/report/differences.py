@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from markupsafe import Markup
 
 from evaluate.pages import wording
 from evaluate.pages.svg import Scale
-from evaluate.pages.tables import Cell, Table
+from evaluate.pages.tables import Cell, Table, number_cell
 from evaluate.pages.tracks import difference_axis, difference_scale, difference_track
-from evaluate.report.markdown import least_shown, verdict_sentence
+from evaluate.report.markdown import difference_with_interval, least_shown, verdict_sentence
 from evaluate.report.tasks import Comparison, TaskResults, series_of
 
 
@@ -52,22 +53,14 @@ class Forest:
 
 def verdict_card(results: TaskResults) -> VerdictCard:
     """The card that opens the report for one task."""
-    names = (
-        results.title,
-        wording.VERDICT_TITLES[results.word],
-        wording.VERDICT_KINDS[results.word],
-        verdict_sentence(results),
-    )
+    title, kind = wording.VERDICT_TITLES[results.word], wording.VERDICT_KINDS[results.word]
+    names = (results.title, title, kind, verdict_sentence(results))
     comparison = results.verdict["comparison"] if results.verdict else None
     if comparison is None or comparison["difference"] is None:
         return VerdictCard(*names, (), None, None)
     scale = _scale([comparison], results)
-    return VerdictCard(
-        *names,
-        _facts(comparison, results),
-        _track(scale, comparison, results),
-        _axis(scale, comparison["metric"], results),
-    )
+    track, axis = _track(scale, comparison, results), _axis(scale, comparison["metric"], results)
+    return VerdictCard(*names, _facts(comparison, results), track, axis)
 
 
 def _facts(comparison: Comparison, results: TaskResults) -> tuple[tuple[str, str], ...]:
@@ -95,10 +88,7 @@ def forest(results: TaskResults, metric: str) -> Forest | None:
         return None
     scale = _scale(comparisons, results)
     groups = []
-    for strongest, heading in (
-        (True, "Against the strongest control"),
-        (False, "Against the other controls"),
-    ):
+    for strongest, heading in ((True, "Against the strongest control"), (False, "Against the other controls")):
         chosen = [c for c in comparisons if c["strongest_control"] is strongest]
         if chosen:
             groups.append((heading, tuple(_forest_row(scale, comparison, results) for comparison in chosen)))
@@ -117,17 +107,17 @@ def comparisons_table(results: TaskResults) -> Table:
 
 def _comparison_cells(comparison: Comparison, results: TaskResults) -> tuple[Cell, ...]:
     unit, verdict = results.unit(comparison["metric"]), comparison["verdict"]
-    difference, least = comparison["difference"], comparison["smallest_detectable"]
+    least = comparison["smallest_detectable"]
     bounds = wording.interval(comparison["interval"], unit, with_sign=True)
     kind = f"verdict {wording.VERDICT_KINDS[verdict]}"
     return (
         Cell(comparison["arm"], series=series_of(comparison["arm"])),
         Cell(comparison["control"] + (" (strongest)" if comparison["strongest_control"] else "")),
         Cell(results.heading(comparison["metric"])),
-        Cell(wording.signed(difference, unit), difference, bounds, numeric=True),
-        Cell(wording.p_value(comparison["p"]), comparison["p"], numeric=True),
-        Cell(wording.p_value(comparison["p_adjusted"]), comparison["p_adjusted"], numeric=True),
-        Cell(wording.number(least, unit), least, numeric=True),
+        number_cell(comparison["difference"], partial(wording.signed, unit=unit), bounds),
+        number_cell(comparison["p"], wording.p_value),
+        number_cell(comparison["p_adjusted"], wording.p_value),
+        number_cell(least, partial(wording.number, unit=unit)),
         Cell(wording.VERDICT_TITLES[verdict], note=comparison["reason"] or "", kind=kind),
     )
 
@@ -169,13 +159,10 @@ def _track(scale: Scale, comparison: Comparison, results: TaskResults) -> Markup
 
 def _forest_row(scale: Scale, comparison: Comparison, results: TaskResults) -> ForestRow:
     unit, verdict = results.unit(comparison["metric"]), comparison["verdict"]
-    shown = wording.signed(comparison["difference"], unit)
-    if comparison["interval"] is not None:
-        shown += f" ({wording.interval(comparison['interval'], unit, with_sign=True)})"
     return ForestRow(
         comparison["arm"],
         comparison["control"],
-        shown,
+        difference_with_interval(comparison, unit),
         wording.VERDICT_TITLES[verdict],
         wording.VERDICT_KINDS[verdict],
         _track(scale, comparison, results),

@@ -139,36 +139,15 @@ def _ends_a_line(descriptor: int) -> bool:
     return size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
 
 
-@dataclass(frozen=True)
-class TrendRow:
-    """One arm over the runs."""
-
-    task: str
-    arm: str
-    series: int
-    metric: str
-    first: str
-    last: str
-    change: str
-    sparkline: Markup
-
-
-@dataclass(frozen=True)
-class Trend:
-    """What the history says of this dataset."""
-
-    sentence: str
-    rows: tuple[TrendRow, ...]
-
-
-def trend(path: Path, real_digest: str, tasks: Sequence[TaskResults]) -> Trend | None:
-    """The trend in a history file; None where there is none."""
+def trend(path: Path, real_digest: str, tasks: Sequence[TaskResults]) -> dict[str, Any] | None:
+    """What a history file says of this dataset, as the template reads it: a sentence, and a row for each arm with its
+    figures over the runs; None where there is no file."""
     if not path.is_file():
         return None
     history = read_history(path, real_digest)
     entries = history.entries[-MOST_RUNS:]
     rows = [_row(results, arm, entries) for results in tasks for arm in results.arms]
-    return Trend(_sentence(history, entries), tuple(row for row in rows if row is not None))
+    return {"sentence": _sentence(history, entries), "rows": [row for row in rows if row is not None]}
 
 
 def _sentence(history: History, entries: Sequence[Mapping[str, Any]]) -> str:
@@ -186,25 +165,24 @@ def _sentence(history: History, entries: Sequence[Mapping[str, Any]]) -> str:
     return " ".join(parts)
 
 
-def _row(results: TaskResults, arm: Arm, entries: Sequence[Mapping[str, Any]]) -> TrendRow | None:
+def _row(results: TaskResults, arm: Arm, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     values = [mean_of(entry, results.task, arm["name"], results.primary) for entry in entries]
     known = [value for value in values if value is not None]
     if not known:
         return None
-    unit, title = results.unit(results.primary), results.heading(results.primary)
-    label = f"{arm['name']}, {title} over {wording.times(len(known), 'run')}: {wording.number(known[0], unit)}"
-    if len(known) > 1:
-        label += f" to {wording.number(known[-1], unit)}"
-    return TrendRow(
-        results.title,
-        arm["name"],
-        series_of(arm["name"]),
-        title,
-        wording.number(known[0], unit),
-        wording.number(known[-1], unit),
-        wording.signed(known[-1] - known[0], unit),
-        _sparkline(values, series_of(arm["name"]), label),
-    )
+    unit, title, series = results.unit(results.primary), results.heading(results.primary), series_of(arm["name"])
+    first, last = wording.number(known[0], unit), wording.number(known[-1], unit)
+    label = f"{arm['name']}, {title} over {wording.times(len(known), 'run')}: {first}"
+    return {
+        "task": results.title,
+        "arm": arm["name"],
+        "series": series,
+        "metric": title,
+        "first": first,
+        "last": last,
+        "change": wording.signed(known[-1] - known[0], unit),
+        "sparkline": _sparkline(values, series, label + (f" to {last}" if len(known) > 1 else "")),
+    }
 
 
 def _sparkline(values: Sequence[float | None], series: int, label: str) -> Markup:

@@ -46,21 +46,15 @@ def _arms(task: TaskResults) -> str:
 
 def _cells(task: TaskResults, arm: Arm) -> list[str]:
     counts = arm["train_counts"]
-    cells = [
-        arm["name"],
-        wording.count(sum(counts["real"].values())),
-        wording.count(sum(counts["synthetic"].values())),
-    ]
-    cells += [_figure(task, arm, name) for name in task.compared]
+    seen = (wording.count(sum(counts[origin].values())) for origin in ("real", "synthetic"))
+    cells = [arm["name"], *seen, *(_figure(task, arm, name) for name in task.compared)]
     chosen = [c for c in task.judged(task.primary) if c["arm"] == arm["name"] and c["strongest_control"]]
     if not chosen:
         return [*cells, "", ""]
     unit = task.unit(task.primary)
-    difference = wording.signed(chosen[0]["difference"], unit)
-    if chosen[0]["interval"] is not None:
-        difference += f" ({wording.interval(chosen[0]['interval'], unit, with_sign=True)})"
     least = least_shown(chosen[0], unit)
-    return [*cells, difference, wording.VERDICT_TITLES[chosen[0]["verdict"]] + (f" ({least})" if least else "")]
+    verdict = wording.VERDICT_TITLES[chosen[0]["verdict"]] + (f" ({least})" if least else "")
+    return [*cells, difference_with_interval(chosen[0], unit), verdict]
 
 
 def _figure(task: TaskResults, arm: Arm, name: str) -> str:
@@ -87,6 +81,13 @@ def verdict_sentence(results: TaskResults) -> str:
         return f"No verdict on {comparison['arm']} against {comparison['control']}: {comparison['reason']}."
     opening = _OPENINGS[results.word]
     return f"{opening}: {_reached(results, comparison)}. {_could_have_shown(results, comparison)}"
+
+
+def difference_with_interval(comparison: Mapping[str, Any], unit: str) -> str:
+    """`+1.5 (-0.2 to +3.1)`."""
+    bounds = comparison["interval"]
+    difference = wording.signed(comparison["difference"], unit)
+    return difference + (f" ({wording.interval(bounds, unit, with_sign=True)})" if bounds is not None else "")
 
 
 def least_shown(comparison: Mapping[str, Any], unit: str) -> str:

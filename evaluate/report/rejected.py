@@ -8,7 +8,7 @@ from typing import Any
 
 from evaluate.pages import wording
 from evaluate.pages.pictures import Picture, Row, thumbnails
-from evaluate.pages.tables import Cell, Table, count_cell
+from evaluate.pages.tables import Cell, Table, number_cell
 from evaluate.report.gallery import Beside, RunPairs, beside_nearest, evenly, generated_alt
 
 EXAMPLES = 12
@@ -107,15 +107,11 @@ def gates_table(gates: Mapping[str, Any] | None, pairs: RunPairs) -> Table | Non
     rows = []
     for dx, of_class in sorted(fates.items()):
         total, accepted = sum(of_class.values()), of_class.get("accepted", 0)
-        rate = Cell(wording.percent(accepted / total), accepted / total, numeric=True)
-        counts = (count_cell(of_class.get(gate, 0)) for gate in columns)
-        rows.append((Cell(dx), count_cell(total), count_cell(accepted), rate, *counts))
-    titles = (gate_text(gate).title for gate in columns)
-    return Table(
-        "Candidates by class, and which gate rejected them",
-        ("class", "candidates", "accepted", "rate", *titles),
-        tuple(rows),
-    )
+        rate = number_cell(accepted / total, wording.percent)
+        counts = (number_cell(of_class.get(gate, 0)) for gate in columns)
+        rows.append((Cell(dx), number_cell(total), number_cell(accepted), rate, *counts))
+    titles = ("class", "candidates", "accepted", "rate", *(gate_text(gate).title for gate in columns))
+    return Table("Candidates by class, and which gate rejected them", titles, tuple(rows))
 
 
 def _counts_in_results(gates: Mapping[str, Any]) -> dict[str, dict[str, int]]:
@@ -150,7 +146,7 @@ def _quantiles(found: Mapping[str, float] | None) -> Cell:
     if not found:
         return Cell(wording.UNKNOWN, numeric=True)
     spread = f"{wording.score(found['q05'])} to {wording.score(found['q95'])}"
-    return Cell(wording.score(found["q50"]), found["q50"], spread, numeric=True)
+    return number_cell(found["q50"], wording.score, spread)
 
 
 def thresholds_table(gates: Mapping[str, Any] | None) -> Table | None:
@@ -161,8 +157,7 @@ def thresholds_table(gates: Mapping[str, Any] | None) -> Table | None:
         return None
     rows = []
     for dx in classes:
-        values = [by_dx.get(dx) for by_dx in limits.values()]
-        rows.append((Cell(dx), *(Cell(wording.score(value), value, numeric=True) for value in values)))
+        rows.append((Cell(dx), *(number_cell(by_dx.get(dx), wording.score) for by_dx in limits.values())))
     caption = "Scores from which a candidate passes, set on held-out real pairs"
     return Table(caption, ("class", *(gate_text(name).title for name in limits)), tuple(rows))
 
