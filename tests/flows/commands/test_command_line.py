@@ -234,7 +234,7 @@ def test_names_that_are_not_utf8_are_prepared_and_shown(tmp_path: Path, phantom_
         done = _evenderm(*words, "--set", "engine.name=plain", **strict)
         assert (done.returncode, done.stderr) == (0, "")
     assert "everything is finished" in done.stdout
-    assert "missing mask" in (tmp_path / odd / "real" / "rejected.csv").read_text(encoding="utf-8")
+    assert "missing image" in (tmp_path / odd / "real" / "rejected.csv").read_text(encoding="utf-8")
     refused = _evenderm(*words[:4], tmp_path / "new", *words[5:], **strict)
     assert refused.returncode == 2 and "engine.name=plain" in refused.stderr and refused.stderr.count("\n") == 1
 
