@@ -31,7 +31,7 @@ from tests.waiting import work_of_ended_processes
 
 # What says when and where a result was made rather than what was found.
 ASIDE = ("timings", "environment")
-ROOM_BYTES = 256 * 2**20
+ROOM_BYTES = 512 * 2**20
 PAIRS = 60
 # As little as keeps every step: one arm with generated pairs and its control.
 SETTINGS = ("benchmark.classification_arms=real,hybrid", "benchmark.segmentation_arms=real,hybrid")

@@ -51,12 +51,13 @@ def unfinished(tiny_run: FinishedRun, tmp_path: Path) -> Callable[[str], Path]:
         shutil.copytree(tiny_run.out, out, ignore=shutil.ignore_patterns("prefect"))
         undone = {
             "adapt": ("adapters", "synthetic", "results.json", "work"),
+            # One task of each class.
+            "some of synthesise": ("synthetic", "results.json", "work/candidates/*/*/part-00000.*", "work/benchmark"),
             "synthesise": ("synthetic", "results.json", "work/candidates", "work/benchmark"),
             "benchmark": ("results.json", "work/benchmark"),
         }[step]
-        for name in undone:
-            path = out / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        for path in (path for pattern in undone for path in list(out.glob(pattern))):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         return out
 
     return copy
