@@ -58,6 +58,12 @@ def power_exponent(length: float) -> float:
     return float(np.roots([1, 7, 16 - inverse, 12 - inverse]).real.max())
 
 
+def power_decay(length: float, seen: int, samples: int) -> float:
+    """What such an average keeps of itself when `samples` come after `seen` earlier ones."""
+    share: float = (seen / (seen + samples)) ** (power_exponent(length) + 1)
+    return share
+
+
 def warmed_up_inverse_root(step: int, seen: int, hold: int, warmup: int) -> float:
     """Learning-rate factor without a planned end: warm-up, then 1, then an inverse root (Karras et al. 2024, eq. 67).
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from augment.tensor_files import write_tensors
-from augment.training.schedules import move_average, power_exponent, update_average
+from augment.training.schedules import move_average, power_decay, update_average
 from manifests.errors import BadInput
 
 
@@ -93,9 +93,8 @@ class TrainingState:
         values = [value.detach() for value in self.parameters.values()]
         if not self.lengths:
             update_average(self.ema.values(), values, self.ema_decay, self.step)
-        before = self.seen / (self.seen + samples)
         for average, length in zip(self.averages, self.lengths, strict=False):
-            move_average(average.values(), values, before ** (power_exponent(length) + 1))
+            move_average(average.values(), values, power_decay(length, self.seen, samples))
 
     def save(self, path: Path, header: dict[str, str]) -> None:
         """Writes the whole state to `path` at once; `header` says what the state belongs to."""
