@@ -17,3 +17,8 @@ class BadInput(EvendermError):
 
 class StorageFailed(EvendermError):
     """A full disk or lost storage: what was already committed is intact, exit code 1."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of another library's error, at most 160 characters; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

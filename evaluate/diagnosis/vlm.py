@@ -9,7 +9,7 @@ from evaluate.diagnosis.interface import Diagnosis
 from evaluate.diagnosis.parsing import Unreadable, parse_answer
 from evaluate.diagnosis.prompting import SYSTEM, question
 from evaluate.settings.explain import VlmSettings
-from manifests.errors import BadInput, EvendermError
+from manifests.errors import BadInput, EvendermError, first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,9 +39,9 @@ class VlmDiagnoser:
                 dtype=getattr(torch, settings.dtype),
             ).eval()
         except (OSError, ValueError, KeyError, ImportError, AttributeError, RuntimeError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
             raise BadInput(
-                f"{settings.model}: no usable image-text-to-text model ({reason}); give a local folder or hub id"
+                f"{settings.model}: no usable image-text-to-text model ({first_line(error)}); "
+                "give a local folder or hub id"
             ) from error
         if torch.cuda.is_available():
             self.model = self.model.to("cuda")
@@ -71,8 +71,7 @@ class VlmDiagnoser:
             with torch.inference_mode():
                 written = self.model.generate(**inputs, max_new_tokens=self.settings.max_new_tokens, **sampling)
         except (RuntimeError, ValueError, IndexError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-            raise EvendermError(f"{self.settings.model} could not answer ({reason})") from error
+            raise EvendermError(f"{self.settings.model} could not answer ({first_line(error)})") from error
         given = inputs["input_ids"].shape[1]
         return str(self.processor.batch_decode(written[:, given:], skip_special_tokens=True)[0])
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from manifests.errors import BadInput
+from manifests.errors import BadInput, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -238,7 +238,7 @@ def refuses(network: nn.Module, size: int) -> str | None:
         with torch.no_grad():
             network(torch.zeros(1, 3, size, size))
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:
-        return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        return first_line(error)
     finally:
         network.train(training)
     return None

@@ -24,7 +24,7 @@ from evaluate.downstream.training import (
     uniform_regime,
 )
 from evaluate.settings.benchmark import TrainingSettings
-from manifests.errors import BadInput
+from manifests.errors import BadInput, first_line
 from manifests.files import replace_file, write_json
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress
@@ -185,7 +185,7 @@ class Downstream(ABC):
             network, _ = self.build(pretrained=False)
             network.load_state_dict(load_file(weights_path))
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            raise BadInput(f"{described_path}: no usable {cls.kind} ({_short(error)}); train it again") from error
+            raise BadInput(f"{described_path}: no usable {cls.kind} ({first_line(error)}); train it again") from error
         self.mean, self.deviation = tuple(described["mean"]), tuple(described["deviation"])
         self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()
         return self
@@ -196,7 +196,3 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> BadInput:
     near = difflib.get_close_matches(name, list(known), n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "see the library's list of models"
     return BadInput(f"no {what} is called {name!r}; {hint}")
-
-
-def _short(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:160]

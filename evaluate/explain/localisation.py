@@ -14,7 +14,7 @@ from evaluate.gates.fitting import lesion_masks
 from evaluate.metrics.masks import dice
 from evaluate.parts import finished_record, pairs_digest, part_digest
 from evaluate.settings.explain import LocaliserSettings
-from manifests.errors import BadInput, EvendermError
+from manifests.errors import BadInput, EvendermError, first_line
 from manifests.files import write_json
 from manifests.progress import Progress, no_progress
 
@@ -124,9 +124,9 @@ class SamLocaliser:
                 name, revision=revision, use_safetensors=True
             ).eval()
         except (OSError, ValueError, KeyError, ImportError) as error:
-            reason = str(error).strip().splitlines()[0][:160]
             raise BadInput(
-                f"{name}: no usable SAM-like model ({reason}); give explain.localiser.sam a local folder or hub id"
+                f"{name}: no usable SAM-like model ({first_line(error)}); "
+                "give explain.localiser.sam a local folder or hub id"
             ) from error
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
