@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +152,10 @@ def fit_classifier_diagnoser(
     digest = part_digest(pairs_digest(known), pairs_digest(held), members_from, settings.outlier_share, seed, _VERSION)
     if finished_record(folder / _RECORD, digest) is not None:
         return load_classifier_diagnoser(folder)
-    members = _members(known, held, settings, folder, seed, progress, downstream)
+    if downstream:
+        members = _copied_members(downstream, known.classes, folder)
+    else:
+        members = _members(known, held, settings, folder, seed, progress)
     _fit_scales(members, known, held, settings.neighbours, folder)
     record = {
         "digest": digest,
@@ -169,12 +173,17 @@ def fit_classifier_diagnoser(
 
 def _calibration(members: Sequence[Classifier], held: PairArrays) -> dict[str, Any]:
     """The temperature, and how the calibrated probabilities come true on held-out pairs."""
-    logits = mean_logits(members, held.images) if len(held) else np.zeros((0, len(held.classes)))
-    bins = _bins(held_out_probabilities(logits, held.labels, held.group_ids), held.labels)
+    from evaluate.metrics.classification import calibration_bins
+
+    if not len(held):
+        nothing: dict[str, Any] = {"validation_accuracy": None, "reliability": [], "calibration_error": None}
+        return {"temperature": 1.0, "validation_images": 0, **nothing}
+    logits = mean_logits(members, held.images)
+    bins = calibration_bins(held_out_probabilities(logits, held.labels, held.group_ids), held.labels)
     return {
         "temperature": fit_temperature(logits, held.labels),
         "validation_images": len(held),
-        "validation_accuracy": _share(logits.argmax(1) == held.labels),
+        "validation_accuracy": round(float((logits.argmax(1) == held.labels).mean()), 4),
         "reliability": bins,
         "calibration_error": calibration_error(bins),
     }
@@ -184,13 +193,17 @@ def _fit_scales(
     members: Sequence[Classifier], known: PairArrays, held: PairArrays, neighbours: int, folder: Path
 ) -> None:
     """Keeps in `folder` how far held-out lesions lie from those that were learned from, by each kind of row."""
-    for name, of in (
-        ("features", lambda pairs: ensemble_features(members, pairs.images)),
-        ("statistics", lambda pairs: image_statistics(pairs.images)),
-    ):
-        rows = of(held) if len(held) else np.zeros((0, 1))
-        scale = OutlierScale.fit(of(known), rows, neighbours)
-        _save_scale(folder / _SCALES[name], scale)
+    from safetensors.numpy import save
+
+    rows_of: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "features": partial(ensemble_features, members),
+        "statistics": image_statistics,
+    }
+    for name, file in _SCALES.items():
+        held_rows = rows_of[name](held.images) if len(held) else np.zeros((0, 1))
+        scale = OutlierScale.fit(rows_of[name](known.images), held_rows, neighbours)
+        arrays = {key: np.ascontiguousarray(value) for key, value in scale.tensors().items()}
+        replace_file(folder / file, save(arrays))
 
 
 def load_classifier_diagnoser(folder: Path) -> ClassifierDiagnoser:
@@ -217,64 +230,36 @@ def _members(
     folder: Path,
     seed: int,
     progress: Progress,
-    downstream: DownstreamMembers | None,
 ) -> list[Classifier]:
-    """The members, kept in `folder` so that it stands by itself."""
-    from evaluate.downstream.classifier import Classifier
-
-    if downstream is None:
-        numbers = range(settings.members)
-        return [_member(known, held, settings, folder, seed + number, number, progress) for number in numbers]
-    members = [Classifier.load(path) for path in downstream.folders]
-    for number, member in enumerate(members):
-        if member.classes != tuple(known.classes):
-            raise BadInput(f"{downstream.folders[number]}: made for other classes; run the benchmark again")
-        member.save(folder / f"member-{number}")
-    return members
-
-
-def _member(
-    train: PairArrays,
-    validation: PairArrays,
-    settings: ClassifierDiagnoserSettings,
-    folder: Path,
-    seed: int,
-    number: int,
-    progress: Progress,
-) -> Classifier:
+    """The members, trained and kept in `folder`."""
     from evaluate.downstream.classifier import Classifier
     from evaluate.downstream.training import Regime, Stage
 
     updates = settings.training.updates
-
-    def report(done: int, total: int, **figures: float | str) -> None:
-        progress(number * updates + done, settings.members * updates, **figures)
-
     # Between the true shares, which drown rare classes, and equal ones, which no calibration would undo.
-    weights = 1 / np.sqrt(np.bincount(train.labels, minlength=len(train.classes))[train.labels])
-    classifier = Classifier(settings.training, train.classes)
-    classifier.fit(
-        train,
-        seed=seed,
-        regime=Regime((Stage(weights),)),
-        validation=validation if len(validation) else None,
-        progress=report,
-    )
-    classifier.save(folder / f"member-{number}")
-    return classifier
+    weights = 1 / np.sqrt(np.bincount(known.labels, minlength=len(known.classes))[known.labels])
+    members = []
+
+    def trained_before(number: int) -> Progress:
+        before, all_updates = number * updates, settings.members * updates
+        return lambda done, total, **figures: progress(before + done, all_updates, **figures)
+
+    for number in range(settings.members):
+        member, validation = Classifier(settings.training, known.classes), held if len(held) else None
+        regime, report = Regime((Stage(weights),)), trained_before(number)
+        member.fit(known, seed=seed + number, regime=regime, validation=validation, progress=report)
+        member.save(folder / f"member-{number}")
+        members.append(member)
+    return members
 
 
-def _save_scale(path: Path, scale: OutlierScale) -> None:
-    from safetensors.numpy import save
+def _copied_members(downstream: DownstreamMembers, classes: Sequence[str], folder: Path) -> list[Classifier]:
+    """The members that a benchmark trained, copied to `folder` so that it stands by itself."""
+    from evaluate.downstream.classifier import Classifier
 
-    replace_file(path, save({name: np.ascontiguousarray(value) for name, value in scale.tensors().items()}))
-
-
-def _bins(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, float | None]]:
-    from evaluate.metrics.classification import calibration_bins
-
-    return calibration_bins(probabilities, labels) if len(labels) else []
-
-
-def _share(right: np.ndarray) -> float | None:
-    return round(float(right.mean()), 4) if len(right) else None
+    members = [Classifier.load(path) for path in downstream.folders]
+    for number, member in enumerate(members):
+        if member.classes != tuple(classes):
+            raise BadInput(f"{downstream.folders[number]}: made for other classes; run the benchmark again")
+        member.save(folder / f"member-{number}")
+    return members
