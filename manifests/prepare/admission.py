@@ -9,8 +9,8 @@ from manifests.errors import BadInput
 from manifests.format.schema import check_classes
 from manifests.prepare.splits import PROTECTION
 from manifests.settings import PrepareSettings
-from manifests.sources.linking import one_spelling
 from manifests.sources.listing import Rejection, SourceListing, SourceRow
+from manifests.sources.rows import one_spelling
 
 LESION = "lesion"
 """The one class of a dataset that tells of none."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-
-import numpy as np
 
 from manifests.duplicates.find import DuplicatePair, find_duplicates
 from manifests.format.schema import UNLABELLED
@@ -24,6 +22,7 @@ from manifests.prepare.splits import (
 from manifests.progress import Progress
 from manifests.settings import PrepareSettings
 from manifests.sources.listing import Rejection
+from manifests.sources.rows import connected, same_group_links
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,25 +230,3 @@ def _disagreeing(checked: CheckedRows, pairs: list[DuplicatePair]) -> list[tuple
     return [
         (checked.pair_ids[p.first], checked.pair_ids[p.second]) for p in pairs if classes[p.first] != classes[p.second]
     ]
-
-
-def connected(count: int, links: Iterable[tuple[int, int]]) -> list[int]:
-    """For each of `count` rows the smallest row that it is linked to, directly or through others."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    ends = np.array(list(links), int).reshape(-1, 2)
-    graph = coo_array((np.ones(len(ends), bool), ends.T), shape=(count, count))
-    component = connected_components(graph, directed=False)[1]
-    first = np.unique(component, return_index=True)[1]
-    return list(first[component].tolist())
-
-
-def same_group_links(groups: Sequence[str | None]) -> list[tuple[int, int]]:
-    """A link from each row to the first one of its group; rows without a group have none."""
-    first: dict[str, int] = {}
-    links = []
-    for row, group in enumerate(groups):
-        if group is not None and first.setdefault(group, row) != row:
-            links.append((first[group], row))
-    return links

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from manifests.settings import PrepareSettings
 from manifests.sources.labels import mask_alone
-from manifests.sources.linking import settled_splits
 from manifests.sources.listing import Source, SourceListing, SourceRow, listing_is_not_empty
 from manifests.sources.masks import MaskBook, parted
 from manifests.sources.names import CODES, key, names_masks, names_no_class, plain, split_of
+from manifests.sources.rows import settled_splits
 from manifests.sources.tree import Picture, scan
 
 NAME = "folders"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import filecmp
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +13,12 @@ from manifests.settings import PrepareSettings, TableColumns
 from manifests.sources.columns import Roles, roles_of
 from manifests.sources.csv_table import Table
 from manifests.sources.finder import Finder, NotFound, without_ending
-from manifests.sources.labels import age_group, mask_alone, plain_value, told
+from manifests.sources.labels import mask_alone
 from manifests.sources.listing import Rejection, SourceListing, SourceRow, listing_is_not_empty
 from manifests.sources.masks import MaskBook, parted
-from manifests.sources.names import key, split_of, tells_nothing
+from manifests.sources.names import tells_nothing
+from manifests.sources.rows import LESION, PATIENT, Entry, rows_of
 from manifests.sources.tree import Picture, Tree
-
-PATIENT, LESION = "patient", "lesion"
 
 
 @dataclass(frozen=True)
@@ -38,22 +37,6 @@ class Layout:
     class_table: str = ""
     every_picture: bool = True
     licence: str = "unknown"
-
-
-@dataclass
-class Entry:
-    """What tables tell of one picture; classes: by the table that gives them.
-
-    own_id: whether a table names its id, which then stays even where it comes twice; mask_told: whether a table has a
-    cell for its mask.
-    """
-
-    picture: Picture
-    image_id: str
-    facts: dict[str, str] = field(default_factory=dict)
-    classes: dict[str, str] = field(default_factory=dict)
-    own_id: bool = False
-    mask_told: bool = False
 
 
 def read_listed(
@@ -296,93 +279,3 @@ def _masks_of(link: _Link, images: Sequence[Picture], masks: MaskBook) -> dict[s
         found = {entry.picture.path: by_number(entry.picture) for entry in entries}
     masks.used |= {path for path in found.values() if path}
     return found
-
-
-def rows_of(entries: Sequence[Entry], masks: Mapping[str, str | None], notes: list[str]) -> list[SourceRow]:
-    """A row of each entry; what a user should know of splits is added to `notes`."""
-    splits, groups = _splits(entries, notes), _groups(entries)
-    often = Counter(entry.image_id for entry in entries)
-    return [
-        SourceRow(
-            entry.image_id if entry.own_id or often[entry.image_id] == 1 else entry.picture.place,
-            entry.picture.path,
-            masks[entry.picture.path],
-            next(iter(entry.classes.values()), None),
-            splits[entry.picture.path],
-            groups[entry.picture.path],
-            _attributes(entry.facts),
-            entry.facts.get("licence"),
-            entry.facts.get("attribution"),
-        )
-        for entry in entries
-    ]
-
-
-def _splits(entries: Sequence[Entry], notes: list[str]) -> dict[str, str | None]:
-    """The split of each picture: its cell's, else its folder's; splits without any training tell nothing."""
-    found: dict[str, str | None] = {}
-    for entry in entries:
-        cell = entry.facts.get("split")
-        split = split_of(cell) if cell else entry.picture.split
-        if cell and split is None:
-            raise BadInput(
-                f"{entry.picture.path} has the unknown split {cell[:40]!r} in its table; use train, validation or test"
-            )
-        found[entry.picture.path] = split
-    return settled_splits(found, notes)
-
-
-def settled_splits(found: dict[str, str | None], notes: list[str]) -> dict[str, str | None]:
-    """Splits of which one is for training: beside held-out pictures the others are; alone they tell nothing."""
-    named = {split for split in found.values() if split}
-    if not named or "train" in named:
-        return found
-    if None in found.values():
-        return {path: split or "train" for path, split in found.items()}
-    notes.append(f"all pictures stand in {' and '.join(sorted(named))}, which is no split to train on and is not used")
-    return dict.fromkeys(found)
-
-
-def _groups(entries: Sequence[Entry]) -> dict[str, str | None]:
-    """The group of each picture: what is connected by a patient or a lesion, named after the first of its patients."""
-    parent: dict[tuple[str, str], tuple[str, str]] = {}
-
-    def root(node: tuple[str, str]) -> tuple[str, str]:
-        while parent.setdefault(node, node) != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
-    nodes = {}
-    for entry in entries:
-        own = [(role, entry.facts[role]) for role in (PATIENT, LESION) if entry.facts.get(role)]
-        if len(own) == 2:
-            one, other = sorted((root(own[0]), root(own[1])), key=lambda node: (node[0] != PATIENT, node[1]))
-            parent[other] = one
-        if own:
-            nodes[entry.picture.path] = own[0]
-    patients = any(role == PATIENT for role, _ in nodes.values())
-
-    def name(node: tuple[str, str]) -> str:
-        return f"lesion {node[1]}" if patients and node[0] == LESION else node[1]
-
-    return {e.picture.path: name(root(nodes[e.picture.path])) if e.picture.path in nodes else None for e in entries}
-
-
-def _attributes(facts: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    age = facts.get("age_group", "")
-    return told(
-        age_group=age_group(age) or plain_value(age),
-        sex=plain_value(facts.get("sex", "")),
-        site=plain_value(facts.get("site", "")),
-        skin_tone=plain_value(facts.get("skin_tone", "")),
-    )
-
-
-def one_spelling(classes: Sequence[str | None]) -> dict[str, str]:
-    """For each class the spelling that is used most among those that differ in letter case alone."""
-    often = Counter(dx for dx in classes if dx)
-    best: dict[str, str] = {}
-    for dx in sorted(often, key=lambda name: (-often[name], name)):
-        best.setdefault(key(dx), dx)
-    return {dx: best[key(dx)] for dx in often}

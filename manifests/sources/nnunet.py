@@ -9,8 +9,8 @@ from typing import Any
 from manifests.errors import BadInput
 from manifests.settings import PrepareSettings
 from manifests.sources.csv_table import read_text
-from manifests.sources.linking import Entry, rows_of
 from manifests.sources.listing import Rejection, Source, SourceListing, listing_is_not_empty, locate, locate_folder
+from manifests.sources.rows import Entry, rows_of
 from manifests.sources.tree import Picture, Tree, scan
 
 NAME = "nnunet"

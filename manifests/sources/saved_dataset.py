@@ -12,9 +12,10 @@ from manifests.settings import PrepareSettings
 from manifests.sources.columns import roles_of
 from manifests.sources.csv_table import Table
 from manifests.sources.embedded import embedded_path, opened_table, picture_columns
-from manifests.sources.linking import Entry, Layout, rows_of
+from manifests.sources.linking import Layout
 from manifests.sources.listing import Source, SourceListing, listing_is_not_empty
 from manifests.sources.names import key, names_masks, plain, split_of
+from manifests.sources.rows import Entry, rows_of
 from manifests.sources.tree import Picture
 
 NAME = "saved-dataset"

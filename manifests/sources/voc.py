@@ -12,10 +12,10 @@ from manifests.images import decode_image
 from manifests.settings import PrepareSettings
 from manifests.sources.csv_table import read_text
 from manifests.sources.labels import mask_alone
-from manifests.sources.linking import Entry, rows_of
 from manifests.sources.listing import Source, SourceListing, listing_is_not_empty, locate, locate_folder
 from manifests.sources.masks import MaskBook, parted
 from manifests.sources.names import key, split_of
+from manifests.sources.rows import Entry, rows_of
 from manifests.sources.tree import scan
 
 NAME = "voc"

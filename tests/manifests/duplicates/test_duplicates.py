@@ -16,8 +16,8 @@ from manifests.duplicates.fingerprints import RECORD, fingerprint
 from manifests.duplicates.search import COMPARE_ALL_UP_TO
 from manifests.images import resized_mask
 from manifests.phantom.draw import PhantomPair, draw_pair
-from manifests.prepare.assignment import connected, same_group_links
 from manifests.progress import no_progress
+from manifests.sources.rows import connected, same_group_links
 from manifests.storage.spool import RecordSpool
 from tests.manifests.sources.phantom_layouts import rephotographed
 
