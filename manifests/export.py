@@ -14,9 +14,9 @@ from manifests.files import write_json
 from manifests.format.reading import Manifest
 from manifests.format.schema import ATTRIBUTES, file_stem, path_name
 from manifests.images import decode_stored_mask
+from manifests.listing.source import harmless_cell
 from manifests.png import encode_png, png_text
 from manifests.progress import Progress, no_progress
-from manifests.sources.listing import harmless_cell
 from manifests.storage.base import explained
 
 Target = Literal["nnunet", "folders"]

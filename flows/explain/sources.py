@@ -54,7 +54,7 @@ def find_sources(places: Sequence[str], split: str = "validation") -> list[Image
 
 def _is_image(file: Path, folder: Path) -> bool:
     """Whether a file is a picture and not what Finder, Windows or an archive tool leaves beside pictures."""
-    from manifests.sources.tree import is_litter
+    from manifests.listing.tree import is_litter
 
     litter = any(map(is_litter, file.relative_to(folder).parts))
     return file.suffix.lower() in SUFFIXES and not litter and file.is_file()

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from manifests.errors import BadInput
 from manifests.format.schema import check_classes
+from manifests.listing.rows import one_spelling
+from manifests.listing.source import Rejection, SourceListing, SourceRow
 from manifests.prepare.splits import PROTECTION
 from manifests.settings import PrepareSettings
-from manifests.sources.listing import Rejection, SourceListing, SourceRow
-from manifests.sources.rows import one_spelling
 
 LESION = "lesion"
 """The one class of a dataset that tells of none."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from manifests.duplicates.find import DuplicatePair, find_duplicates
 from manifests.format.schema import UNLABELLED
+from manifests.listing.rows import connected, same_group_links
+from manifests.listing.source import Rejection
 from manifests.prepare.pipeline import CheckedRows, RowSpools
 from manifests.prepare.splits import (
     PROTECTION,
@@ -21,8 +23,6 @@ from manifests.prepare.splits import (
 )
 from manifests.progress import Progress
 from manifests.settings import PrepareSettings
-from manifests.sources.listing import Rejection
-from manifests.sources.rows import connected, same_group_links
 
 
 @dataclass(frozen=True, slots=True)

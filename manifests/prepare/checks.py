@@ -24,10 +24,10 @@ from manifests.images import (
     resized_image,
     resized_mask,
 )
+from manifests.listing.embedded import embedded_bytes
+from manifests.listing.source import Rejection, SourceRow
 from manifests.png import encode_mask, encode_png
 from manifests.settings import PrepareSettings
-from manifests.sources.embedded import embedded_bytes
-from manifests.sources.listing import Rejection, SourceRow
 
 SMALLEST_SIDE = 32
 LARGE_FILE = 200_000

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 from manifests.duplicates.fingerprints import RECORD
+from manifests.listing.source import Rejection, SourceRow
 from manifests.prepare.admission import CLASSIFICATION, Admitted
 from manifests.prepare.checks import CheckedRow, check_row
 from manifests.progress import Progress
 from manifests.settings import PrepareSettings
-from manifests.sources.listing import Rejection, SourceRow
 from manifests.storage.spool import ByteSpool, RecordSpool
 from manifests.workers import side_by_side, worker_pool
 

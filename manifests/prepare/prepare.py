@@ -14,6 +14,7 @@ from pathlib import Path
 from manifests.errors import BadInput
 from manifests.format.schema import SPLITS, UNLABELLED, PairRow, check_classes
 from manifests.format.writing import ManifestWriter
+from manifests.listing.source import Rejection, rejected_csv
 from manifests.prepare.admission import admit_rows
 from manifests.prepare.assignment import AssignedRow, Assignment, assign_rows
 from manifests.prepare.pipeline import RowSpools, check_rows
@@ -22,7 +23,6 @@ from manifests.prepare.summary import PrepareSummary, _by_check, summary_markdow
 from manifests.prepare.understanding import Understanding, class_counts
 from manifests.progress import Progress, no_progress
 from manifests.settings import PrepareSettings
-from manifests.sources.listing import Rejection, rejected_csv
 from manifests.sources.recognition import find_source
 from manifests.storage import storage_at
 from manifests.storage.base import Storage, explained

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from manifests.format.schema import SPLITS
+from manifests.listing.source import Rejection, harmless_cell
 from manifests.markdown import markdown_table
 from manifests.prepare.assignment import Assignment, DuplicateFigures
 from manifests.settings import PrepareSettings
-from manifests.sources.listing import Rejection, harmless_cell
 
 LISTED = 12
 

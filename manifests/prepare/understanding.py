@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.format.schema import SPLITS, UNLABELLED
+from manifests.listing.source import Rejection, SourceListing
 from manifests.prepare.admission import CLASSIFICATION, SEGMENTATION, admit_rows
 from manifests.prepare.checks import check_row
 from manifests.settings import PrepareSettings
-from manifests.sources.listing import Rejection, SourceListing
 from manifests.sources.recognition import find_source
 from manifests.storage.base import explained
 

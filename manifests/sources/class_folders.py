@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from manifests.listing.labels import mask_alone
+from manifests.listing.masks import MaskBook, parted
+from manifests.listing.names import CODES, key, names_masks, names_no_class, plain, split_of
+from manifests.listing.rows import settled_splits
+from manifests.listing.source import Source, SourceListing, SourceRow, listing_is_not_empty
+from manifests.listing.tree import Picture, scan
 from manifests.settings import PrepareSettings
-from manifests.sources.labels import mask_alone
-from manifests.sources.listing import Source, SourceListing, SourceRow, listing_is_not_empty
-from manifests.sources.masks import MaskBook, parted
-from manifests.sources.names import CODES, key, names_masks, names_no_class, plain, split_of
-from manifests.sources.rows import settled_splits
-from manifests.sources.tree import Picture, scan
 
 NAME = "folders"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from manifests.listing.csv_table import Table, read_csv
+from manifests.listing.linking import Layout
+from manifests.listing.source import locate
+from manifests.listing.tree import Tree
 from manifests.settings import TableColumns
-from manifests.sources.csv_table import Table, read_csv
-from manifests.sources.linking import Layout
-from manifests.sources.listing import locate
 from manifests.sources.published import published_source
-from manifests.sources.tree import Tree
 
 SPLITS = {"train": "train_indexes.csv", "validation": "valid_indexes.csv", "test": "test_indexes.csv"}
 

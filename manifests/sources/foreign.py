@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from manifests.listing.source import IMAGE_ENDINGS
+from manifests.listing.tree import scan
 from manifests.settings import PrepareSettings
-from manifests.sources.listing import IMAGE_ENDINGS
-from manifests.sources.tree import scan
 
 _ARCHIVE = "is an archive: unpack it and give the folder"
 _ARRAYS = "holds arrays and not pictures: save each as PNG or JPEG beside a CSV with image and class"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from manifests.sources.linking import Layout
-from manifests.sources.listing import CLASS_CODES
+from manifests.listing.linking import Layout
+from manifests.listing.source import CLASS_CODES
 from manifests.sources.published import published_source
 
 SOURCE = published_source(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from manifests.listing.csv_table import Table, read_csv
+from manifests.listing.linking import Layout, read_listed
+from manifests.listing.source import Source, SourceListing, locate_folder
+from manifests.listing.tree import scan
 from manifests.settings import PrepareSettings
-from manifests.sources.csv_table import Table, read_csv
-from manifests.sources.linking import Layout, read_listed
-from manifests.sources.listing import Source, SourceListing, locate_folder
-from manifests.sources.tree import scan
 
 # The training file says it in words, the test file in numbers.
 LABELS = {"benign": "benign", "malignant": "malignant", "0.0": "benign", "1.0": "malignant"}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from manifests.settings import PrepareSettings
-from manifests.sources.csv_table import read_csv
-from manifests.sources.labels import LabelBook, age_group, join_rows, one_hot_labels, plain_value, told
-from manifests.sources.listing import (
+from manifests.listing.csv_table import read_csv
+from manifests.listing.labels import LabelBook, age_group, join_rows, one_hot_labels, plain_value, told
+from manifests.listing.source import (
     FolderGuard,
     Rejection,
     Source,
@@ -18,6 +17,7 @@ from manifests.sources.listing import (
     locate,
     locate_folder,
 )
+from manifests.settings import PrepareSettings
 
 NAME = "isic2017"
 SECTIONS = (

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from manifests.settings import PrepareSettings
-from manifests.sources.csv_table import read_csv
-from manifests.sources.labels import LabelBook, join_rows, one_hot_labels
-from manifests.sources.listing import (
+from manifests.listing.csv_table import read_csv
+from manifests.listing.labels import LabelBook, join_rows, one_hot_labels
+from manifests.listing.source import (
     CLASS_CODES,
     FolderGuard,
     FoundImages,
@@ -20,6 +19,7 @@ from manifests.sources.listing import (
     locate,
     locate_folder,
 )
+from manifests.settings import PrepareSettings
 
 NAME = "isic2018"
 SECTIONS = (("train", "Training"), ("validation", "Validation"), ("test", "Test"))

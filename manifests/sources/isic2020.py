@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from manifests.listing.linking import Layout
 from manifests.settings import TableColumns
-from manifests.sources.linking import Layout
 from manifests.sources.published import published_source
 
 SOURCE = published_source(

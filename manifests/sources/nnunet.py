@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import BadInput
+from manifests.listing.csv_table import read_text
+from manifests.listing.rows import Entry, rows_of
+from manifests.listing.source import Rejection, Source, SourceListing, listing_is_not_empty, locate, locate_folder
+from manifests.listing.tree import Picture, Tree, scan
 from manifests.settings import PrepareSettings
-from manifests.sources.csv_table import read_text
-from manifests.sources.listing import Rejection, Source, SourceListing, listing_is_not_empty, locate, locate_folder
-from manifests.sources.rows import Entry, rows_of
-from manifests.sources.tree import Picture, Tree, scan
 
 NAME = "nnunet"
 CHANNEL = "_0000"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from manifests.sources.linking import Layout
+from manifests.listing.linking import Layout
 from manifests.sources.published import published_source
 
 CODES = {"nev": "nv", "mel": "mel", "sek": "bkl", "ack": "ak", "bcc": "bcc", "scc": "scc"}

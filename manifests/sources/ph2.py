@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from manifests.errors import BadInput
-from manifests.settings import PrepareSettings
-from manifests.sources.csv_table import Table, read_text
-from manifests.sources.labels import LabelBook, join_rows, known_class
-from manifests.sources.listing import (
+from manifests.listing.csv_table import Table, read_text
+from manifests.listing.labels import LabelBook, join_rows, known_class
+from manifests.listing.source import (
     FolderGuard,
     FoundImages,
     Source,
@@ -18,6 +17,7 @@ from manifests.sources.listing import (
     locate,
     locate_folder,
 )
+from manifests.settings import PrepareSettings
 
 NAME = "ph2"
 # Clinical diagnosis: 0 common nevus, 1 atypical nevus, 2 melanoma.

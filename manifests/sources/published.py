@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from manifests.listing.csv_table import Table
+from manifests.listing.linking import Layout, read_listed
+from manifests.listing.names import plain
+from manifests.listing.source import Source, SourceListing
+from manifests.listing.table_files import header_of, read_table
+from manifests.listing.tree import TABLE_ENDINGS, Tree, is_litter, scan
 from manifests.settings import PrepareSettings
-from manifests.sources.csv_table import Table
-from manifests.sources.linking import Layout, read_listed
-from manifests.sources.listing import Source, SourceListing
-from manifests.sources.names import plain
-from manifests.sources.table_files import header_of, read_table
-from manifests.sources.tree import TABLE_ENDINGS, Tree, is_litter, scan
 
 Tables = Callable[[Tree], Sequence[Table]]
 

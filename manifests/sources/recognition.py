@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from manifests.errors import BadInput
+from manifests.listing.source import Source
+from manifests.listing.tree import is_litter
 from manifests.sources import (
     bcn20000,
     class_folders,
@@ -29,8 +31,6 @@ from manifests.sources import (
     voc,
 )
 from manifests.sources.foreign import why_not_read
-from manifests.sources.listing import Source
-from manifests.sources.tree import is_litter
 
 # Two of these in one folder are two datasets.
 _PUBLISHED = (

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import BadInput
+from manifests.listing.columns import roles_of
+from manifests.listing.csv_table import Table
+from manifests.listing.embedded import embedded_path, opened_table, picture_columns
+from manifests.listing.linking import Layout
+from manifests.listing.names import key, names_masks, plain, split_of
+from manifests.listing.rows import Entry, rows_of
+from manifests.listing.source import Source, SourceListing, listing_is_not_empty
+from manifests.listing.tree import Picture
 from manifests.settings import PrepareSettings
-from manifests.sources.columns import roles_of
-from manifests.sources.csv_table import Table
-from manifests.sources.embedded import embedded_path, opened_table, picture_columns
-from manifests.sources.linking import Layout
-from manifests.sources.listing import Source, SourceListing, listing_is_not_empty
-from manifests.sources.names import key, names_masks, plain, split_of
-from manifests.sources.rows import Entry, rows_of
-from manifests.sources.tree import Picture
 
 NAME = "saved-dataset"
 LAYOUT = Layout(NAME)

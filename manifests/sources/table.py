@@ -6,15 +6,15 @@ import os
 from pathlib import Path
 
 from manifests.errors import BadInput
+from manifests.listing.columns import Roles, roles_of
+from manifests.listing.csv_table import Table
+from manifests.listing.finder import Finder
+from manifests.listing.linking import Layout, read_listed
+from manifests.listing.names import CODES, COLUMNS, plain
+from manifests.listing.source import Source, SourceListing
+from manifests.listing.table_files import MOST_COLUMNS, header_of, read_table
+from manifests.listing.tree import TABLE_ENDINGS, Tree, scan
 from manifests.settings import PrepareSettings, TableColumns
-from manifests.sources.columns import Roles, roles_of
-from manifests.sources.csv_table import Table
-from manifests.sources.finder import Finder
-from manifests.sources.linking import Layout, read_listed
-from manifests.sources.listing import Source, SourceListing
-from manifests.sources.names import CODES, COLUMNS, plain
-from manifests.sources.table_files import MOST_COLUMNS, header_of, read_table
-from manifests.sources.tree import TABLE_ENDINGS, Tree, scan
 
 NAME = "table"
 LAYOUT = Layout(NAME, every_picture=False)

@@ -9,14 +9,14 @@ import numpy as np
 
 from manifests.errors import BadInput
 from manifests.images import decode_image
+from manifests.listing.csv_table import read_text
+from manifests.listing.labels import mask_alone
+from manifests.listing.masks import MaskBook, parted
+from manifests.listing.names import key, split_of
+from manifests.listing.rows import Entry, rows_of
+from manifests.listing.source import Source, SourceListing, listing_is_not_empty, locate, locate_folder
+from manifests.listing.tree import scan
 from manifests.settings import PrepareSettings
-from manifests.sources.csv_table import read_text
-from manifests.sources.labels import mask_alone
-from manifests.sources.listing import Source, SourceListing, listing_is_not_empty, locate, locate_folder
-from manifests.sources.masks import MaskBook, parted
-from manifests.sources.names import key, split_of
-from manifests.sources.rows import Entry, rows_of
-from manifests.sources.tree import scan
 
 NAME = "voc"
 Colour = tuple[int, int, int]

@@ -15,9 +15,9 @@ from manifests.duplicates.find import DuplicatePair, find_duplicates, is_duplica
 from manifests.duplicates.fingerprints import RECORD, fingerprint
 from manifests.duplicates.search import COMPARE_ALL_UP_TO
 from manifests.images import resized_mask
+from manifests.listing.rows import connected, same_group_links
 from manifests.phantom.draw import PhantomPair, draw_pair
 from manifests.progress import no_progress
-from manifests.sources.rows import connected, same_group_links
 from manifests.storage.spool import RecordSpool
 from tests.manifests.sources.phantom_layouts import rephotographed
 

@@ -13,11 +13,11 @@ from PIL import Image
 
 from manifests.format.reading import open_manifest
 from manifests.format.shards import DISCLAIMER
+from manifests.listing.source import Rejection, rejected_csv
 from manifests.phantom.draw import draw_pair, write_csv, write_image, write_mask, write_phantom
 from manifests.png import encode_png
 from manifests.prepare.prepare import prepare
 from manifests.settings import PrepareSettings
-from manifests.sources.listing import Rejection, rejected_csv
 
 SMALL = PrepareSettings(size=48)
 TRAIN, TRAIN_MASKS = "ISIC-2017_Training_Data", "ISIC-2017_Training_Part1_GroundTruth"

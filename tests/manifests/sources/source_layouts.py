@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from manifests.listing.source import SourceListing
 from manifests.settings import PrepareSettings
-from manifests.sources.listing import SourceListing
 from manifests.sources.recognition import find_source
 
 PAIRS = 24

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from manifests.errors import BadInput
-from manifests.sources.labels import age_group, plain_value, told
-from manifests.sources.listing import SourceRow
-from manifests.sources.names import key, split_of
-from manifests.sources.tree import Picture
+from manifests.listing.labels import age_group, plain_value, told
+from manifests.listing.names import key, split_of
+from manifests.listing.source import SourceRow
+from manifests.listing.tree import Picture
 
 PATIENT, LESION = "patient", "lesion"
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from manifests.listing.names import key, names_images, names_masks, split_of
+from manifests.listing.source import IMAGE_ENDINGS, OTHER_ENDINGS, FolderGuard, Rejection, outside_reason
 from manifests.settings import PrepareSettings
-from manifests.sources.listing import IMAGE_ENDINGS, OTHER_ENDINGS, FolderGuard, Rejection, outside_reason
-from manifests.sources.names import key, names_images, names_masks, split_of
 
 TABLE_ENDINGS = (".csv", ".tsv", ".tab", ".parquet", ".jsonl", ".xlsx")
 DEEPEST = 9

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from manifests.errors import BadInput
-from manifests.sources.csv_table import Table
-from manifests.sources.listing import FoundImages, Rejection, SourceRow
-from manifests.sources.names import NOT_TOLD
+from manifests.listing.csv_table import Table
+from manifests.listing.names import NOT_TOLD
+from manifests.listing.source import FoundImages, Rejection, SourceRow
 
 
 @dataclass

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from manifests.errors import BadInput
 from manifests.images import decode_image
-from manifests.sources.names import MASK_ENDINGS, key
-from manifests.sources.tree import Picture, Tree, parts_in_common
+from manifests.listing.names import MASK_ENDINGS, key
+from manifests.listing.tree import Picture, Tree, parts_in_common
 
 LOOKED_AT = 3
 """Pictures of a folder that are decoded to see whether they are masks."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from manifests.errors import BadInput
-from manifests.sources.csv_table import LARGEST_TABLE, Table, read_csv, read_text, separator_of
+from manifests.listing.csv_table import LARGEST_TABLE, Table, read_csv, read_text, separator_of
 
 MOST_COLUMNS = 400
 """A table with more is one of pixels or features."""

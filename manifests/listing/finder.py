@@ -8,9 +8,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from manifests.sources.listing import IMAGE_ENDINGS, outside_reason
-from manifests.sources.names import key
-from manifests.sources.tree import Picture, Tree
+from manifests.listing.names import key
+from manifests.listing.source import IMAGE_ENDINGS, outside_reason
+from manifests.listing.tree import Picture, Tree
 
 LONGEST = 4096
 _DRIVE = re.compile(r"^([A-Za-z]:|\\\\)")

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from manifests.errors import BadInput
+from manifests.listing.columns import Roles, roles_of
+from manifests.listing.csv_table import Table
+from manifests.listing.finder import Finder, NotFound, without_ending
+from manifests.listing.labels import mask_alone
+from manifests.listing.masks import MaskBook, parted
+from manifests.listing.names import tells_nothing
+from manifests.listing.rows import LESION, PATIENT, Entry, rows_of
+from manifests.listing.source import Rejection, SourceListing, SourceRow, listing_is_not_empty
+from manifests.listing.tree import Picture, Tree
 from manifests.settings import PrepareSettings, TableColumns
-from manifests.sources.columns import Roles, roles_of
-from manifests.sources.csv_table import Table
-from manifests.sources.finder import Finder, NotFound, without_ending
-from manifests.sources.labels import mask_alone
-from manifests.sources.listing import Rejection, SourceListing, SourceRow, listing_is_not_empty
-from manifests.sources.masks import MaskBook, parted
-from manifests.sources.names import tells_nothing
-from manifests.sources.rows import LESION, PATIENT, Entry, rows_of
-from manifests.sources.tree import Picture, Tree
 
 
 @dataclass(frozen=True)

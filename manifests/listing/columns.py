@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from manifests.listing.csv_table import Table
+from manifests.listing.names import CODES, COLUMNS, DEPTHS, SIDES, TWO_SIDED, key, plain, split_of, tells_nothing
 from manifests.settings import TableColumns
-from manifests.sources.csv_table import Table
-from manifests.sources.names import CODES, COLUMNS, DEPTHS, SIDES, TWO_SIDED, key, plain, split_of, tells_nothing
 
 NEARLY_ALL = 0.9
 SAMPLE = 200
