@@ -80,28 +80,18 @@ def settled_splits(found: dict[str, str | None], notes: list[str]) -> dict[str, 
 
 def _groups(entries: Sequence[Entry]) -> dict[str, str | None]:
     """The group of each picture: what is connected by a patient or a lesion, named after the first of its patients."""
-    parent: dict[tuple[str, str], tuple[str, str]] = {}
-
-    def root(node: tuple[str, str]) -> tuple[str, str]:
-        while parent.setdefault(node, node) != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
-    nodes = {}
-    for entry in entries:
-        own = [(role, entry.facts[role]) for role in (PATIENT, LESION) if entry.facts.get(role)]
-        if len(own) == 2:
-            one, other = sorted((root(own[0]), root(own[1])), key=lambda node: (node[0] != PATIENT, node[1]))
-            parent[other] = one
-        if own:
-            nodes[entry.picture.path] = own[0]
-    patients = any(role == PATIENT for role, _ in nodes.values())
+    owners = [[(role, entry.facts[role]) for role in (PATIENT, LESION) if entry.facts.get(role)] for entry in entries]
+    # Patients first, so that the smallest node of a component is one where there is one.
+    nodes = sorted({node for own in owners for node in own}, key=lambda node: (node[0] != PATIENT, node[1]))
+    place = {node: number for number, node in enumerate(nodes)}
+    first = connected(len(nodes), [(place[own[0]], place[own[1]]) for own in owners if len(own) == 2])
+    patients = any(own[0][0] == PATIENT for own in owners if own)
 
     def name(node: tuple[str, str]) -> str:
         return f"lesion {node[1]}" if patients and node[0] == LESION else node[1]
 
-    return {e.picture.path: name(root(nodes[e.picture.path])) if e.picture.path in nodes else None for e in entries}
+    named = [name(nodes[first[place[own[0]]]]) if own else None for own in owners]
+    return {entry.picture.path: group for entry, group in zip(entries, named, strict=True)}
 
 
 def _attributes(facts: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

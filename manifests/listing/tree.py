@@ -63,11 +63,6 @@ class Tree:
     """One file of every other ending."""
 
     @cached_property
-    def by_place(self) -> dict[str, Picture]:
-        """Pictures by their path inside the dataset, with ending, as it is compared."""
-        return {key("/".join((*p.folder, os.path.basename(p.path)))): p for p in self.pictures}  # noqa: PTH119
-
-    @cached_property
     def by_stem(self) -> dict[str, list[Picture]]:
         """Pictures by their name without ending."""
         found: dict[str, list[Picture]] = defaultdict(list)
