@@ -25,7 +25,8 @@ DOMAIN = "domain"
 
 
 def steps(job: Job) -> list[Step]:
-    """What each adapter would be made from now, the domain adapter first."""
+    """What each adapter would be made from now, the domain adapter first. BadInput if no class has enough pairs."""
+    _check_counts(job)
     settings: dict[str, Any] = {"seed": job.settings.seed, "threads": job.settings.engine.threads}
     settings |= flat_groups(job.settings, "adapt", "base")
     base = base_facts(job)
@@ -37,10 +38,8 @@ def steps(job: Job) -> list[Step]:
 
 
 def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
-    """A call for the domain adapter; once that is there, one for each class. BadInput if all have too few pairs."""
+    """A call for the domain adapter; once that is there, one for each class."""
     names = [step.name.partition(":")[2] for step in unfinished_steps(job.folder, steps(job))]
-    if names:
-        _check_counts(job)
     failures = {call.arguments["name"] for call in failed}
     wanted = [DOMAIN] if DOMAIN in names else names
     return [Call("adapt", f"adapt {name}", {"name": name}) for name in wanted if name not in failures]

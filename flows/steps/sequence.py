@@ -49,8 +49,6 @@ def run_step(step: RunStep, job: Job, watch: Watch, engine: Engine, outcome: Out
     delays = iter(retry_delays(job))
     unfinished = retried(lambda: unfinished_steps(job.folder, step.module.steps(job)), delays, step.name, watch)
     if not unfinished:
-        for line in step.module.untrained_classes(job) if step.name == "adapt" else ():
-            watch.warn(line)
         outcome.finished_before.append(step.name)
         return
     with watch.step(step.name) as tally:

@@ -16,14 +16,17 @@ import io
 import shutil
 import subprocess
 import sys
-import tarfile
+import tempfile
 import time
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import cv2
+
+from manifests.fetch.unpacking import unpack
 
 PART = 15 << 20  # bytes
 SIDE = 176  # the pictures of a pack: crops of three quarters still have 128 px
@@ -52,10 +55,11 @@ def write_pack(source: Path, pack: Path, leave_out: Sequence[str], side: int = S
 
 
 def split_folder(folder: Path, out: Path, size: int = PART) -> list[Path]:
-    """Writes `folder` as parts of one tar file, base.000 and so on, none larger than `size` bytes."""
+    """Writes `folder` as parts of one zip file, base.000 and so on, none larger than `size` bytes."""
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
-        archive.add(folder, folder.name)
+    with zipfile.ZipFile(stream, "w") as archive:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            archive.write(path, path.relative_to(folder))
     content = stream.getvalue()
     parts = []
     for number, start in enumerate(range(0, len(content), size)):
@@ -67,8 +71,11 @@ def split_folder(folder: Path, out: Path, size: int = PART) -> list[Path]:
 def join_folder(parts: Path, name: str, out: Path) -> Path:
     """Puts the parts that `split_folder` wrote into the folder `parts` together again, as `out`/`name`."""
     content = b"".join(path.read_bytes() for path in sorted(parts.glob(f"{name}.[0-9][0-9][0-9]")))
-    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        archive.extractall(out, filter="data")
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        archive = Path(temporary) / f"{name}.zip"
+        archive.write_bytes(content)
+        unpack(archive, out / name)
     return out / name
 
 
