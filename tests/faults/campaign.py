@@ -105,12 +105,10 @@ class Reference:
     made: dict[str, Any]
 
 
-def run_campaign(
-    out: Path, count: int, seed: int = 0, only: Sequence[str] = (), reference: Reference | None = None
-) -> Campaign:
+def run_campaign(out: Path, count: int, seed: int = 0, only: Sequence[str] = ()) -> Campaign:
     """Puts `count` faults, of the kinds `only` if given, to tiny runs in the folder `out`; writes faults.md there.
 
-    Every run must end like `reference`, which is made first where none is given. The same seed gives the same moments.
+    Every run must end like an uninterrupted one, which is made first. The same seed gives the same moments.
     """
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
@@ -121,7 +119,7 @@ def run_campaign(
         turns = [name for name in TURNS if name not in campaign.left_out and (not only or name in only)]
         if not turns:
             raise SystemExit("none of these faults can be tried on this machine")
-        whole = reference or _reference(out)
+        whole = _reference(out)
         queue = [turns[number % len(turns)] for number in range(count)]
         while queue and campaign.runs < 2 * count:
             engine = FAULTS[queue[0]].engine
