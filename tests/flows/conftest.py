@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,18 +11,16 @@ import pytest
 
 from tests.flows import whole_run
 from tests.shared import shared_folder
-from tests.waiting import work_of_ended_processes
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run that no test may change, the command that made it, what that printed and how much it worked."""
+    """A finished run that no test may change, the command that made it and what that printed."""
 
     out: Path
     data: Path
     words: list[str]
     output: str
-    work: float
 
 
 @pytest.fixture(scope="session")
@@ -32,14 +29,12 @@ def tiny_run(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
     def make(folder: Path) -> None:
         folder.mkdir()
-        before = work_of_ended_processes()
         output = whole_run.finish(whole_run.command(phantom_folder, folder / "run"))
-        facts = {"output": output, "work": work_of_ended_processes() - before}
-        (folder / "facts.json").write_text(json.dumps(facts))
+        (folder / "output.txt").write_text(output, encoding="utf-8")
 
     folder = shared_folder(tmp_path_factory, "tiny", make)
-    facts = json.loads((folder / "facts.json").read_text())
-    return FinishedRun(folder / "run", phantom_folder, whole_run.command(phantom_folder, folder / "run"), **facts)
+    output = (folder / "output.txt").read_text(encoding="utf-8")
+    return FinishedRun(folder / "run", phantom_folder, whole_run.command(phantom_folder, folder / "run"), output)
 
 
 @pytest.fixture
