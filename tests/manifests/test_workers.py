@@ -36,8 +36,15 @@ def in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "PROCESSES_FROM", 1)
 
 
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except (psutil.ZombieProcess, psutil.NoSuchProcess):
+        return []
+
+
 def worker_processes() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "popen_loky" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children() if "popen_loky" in " ".join(_command(child))]
 
 
 def test_processes_and_threads_give_the_same_manifest(
