@@ -27,6 +27,8 @@ def embedded_bytes(path: str) -> bytes | None:
     except (pa.ArrowException, KeyError, IndexError) as error:
         raise OSError(0, f"damaged: {error}") from None
     content: bytes = (cell or {}).get("bytes") or b""
+    if not content and (cell or {}).get("path"):
+        raise OSError(0, "holds the name of a file and not the picture: save it again with the pictures inside")
     return content
 
 

@@ -32,10 +32,17 @@ class Finder:
         self._exact: dict[tuple[str, ...], Picture] = {}
         self._by_place: dict[str, Picture] = {}
         self._by_stem: dict[str, list[Picture]] = defaultdict(list)
+        padded: set[str] = set()
         for picture in pictures:
             self._exact[(*picture.folder, Path(picture.path).name)] = picture
             self._by_place[_joined(picture.folder, Path(picture.path).name)] = picture
             self._by_stem[picture.stem].append(picture)
+        # A spreadsheet writes 0012 as 12.
+        for stem in [stem for stem in self._by_stem if stem.isdecimal() and stem.startswith("0")]:
+            bare = stem.lstrip("0") or "0"
+            if bare not in self._by_stem or bare in padded:
+                padded.add(bare)
+                self._by_stem[bare] += self._by_stem[stem]
 
     def names_one(self, cell: str) -> bool:
         """Whether a cell names a picture, somewhere."""

@@ -14,7 +14,7 @@ from manifests.listing.csv_table import Table
 from manifests.listing.finder import Finder, NotFound, without_ending
 from manifests.listing.labels import mask_alone
 from manifests.listing.masks import MaskBook, parted
-from manifests.listing.names import tells_nothing
+from manifests.listing.names import split_of, tells_nothing
 from manifests.listing.rows import LESION, PATIENT, Entry, rows_of
 from manifests.listing.source import Rejection, SourceListing, SourceRow, listing_is_not_empty
 from manifests.listing.tree import Picture, Tree
@@ -53,14 +53,17 @@ def read_listed(
     images, masks = parted(tree)
     images, copies = _without_copies(images)
     link = _Link(tree, settings, layout, Finder(tree, images), Finder(tree, masks))
+    by_file = _splits_by_file(tables)
     for table in tables:
-        link.read(table)
+        link.read(table, by_file.get(table.path))
     if layout.every_picture:
         link.add_unlisted(images)
     finish(link.entries)
     link.settle_lesions()
     book = MaskBook(masks)
     mask_of = _masks_of(link, images, book)
+    if not layout.every_picture and not any(entry.mask_told for entry in link.entries.values()):
+        link.notes += book.unmatched(tree.root, images)
     rows = rows_of([e for e in link.entries.values() if e.picture.path not in link.refused], mask_of, link.notes)
     alone = [
         mask_alone(f"{layout.source}:{Path(mask.path).stem}", mask.path)
@@ -96,8 +99,9 @@ class _Link:
         self.by_lesion: dict[str, tuple[str, list[str]]] = {}
         self._group_columns: dict[str, str] = {}
 
-    def read(self, table: Table) -> None:
-        """Adds what a table tells. A table that gives neither classes nor masks lists no pictures."""
+    def read(self, table: Table, split: str | None = None) -> None:
+        """Adds what a table tells, all of whose rows are of `split` if no cell says otherwise. A table that gives
+        neither classes nor masks lists no pictures."""
         named = _named(self.settings.columns, self.layout.columns, table)
         roles = roles_of(table, lambda cell: self.images.names_one(cell) or self.masks.names_one(cell), named)
         if self.layout.class_table and self.layout.class_table.lower() not in table.path.name.lower():
@@ -119,6 +123,8 @@ class _Link:
             entry = self._entry(cells, roles, table, where, lists)
             if entry is not None:
                 self._tell(entry, cells, roles, table, entry.picture.path in seen)
+                if lists and split is not None:
+                    entry.facts.setdefault("split", split)
                 self._tell_mask(entry, cells, roles, table, missing_masks)
                 seen.add(entry.picture.path)
         if missing_masks:
@@ -235,6 +241,12 @@ class _Link:
     def group_places(self, rows: Sequence[SourceRow]) -> list[str]:
         """The columns that tell of groups."""
         return list(self._group_columns.values()) if any(row.group for row in rows) else []
+
+
+def _splits_by_file(tables: Sequence[Table]) -> dict[Path, str]:
+    """The split of each table by its name, as in train.csv and test.csv; empty unless two splits are named so."""
+    named = {table.path: split for table in tables if (split := split_of(table.path.stem)) is not None}
+    return named if len(set(named.values())) > 1 else {}
 
 
 def _named(settings: TableColumns, layout: TableColumns, table: Table) -> TableColumns:

@@ -104,6 +104,20 @@ class MaskBook:
         """The masks that no picture asked for."""
         return [mask for mask in self.masks if mask.path not in self.used]
 
+    def unmatched(self, root: Path, pictures: Sequence[Picture]) -> list[str]:
+        """A note on masks that fit no picture by their names. Raises BadInput where that is all of them."""
+        alone = self.alone()
+        if not alone or not pictures:
+            return []
+        first = f"first {alone[0].place!r}"
+        if len(alone) == len(self.masks):
+            raise BadInput(
+                f"{root} has {len(alone)} masks, of which none fits a picture by its name ({first}, beside the picture "
+                f"{pictures[0].place!r}); name each as its picture, alone or with _segmentation or _mask behind it, or "
+                "name them in a column `mask` of its table"
+            )
+        return [f"{len(alone)} masks fit no picture by their names, {first}"]
+
 
 def _nearness(mask: Picture, picture: Picture) -> tuple[int, int]:
     same_start = next((i for i, (a, b) in enumerate(zip(mask.folder, picture.folder)) if key(a) != key(b)), 99)

@@ -42,11 +42,12 @@ class Understanding:
         """A line each on layout and classes, groups, splits, masks and what to look at."""
         counted = ", ".join(f"{dx} {count}" for dx, count in self.classes.items()) or "none"
         splits = ", ".join(f"{split} {self.splits.get(split, 0)}" for split in SPLITS)
+        told_splits = f"{splits} ({self.split_note})" if any(self.splits.values()) else self.split_note
         told = f"{self.group_place}, near-duplicate clusters" if self.group_place else "near-duplicate clusters"
         lines = [
             f"layout {self.layout}: classes {counted} (from {self.class_place})",
             f"groups: {self.groups} by {told}",
-            f"splits: {splits} ({self.split_note})",
+            f"splits: {told_splits}",
             f"masks: {self.given} given, {self.missing} missing, 0 found",
         ]
         empty = [split for split in SPLITS if not self.splits.get(split)]
@@ -76,7 +77,7 @@ def understand(source: Path, settings: PrepareSettings) -> Understanding:
         if isinstance(outcome := check_row(row, pair_id, admitted.task != CLASSIFICATION, settings), Rejection)
     ]
     splits = Counter(row.split for row in rows if row.split)
-    note = "told by the source; one that lacks is taken from train" if splits else "none told: made by group"
+    note = "told by the source; one that lacks is taken from train" if splits else "none told; made by group"
     notes = (*_counted(listing, len(admitted.rejected)), *listing.notes, *admitted.notes, *faults)
     return Understanding(
         found.name,

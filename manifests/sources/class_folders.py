@@ -64,6 +64,7 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
     if masks and not any(found.values()):
         by_number = book.by_number(images)
         found = {image.path: by_number(image) for image in images}
+    notes += book.unmatched(folder, images)
     names = _names(images, classes, any(splits.values()))
     rows = [
         SourceRow(names[image.path], image.path, found[image.path], classes[image.path], splits[image.path])

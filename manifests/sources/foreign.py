@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from manifests.listing.source import IMAGE_ENDINGS
@@ -38,7 +39,7 @@ def why_not_read(location: Path) -> str | None:
         return f"{location} {advice}"
     tree = scan(location, PrepareSettings())
     if tree.pictures:
-        return None
+        return _annotations(tree.others)
     files = [*tree.others.values(), *(path for path, _, _ in tree.set_aside)]
     ranked = sorted(
         files, key=lambda path: list(_ADVICE).index(e) if (e := Path(path).suffix.lower()) in _ADVICE else 99
@@ -48,6 +49,17 @@ def why_not_read(location: Path) -> str | None:
         f"{location} holds no pictures that can be read, and {found} {_ADVICE[Path(found).suffix.lower()]}"
         if found
         else None
+    )
+
+
+def _annotations(others: Mapping[str, str]) -> str | None:
+    """The sentence on files beside pictures that say in a tool's own form where lesions are; None without them."""
+    found = next((others[ending] for ending in (".json", ".xml", ".yaml", ".yml") if ending in others), None)
+    if found is None:
+        return None
+    return (
+        f"{found} may hold annotations (boxes or polygons), which are not read: export them from their tool as mask "
+        "pictures, and list pictures, masks and classes in a CSV with the columns image, mask and class"
     )
 
 

@@ -75,7 +75,7 @@ def _form(location: Path, folders: list[Path]) -> tuple[Source, Path]:
         for folder in folders:
             if source.recognise(folder):
                 return source, folder
-    unread = table.not_understood(innermost)
+    unread = next(filter(None, map(table.not_understood, folders)), None)
     if unread is not None:
         raise BadInput(
             f"{unread} is not understood: no column of it ({_columns(unread)}) names pictures that are there together "
@@ -93,7 +93,7 @@ def _columns(path: Path) -> str:
 
 
 def _nothing_fits(location: Path, innermost: Path) -> str:
-    foreign = why_not_read(innermost)
+    foreign = why_not_read(location)
     if foreign:
         return foreign
     pictures = class_folders.why_not(innermost)

@@ -13,7 +13,7 @@ from manifests.listing.csv_table import Table
 from manifests.listing.embedded import embedded_path, opened_table, picture_columns
 from manifests.listing.linking import Layout
 from manifests.listing.names import key, names_masks, plain, split_of
-from manifests.listing.rows import Entry, rows_of
+from manifests.listing.rows import LESION, PATIENT, Entry, rows_of
 from manifests.listing.source import Source, SourceListing, listing_is_not_empty
 from manifests.listing.tree import Picture
 from manifests.settings import PrepareSettings
@@ -54,10 +54,12 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
     entries: list[Entry] = []
     masks: dict[str, str | None] = {}
     class_place = "its label"
+    group_places: dict[str, None] = {}
     for split, path in _files(folder):
         table, mask_column, image_column = _flat(path)
         roles = roles_of(table, lambda cell: False, settings.columns)
         class_place = roles.class_place(table) or class_place
+        group_places |= {table.columns[roles.columns[r]]: None for r in (PATIENT, LESION) if r in roles.columns}
         for row, cells in enumerate(table):
             place = embedded_path(path, image_column, row)
             name = f"{split or path.stem}-{path.stem.rpartition('-')[0] and path.stem[-14:-9]}{row:06d}"
@@ -72,7 +74,10 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
     notes: list[str] = []
     rows = rows_of(entries, masks, notes)
     listing_is_not_empty(rows, [], folder)
-    return SourceListing(rows, mask_place="its mask", class_place=class_place, notes=tuple(notes))
+    group_place = " and ".join(group_places)
+    return SourceListing(
+        rows, mask_place="its mask", class_place=class_place, group_place=group_place, notes=tuple(notes)
+    )
 
 
 def _flat(path: Path) -> tuple[Table, str | None, str]:

@@ -149,6 +149,13 @@ def isic2020(out: Path) -> None:
     write_csv(out / "test.csv", ("image_name", "patient_id"), [("ISIC_99", "IP_9")])
 
 
+def table_per_split(out: Path) -> None:
+    """The splits stand in the names of the tables alone; ids have lost their zeros, as a spreadsheet loses them."""
+    pictures(out, numbered("pictures/{:04d}.jpg"), numbered("masks/{:04d}_segmentation.png"))
+    for split, chosen in (("train", range(6)), ("test", range(6, 8))):
+        write_csv(out / f"{split}.csv", ("id", "dx", "patient_id"), [(n, DX[n], f"p{n // 2}") for n in chosen])
+
+
 MALIGNANT: dict[str | None, int] = {"benign": 4, "malignant": 4, None: 1}
 HELD: dict[str | None, int] = {"train": 6, "test": 2}
 FORMS = {
@@ -164,5 +171,6 @@ FORMS = {
     "flat ph2": Form("folders", flat_ph2, {None: COUNT}, splits={"train": COUNT}, masks=COUNT),
     "flags of X": Form("table", excel_flags, {"common nevus": 4, "melanoma": 4}, masks=COUNT),
     "imagefolder jsonl": Form("imagefolder", jsonl, splits=HELD),
+    "table per split": Form("table", table_per_split, groups=4, splits=HELD, masks=COUNT),
     "isic2020": Form("isic2020", isic2020, MALIGNANT, splits={"train": COUNT, "test": 1}, groups=3),
 }

@@ -62,6 +62,22 @@ def test_containers_splits_and_one_folder_are_no_classes_unless_somebody_insists
         find_source(tmp_path / "d")
 
 
+def test_masks_that_fit_no_picture_by_name_are_refused_and_some_such_are_told(tmp_path: Path) -> None:
+    pictures(tmp_path / "d", ["images/a0.png", "images/b0.png"], ["masks/a0_1_x.png", "masks/b0_2_x.png"])
+    (tmp_path / "d/labels.csv").write_text("image,dx\na0,nv\nb0,mel\n")
+    with pytest.raises(BadInput, match=r"2 masks, of which none fits a picture by its name \(first 'masks/a0_1_x'"):
+        read(tmp_path / "d")
+    (tmp_path / "d/masks/a0_1_x.png").rename(tmp_path / "d/masks/a0.png")
+    assert any("1 masks fit no picture" in note for note in read(tmp_path / "d").notes)
+
+
+def test_a_tools_annotations_beside_pictures_are_named_with_what_helps(tmp_path: Path) -> None:
+    pictures(tmp_path / "d", ["one.png", "two.png"])
+    (tmp_path / "d/one.json").write_text('{"shapes": []}')
+    with pytest.raises(BadInput, match=r"one\.json may hold annotations .*export them"):
+        find_source(tmp_path / "d")
+
+
 def test_a_table_that_nobody_understands_keeps_folders_from_being_classes(tmp_path: Path) -> None:
     for dx in ("nv", "mel"):
         pictures(tmp_path / "d" / dx, ["0.png", "1.png"])
