@@ -15,7 +15,8 @@ from manifests.files import write_json
 if TYPE_CHECKING:
     pass
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = (1, SCHEMA_VERSION)
 SCHEMA_PATH = Path(__file__).with_name("results_schema.json")
 ABLATION = "ablation_"
 """What the names of ablation tables begin with; a file may hold them alone, without a benchmark beside them."""
@@ -31,9 +32,9 @@ def results_schema() -> dict[str, Any]:
 def validate_results(results: Results, where: str | Path = "results.json") -> None:
     """Raise BadInput with the place and the fix if `results` has another version, a NaN or a wrong shape."""
     version = results.get("schema_version") if isinstance(results, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in READABLE:
         raise BadInput(
-            f"{where} has schema version {version!r} but this program reads {SCHEMA_VERSION}; "
+            f"{where} has schema version {version!r} but this program reads {' and '.join(map(str, READABLE))}; "
             "make it again with `evenderm benchmark`"
         )
     not_finite = next(non_finite(results), None)

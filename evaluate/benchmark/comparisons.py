@@ -37,9 +37,9 @@ def strongest_control(arms: Sequence[JudgedArm], fraction: float, metric: str) -
 def compare_arms(arms: Sequence[JudgedArm], settings: BenchmarkSettings) -> list[dict[str, Any]]:
     """Every comparison, as results.json has it.
 
-    Each arm with generated pairs meets the strongest control of its task and fraction in every compared
-    metric; those in the deciding metric are the primary ones. It meets the other controls in the deciding
-    metric. Holm's correction runs over the primary ones together, and over all others together; the smallest
+    Each arm with generated pairs meets every control of its task and fraction in the deciding metric, and the
+    strongest of them in every compared one. The primary comparison of an arm is the one that its verdict rests on, see
+    `deciding`. Holm's correction runs over the primary ones together, and over all others together; the smallest
     detectable difference is told at the corrected level.
     """
     found: list[dict[str, Any]] = []
@@ -51,12 +51,36 @@ def compare_arms(arms: Sequence[JudgedArm], settings: BenchmarkSettings) -> list
     for primary in (True, False):
         family = [c for c in found if c["primary"] is primary and c["p"] is not None]
         for entry, adjusted in zip(family, holm([c["p"] for c in family]), strict=True):
-            entry["p_adjusted"] = adjusted
+            # Better than the strongest and not than another: no verdict but `no difference` is possible.
+            undecided = primary and not entry["strongest_control"] and _doubt(entry) > 1
+            entry["p_adjusted"] = 1.0 if undecided else adjusted
             entry["smallest_detectable"] = _detectable(entry, arms, len(family), settings)
             if entry["reason"] is None:
                 better = metric_info(entry["metric"]).higher_is_better
-                entry["verdict"] = verdict(entry["difference"], adjusted, settings.confidence, better)
+                entry["verdict"] = verdict(entry["difference"], entry["p_adjusted"], settings.confidence, better)
     return found
+
+
+def deciding(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The comparison that the verdict on an arm rests on, of those with each control in the deciding metric.
+
+    A gain is a gain over every control, so that the control which is beaten least decides, and the largest p counts:
+    an intersection-union test, which needs no correction among the controls (Berger, "Multiparameter Hypothesis
+    Testing and Acceptance Sampling", 1982). Where the strongest control is not beaten, it decides, and harm is to be
+    worse than that one. Either way a false verdict is no likelier than in a single test against the strongest.
+    """
+    strongest = next(entry for entry in entries if entry["strongest_control"])
+    if strongest["p"] is None or _doubt(strongest) > 1:
+        return strongest
+    return max(entries, key=_doubt)
+
+
+def _doubt(entry: Mapping[str, Any]) -> float:
+    """Twice the one-sided p that the arm is better than the control: above 1 where it is not even by the figures."""
+    if entry["p"] is None:
+        return 2.0
+    better = (entry["difference"] > 0) == metric_info(entry["metric"]).higher_is_better
+    return float(entry["p"] if better else 2 - entry["p"])
 
 
 def _comparisons_of(arm: JudgedArm, of_task: Sequence[JudgedArm], settings: BenchmarkSettings) -> list[dict[str, Any]]:
@@ -64,7 +88,7 @@ def _comparisons_of(arm: JudgedArm, of_task: Sequence[JudgedArm], settings: Benc
     strongest = strongest_control(of_task, fraction, metrics[0])
     if strongest is None:
         return []
-    entries = [_entry(arm, strongest, metric, True, metric == metrics[0], settings) for metric in metrics]
+    entries = [_entry(arm, strongest, metric, True, settings) for metric in metrics]
     others = [
         other
         for other in of_task
@@ -72,7 +96,9 @@ def _comparisons_of(arm: JudgedArm, of_task: Sequence[JudgedArm], settings: Benc
         and parse_arm(other.name).fraction == fraction
         and other.name != strongest.name
     ]
-    return entries + [_entry(arm, other, metrics[0], False, False, settings) for other in others]
+    entries += [_entry(arm, other, metrics[0], False, settings) for other in others]
+    deciding([entry for entry in entries if entry["metric"] == metrics[0]])["primary"] = True
+    return entries
 
 
 def _entry(
@@ -80,7 +106,6 @@ def _entry(
     control: JudgedArm,
     metric: str,
     strongest: bool,
-    primary: bool,
     settings: BenchmarkSettings,
 ) -> dict[str, Any]:
     entry: dict[str, Any] = {
@@ -95,7 +120,7 @@ def _entry(
         "verdict": None,
         "smallest_detectable": None,
         "strongest_control": strongest,
-        "primary": primary,
+        "primary": False,
         "reason": None,
     }
     pair = _replicates(arm, control, metric)
@@ -140,7 +165,7 @@ def headlines(
     arms: Sequence[JudgedArm], comparisons: Sequence[Mapping[str, Any]], settings: BenchmarkSettings
 ) -> list[dict[str, Any]]:
     """The verdict of each task: on `hybrid`, or where it was not trained on the generated arm that is best on
-    validation, against the strongest control in the deciding metric."""
+    validation, against all controls in the deciding metric; the comparison is the one that it rests on."""
     said = []
     for task in settings.tasks:
         primary = {c["arm"]: c for c in comparisons if c["task"] == task and c["primary"]}
@@ -171,6 +196,8 @@ def sentence(task: Task, comparison: Mapping[str, Any] | None, confidence: float
     if comparison is None:
         return f"{task}: nothing was compared, because no arm used generated pairs."
     names = f"{comparison['arm']} against {comparison['control']}"
+    if comparison["verdict"] == "gain":
+        names += ", the control that it was closest to"
     if comparison["verdict"] is None:
         return f"{task}: no verdict on {names}: {comparison['reason']}."
     info = metric_info(comparison["metric"])

@@ -44,7 +44,7 @@ class ForestRow:
 
 @dataclass(frozen=True)
 class Forest:
-    """All comparisons of a task by one metric on one scale, those against the strongest control first."""
+    """All comparisons of a task by one metric on one scale, those that decide first."""
 
     title: str
     groups: tuple[tuple[str, tuple[ForestRow, ...]], ...]
@@ -88,8 +88,9 @@ def forest(results: TaskResults, metric: str) -> Forest | None:
         return None
     scale = _scale(comparisons, results)
     groups = []
-    for strongest, heading in ((True, "Against the strongest control"), (False, "Against the other controls")):
-        chosen = [c for c in comparisons if c["strongest_control"] is strongest]
+    first = "Against the control that decides" if metric == results.primary else "Against the strongest control"
+    for decides, heading in ((True, first), (False, "Against the other controls")):
+        chosen = [c for c in comparisons if results.decides(c) is decides]
         if chosen:
             groups.append((heading, tuple(_forest_row(scale, comparison, results) for comparison in chosen)))
     counted = wording.points(results.unit(metric))

@@ -35,9 +35,9 @@ def verdict_line(tasks: Sequence[TaskResults]) -> str:
 
 
 def _arms(task: TaskResults) -> str:
-    """One table row per arm: what it saw, what it reached, and against the strongest control."""
+    """One table row per arm: what it saw, what it reached, and against the control that decides."""
     titles = [task.heading(name) for name in task.compared]
-    against = f"{task.metric_title(task.primary)} against the strongest control"
+    against = f"{task.metric_title(task.primary)} against the control that decides"
     headings = [task.title, "real", "generated", *titles, against, "verdict"]
     rows = (headings, *(_cells(task, arm) for arm in task.arms))
     escaped = [[markdown(cell) for cell in row] for row in rows]
@@ -48,13 +48,13 @@ def _cells(task: TaskResults, arm: Arm) -> list[str]:
     counts = arm["train_counts"]
     seen = (wording.count(sum(counts[origin].values())) for origin in ("real", "synthetic"))
     cells = [arm["name"], *seen, *(_figure(task, arm, name) for name in task.compared)]
-    chosen = [c for c in task.judged(task.primary) if c["arm"] == arm["name"] and c["strongest_control"]]
+    chosen = [c for c in task.judged(task.primary) if c["arm"] == arm["name"] and task.decides(c)]
     if not chosen:
         return [*cells, "", ""]
     unit = task.unit(task.primary)
     least = least_shown(chosen[0], unit)
     verdict = wording.VERDICT_TITLES[chosen[0]["verdict"]] + (f" ({least})" if least else "")
-    return [*cells, difference_with_interval(chosen[0], unit), verdict]
+    return [*cells, f"{difference_with_interval(chosen[0], unit)}, {chosen[0]['control']}", verdict]
 
 
 def _figure(task: TaskResults, arm: Arm, name: str) -> str:
@@ -110,10 +110,17 @@ def _reached(results: TaskResults, comparison: Comparison) -> str:
     difference = f"{wording.signed(comparison['difference'], unit)} {wording.points(unit)}"
     return (
         f"{comparison['arm']} reached {wording.number(arm, unit)} in {results.metric_title(name)} "
-        f"and the strongest control, {comparison['control']}, {wording.number(control, unit)}, "
+        f"and {_which(comparison)}, {comparison['control']}, {wording.number(control, unit)}, "
         f"a difference of {difference} ({results.confidence} interval {bounds}, "
         f"corrected p {wording.p_value(comparison['p_adjusted'])})"
     )
+
+
+def _which(comparison: Comparison) -> str:
+    """What the control is among all, and so why the verdict rests on it."""
+    if comparison["verdict"] == "gain":
+        return "of all controls the one that it was closest to"
+    return "the strongest control" if comparison["strongest_control"] else "the control that it did not beat"
 
 
 def _could_have_shown(results: TaskResults, comparison: Comparison) -> str:

@@ -55,9 +55,13 @@ class TaskResults:
         return arm["metrics"].get(name)
 
     def judged(self, metric: str) -> list[Comparison]:
-        """Comparisons by `metric`, those against the strongest control first."""
+        """Comparisons by `metric`, those that decide first."""
         chosen = [c for c in self.comparisons if c["metric"] == metric]
-        return sorted(chosen, key=lambda c: not c["strongest_control"])
+        return sorted(chosen, key=lambda c: not self.decides(c))
+
+    def decides(self, comparison: Comparison) -> bool:
+        """Whether the verdict on an arm rests on it; by other metrics, whether it is against the strongest control."""
+        return bool(comparison["primary" if comparison["metric"] == self.primary else "strongest_control"])
 
     @property
     def word(self) -> str | None:

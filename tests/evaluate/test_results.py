@@ -45,7 +45,7 @@ def results() -> dict[str, Any]:
     }  # fmt: skip
     return copy.deepcopy(
         {
-            "schema_version": 1, "environment": {}, "settings": {}, "timings": {},
+            "schema_version": 2, "environment": {}, "settings": {}, "timings": {},
             "data": {
                 "real": {"digest": "d", "counts": {"train": counts}}, "synthetic": None,
                 "classes": ["nv", "mel"], "rare_classes": [], "test_groups": 4, "notes": [], "skipped_arms":
@@ -120,8 +120,8 @@ def test_unreadable_files_are_named_with_the_fix(tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(BadInput, match="schema version None"):
         read_results(tmp_path / "list.json")
-    (tmp_path / "newer.json").write_text(json.dumps(results() | {"schema_version": 2}))
-    with pytest.raises(BadInput, match="schema version 2 but this program reads 1"):
+    (tmp_path / "newer.json").write_text(json.dumps(results() | {"schema_version": 3}))
+    with pytest.raises(BadInput, match="schema version 3 but this program reads 1 and 2"):
         read_results(tmp_path / "newer.json")
 
 
@@ -137,13 +137,50 @@ def judged(name: str, mean: float, validation: float, seeds: int = 3, metric: st
 SETTINGS = BenchmarkSettings(tasks=("classification",), classification_metrics=("macro_f1",))
 
 
-def test_the_strongest_control_is_chosen_on_validation_and_not_on_test() -> None:
-    arms = [judged("real", 0.70, 0.50), judged("real+oversampling", 0.60, 0.65), judged("hybrid", 0.64, 0.9)]
+def headline(*arms: JudgedArm) -> tuple[str, str, str]:
+    """The verdict, the control that it rests on and the sentence."""
+    (found,) = headlines(arms, compare_arms(arms, SETTINGS), SETTINGS)
+    return found["verdict"], found["comparison"]["control"], found["sentence"]
+
+
+def test_harm_is_to_be_worse_than_the_strongest_control_which_is_chosen_on_validation_and_not_on_test() -> None:
+    arms = [judged("real", 0.60, 0.50), judged("real+oversampling", 0.70, 0.65), judged("hybrid", 0.64, 0.9)]
     chosen = strongest_control(arms, 1.0, "macro_f1")
     assert chosen is not None and chosen.name == "real+oversampling"
-    (verdict,) = headlines(arms, compare_arms(arms, SETTINGS), SETTINGS)
-    assert verdict["comparison"]["control"] == "real+oversampling" and verdict["verdict"] == "gain"
-    assert verdict["sentence"].startswith("classification: gain: hybrid against real+oversampling, Macro-F1")
+    assert headline(*arms)[:2] == ("harm", "real+oversampling")
+
+
+def test_a_gain_is_a_gain_over_every_control_and_names_the_one_that_it_was_closest_to() -> None:
+    weak, strong, hybrid = judged("real", 0.5, 0.9), judged("real+strong", 0.62, 0.1), judged("hybrid", 0.64, 0.9)
+    verdict, control, said = headline(weak, strong, hybrid)
+    assert (verdict, control) == ("gain", "real+strong")
+    assert said.startswith(
+        "classification: gain: hybrid against real+strong, the control that it was closest to, Macro"
+    )
+    assert headline(weak, judged("real+strong", 0.639, 0.1), hybrid)[:2] == ("no difference", "real+strong")
+
+
+def test_a_control_that_validation_did_not_prefer_hinders_a_gain_and_makes_no_harm() -> None:
+    arms = [judged("real", 0.6, 0.9), judged("real+strong", 0.8, 0.1), judged("hybrid", 0.7, 0.9)]
+    assert headline(*arms)[:2] == ("no difference", "real+strong")
+
+
+def test_of_equal_arms_a_false_gain_over_every_control_is_rarer_than_one_over_the_strongest() -> None:
+    rng, verdicts = np.random.default_rng(4), []
+    weights = group_weights([str(i) for i in range(120)], 120, 0)
+
+    def arm(name: str, validation: float) -> JudgedArm:
+        opinion = 0.15 * rng.standard_normal((120, 1)) + 0.02 * rng.standard_normal(3)
+        per_pair = 0.6 + opinion + 0.05 * rng.standard_normal((120, 3))
+        figures = [Figures({"macro_f1": float(value)}) for value in per_pair.mean(axis=0)]
+        replicates = {"macro_f1": Replicates(per_pair.mean(axis=0), weights @ per_pair / 120, 120)}
+        return JudgedArm(name, "classification", Measured(figures, replicates), validation)
+
+    controls = ("real", "real+oversampling", "real+strong")
+    for _ in range(160):
+        arms = [arm(name, rng.random()) for name in (*controls, "hybrid")]
+        verdicts.append(headline(*arms)[0])
+    assert verdicts.count("gain") <= 0.03 * 160 and verdicts.count("harm") <= 0.06 * 160
 
 
 def test_a_lower_error_is_a_gain() -> None:
@@ -198,7 +235,7 @@ def test_every_generated_arm_meets_every_control_and_holm_counts_them() -> None:
     arms.append(judged("synthetic", 0.3, 0.3))
     found = compare_arms(arms, SETTINGS)
     assert len(found) == 4
-    assert {c["control"] for c in found if c["primary"]} == {"real+replay"}
+    assert [c["arm"] for c in found if c["primary"]] == ["hybrid", "synthetic"]
     assert all(c["p_adjusted"] >= c["p"] for c in found)
     assert next(c for c in found if c["arm"] == "synthetic")["verdict"] == "harm"
 

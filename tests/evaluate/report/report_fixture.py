@@ -125,7 +125,7 @@ def make_results(
     names = dict.fromkeys(name for arm in arms for name in arm["metrics"])
     infos = {name: metric_info(name) for name in names}
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "environment": {"python": "3.11.9", "platform": "Linux", "processors": 2, "torch": "2.15.0"},
         "settings": BenchmarkSettings().model_dump(mode="json"),
         "data": _data(real, synthetic),
