@@ -7,41 +7,28 @@ take their place.
 from __future__ import annotations
 
 import secrets
-import socket
 import threading
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from evaluate.diagnosis.interface import CAUTION, NAMES
 from evaluate.explain.explainer import Explainer, InputImage, read_image
 from evaluate.explain.explanation import Explanation, to_json
 from flows.run.folder import Job
+from flows.viewing.server import guarded_app, serve_app
 from manifests.errors import EvendermError
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-HOST = "127.0.0.1"
 KEPT = 8
 WAITING = 4
 KINDS = ("image/png", "image/jpeg", "image/webp", "image/tiff", "image/bmp")
-HEADER = "x-evenderm"
-SECURITY = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
 
 
 class Wish(BaseModel):
@@ -140,20 +127,13 @@ class Desk:
             upload.state, upload.error = "failed", f"The program failed ({type(error).__name__}); nothing was kept."
 
 
-def make_app(job: Job, desk: Desk, record: Callable[[], dict[str, Any]], ports: set[int]) -> FastAPI:
+def make_app(job: Job, desk: Desk, record: Callable[[], dict[str, Any]], ports: Sequence[int]) -> FastAPI:
     """The server's routes. record: of the ensemble; ports: those that the server listens on."""
     from evaluate.explain.page import render_server_page
     from flows.steps.prepare import open_real
 
     settings, classes = job.settings.explain, open_real(job).classes
-    app = FastAPI(title="Evenderm explain", docs_url=None, redoc_url=None, openapi_url=None)
-
-    @app.middleware("http")
-    async def guarded(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        fault = _fault(request, ports)
-        response = JSONResponse({"detail": fault}, 403) if fault else await answer(request)
-        response.headers.update(SECURITY)
-        return response
+    app = guarded_app("Evenderm explain", ports)
 
     @app.get("/")
     def page() -> HTMLResponse:
@@ -212,40 +192,18 @@ def _take_wishes(app: FastAPI, desk: Desk, classes: Sequence[str]) -> None:
 
 def serve(job: Job, port: int, say: Callable[[str], None]) -> None:
     """Listens on loopback until the process is asked to end. Raises EvendermError where the port is taken."""
-    import uvicorn
-
     from flows.explain.explain import explainer_of
 
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((HOST, port))
-    except OSError as error:
-        raise EvendermError(f"port {port} cannot be used ({error.strerror}); choose another with --port") from None
-    own = int(listener.getsockname()[1])
     desk = Desk(lambda: explainer_of(job))
-    app = make_app(job, desk, lambda: explainer_of(job).ensemble.record, {own})
-    say(f"http://{HOST}:{own} (this machine only; images stay in memory; Ctrl-C ends it). {CAUTION}")
+
+    def make(ports: Sequence[int]) -> FastAPI:
+        return make_app(job, desk, lambda: explainer_of(job).ensemble.record, ports)
+
     try:
-        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=5)
-        uvicorn.Server(config).run(sockets=[listener])
+        after = f"(this machine only; images stay in memory; Ctrl-C ends it). {CAUTION}"
+        serve_app(make, port, lambda address: say(f"{address} {after}"))
     finally:
         desk.close()
-        listener.close()
-
-
-def _fault(request: Request, ports: set[int]) -> str | None:
-    """Why a request is refused: another site's page must reach neither the images nor the models."""
-    own = {f"{name}:{port}" for name in (HOST, "localhost") for port in ports}
-    if request.headers.get("host", "") not in own:
-        return "This page answers to 127.0.0.1 alone."
-    origin = request.headers.get("origin")
-    if origin is not None and origin not in {f"http://{name}" for name in own}:
-        return "This page answers to itself alone."
-    # A foreign page cannot set this header without asking first, and nobody answers that question.
-    if request.method not in ("GET", "HEAD") and HEADER not in request.headers:
-        return f"Requests that change something carry the header {HEADER}."
-    return None
 
 
 async def _body(request: Request, most: int) -> bytes:
