@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -76,6 +77,14 @@ def with_png_text(content: bytes, text: Mapping[str, str]) -> bytes:
     return content[:_AFTER_HEADER] + chunks + kept + content[at:]
 
 
+def with_padding(content: bytes, length: int) -> bytes:
+    """The PNG made `length` bytes long by a chunk of zeros that viewers ignore; ValueError where it is too long."""
+    missing = length - len(content) - 12
+    if missing < 0:
+        raise ValueError(f"a PNG of {len(content)} bytes cannot be padded to {length}")
+    return content[:_AFTER_HEADER] + _chunk(b"paDd", bytes(missing)) + content[_AFTER_HEADER:]
+
+
 def png_text(content: bytes) -> dict[str, str]:
     """The text chunks that stand in front of a PNG's pixels, by keyword; compressed ones are left out."""
     png_header(content)
@@ -88,6 +97,13 @@ def png_text(content: bytes) -> dict[str, str]:
         elif kind == b"iTXt" and value[:1] == b"\0":
             found[_keyword(body)] = value[2:].split(b"\0", 2)[-1].decode("utf-8", "replace")
     return found
+
+
+def pixel_digest(content: bytes) -> str:
+    """sha256 of a PNG's size and pixels as they are packed, whatever text stands in front of them."""
+    png_header(content)
+    at = max((end for _, _, end in _leading_chunks(content)), default=_AFTER_HEADER)
+    return hashlib.sha256(content[16:_AFTER_HEADER] + content[at:]).hexdigest()
 
 
 _TEXT_KINDS = (b"tEXt", b"iTXt", b"zTXt")

@@ -10,6 +10,7 @@ from evaluate.settings.benchmark import ClassifierSettings, SegmenterSettings
 from manifests.settings import Frozen
 
 PLAIN = "plain"
+ReviewPolicy = Literal["off", "required", "any", "majority"]
 
 
 class CopySettings(Frozen):
@@ -102,6 +103,11 @@ class GateSettings(Frozen):
     segmenter: JudgeSegmenterSettings = JudgeSegmenterSettings()
     classifier: JudgeClassifierSettings = JudgeClassifierSettings()
     copies: CopySettings = CopySettings()
+    review: ReviewPolicy = Field(
+        "off",
+        description="readers as a gate: any refusal refuses a pair, the majority decides, or it is required as well "
+        "that somebody has read it",
+    )
 
 
 class FidelitySettings(Frozen):

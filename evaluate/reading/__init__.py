@@ -1,0 +1,1 @@
+"""What people say of pictures: their decisions, how far they agree, and the statistics of reader studies."""

@@ -1,0 +1,83 @@
+"""Shares with their intervals, how many pictures an interval needs, and how well confidence separates two kinds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm, rankdata
+
+CONFIDENCE = 0.95
+
+
+def wilson_interval(hits: float, total: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Score interval of a share (Wilson, "Probable inference", 1927); `total` may be an effective number."""
+    z = float(norm.ppf(0.5 + confidence / 2))
+    share, spread = hits / total, z * z / total
+    middle = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * math.sqrt(share * (1 - share) / total + spread / (4 * total))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def share_of(hits: Sequence[bool], pictures: Sequence[str]) -> dict[str, Any]:
+    """How many of the answers `hits` are right, with a 95 % interval; pictures: which one each answer is about.
+
+    Several readers of one picture are not independent: the interval counts as many answers as the design effect of
+    pictures leaves (Rao and Scott, "A simple method for the analysis of clustered binary data", 1992), and where all
+    answers are alike no more than there are pictures.
+    """
+    total = len(hits)
+    if total == 0:
+        return {"share": None, "interval": None, "answers": 0}
+    share = sum(map(bool, hits)) / total
+    interval = wilson_interval(share * (effective := _effective(hits, pictures)), effective)
+    return {"share": share, "interval": list(interval), "answers": total}
+
+
+def _effective(hits: Sequence[bool], pictures: Sequence[str]) -> float:
+    """Number of independent answers that these are worth."""
+    names, place = np.unique(np.asarray(pictures), return_inverse=True)
+    right, total, clusters = np.asarray(hits, float), len(hits), len(names)
+    share = right.mean()
+    if clusters == total:
+        return float(total)
+    if share in (0, 1) or clusters == 1:
+        return float(clusters)
+    off = np.bincount(place, right) - share * np.bincount(place)
+    cluster_variance = clusters / (clusters - 1) * float((off**2).sum()) / total**2
+    effect = cluster_variance / (share * (1 - share) / total)
+    return float(total / min(max(effect, 1.0), total / clusters))
+
+
+def pictures_needed(width: float, share: float = 0.5, confidence: float = CONFIDENCE) -> int:
+    """Fewest independent answers whose Wilson interval at `share` is no wider than `width` from end to end."""
+    low, high = 0, 1
+    while _width(high, share, confidence) > width:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _width(middle, share, confidence) > width else (low, middle)
+    return high
+
+
+def _width(total: int, share: float, confidence: float) -> float:
+    lower, upper = wilson_interval(share * total, total, confidence)
+    return upper - lower
+
+
+def auroc(scores: Sequence[float], positive: Sequence[bool]) -> dict[str, Any]:
+    """Area under the ROC curve of scores that are higher for positives, ties counting half, with a 95 % interval.
+
+    The interval's spread is that of Hanley and McNeil ("The meaning and use of the area under a ROC curve", 1982).
+    """
+    truth = np.asarray(positive, bool)
+    hits, misses = int(truth.sum()), int((~truth).sum())
+    if not hits or not misses:
+        return {"value": None, "interval": None}
+    area = (rankdata(scores)[truth].sum() - hits * (hits + 1) / 2) / (hits * misses)
+    first, second = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = area * (1 - area) + (hits - 1) * (first - area**2) + (misses - 1) * (second - area**2)
+    half = float(norm.ppf(0.5 + CONFIDENCE / 2)) * math.sqrt(max(variance, 0) / (hits * misses))
+    return {"value": float(area), "interval": [max(0.0, float(area) - half), min(1.0, float(area) + half)]}
