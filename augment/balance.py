@@ -1,14 +1,17 @@
-"""The balance plan: how many pairs of each class are to be generated."""
+"""The balance plan: how many pairs of each class are to be generated, and how far a class has come."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from manifests.errors import BadInput
 
 Rule = str | int | float | Mapping[str, int]
+UNREAD = "unread"
+"""Reason of a pair that waits for a reader: it is not accepted, and keeps its place in the class."""
 
 
 def balance_plan(counts: Mapping[str, int], rule: Rule = "max", cap: float | None = None) -> dict[str, int]:
@@ -41,3 +44,30 @@ def _wanted(dx: str, count: int, counts: Mapping[str, int], rule: Rule) -> int:
     if isinstance(rule, float) and rule >= 0 and math.isfinite(rule):
         return round(rule * count)
     raise BadInput(f"synthesis.balance: {rule!r} is none of max, median, a number, a ratio, or numbers by class")
+
+
+@dataclass(frozen=True)
+class ClassOutcome:
+    """How a class stands: candidates looked at, accepted, rejected by reason, and the shards still to draw."""
+
+    dx: str
+    wanted: int
+    candidates: int
+    accepted: int
+    rejected: Mapping[str, int]
+    missing_shards: tuple[int, ...]
+
+    @property
+    def given_up(self) -> str | None:
+        """One sentence if pairs wait for a reader, or the candidate limit was reached before the class was filled."""
+        if self.missing_shards or self.accepted >= self.wanted:
+            return None
+        if unread := self.rejected.get(UNREAD, 0):
+            return (
+                f"class {self.dx}: {unread} of its pairs wait for a reader; read them with evenderm review, then go on"
+            )
+        worst = max(self.rejected, key=lambda reason: self.rejected[reason], default="no gate")
+        return (
+            f"class {self.dx}: {self.accepted} of {self.wanted} pairs after {self.candidates} candidates; "
+            f"{worst} rejected most ({self.rejected.get(worst, 0)})"
+        )

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from augment.balance import UNREAD, ClassOutcome
 from augment.fine_detail import FineDetail
 from augment.prompts import prompt_for
 from augment.sampling import PairSampler
@@ -39,16 +40,21 @@ REPEAT = "generated_duplicate"
 class Verdict:
     """What the gates say of one candidate; reject_reason None means accepted.
 
-    scores: by names of manifests.schema.SCORES, each in [0, 1], higher is better.
+    scores: by names of manifests.schema.SCORES, each in [0, 1], higher is better; reviewed_by, review: of readers.
     """
 
     scores: Mapping[str, float] = field(default_factory=dict)
     nearest_real_id: str | None = None
     nearest_similarity: float | None = None
     reject_reason: str | None = None
+    reviewed_by: str | None = None
+    review: str | None = None
 
 
 Judge = Callable[[PairArrays, str], Sequence[Verdict]]
+Readers = Callable[[str, np.ndarray], Mapping[str, str | None]]
+"""What people said of a pair that passed every other gate, by its id and image (H, W, 3): `reviewed_by`, `review`,
+and the `reject_reason`, None where it passes."""
 
 
 class Seen(Protocol):
@@ -65,7 +71,7 @@ class ClassJob:
 
     wanted: accepted pairs to reach; limit: candidates after which the class gives up; digests: of base, adapter
     and judge ("" where the gates are off); detail: share of fine detail that is taken from real pairs, and the digest
-    of those ("" where none is).
+    of those ("" where none is); readers_digest: of what people said of the pairs ("" where nobody is asked).
     """
 
     dx: str
@@ -81,11 +87,13 @@ class ClassJob:
     licence: str
     detail: float = 0.0
     detail_digest: str = ""
+    readers_digest: str = ""
 
     @property
     def key(self) -> str:
-        """Digest of all that a candidate depends on; how many are wanted is not among it."""
-        content = {name: value for name, value in asdict(self).items() if name not in ("wanted", "limit", "sampling")}
+        """Digest of all that a candidate depends on; how many are wanted, and who refused some, is not among it."""
+        left_out = ("wanted", "limit", "sampling", "readers_digest")
+        content = {name: value for name, value in asdict(self).items() if name not in left_out}
         content["sampling"] = self.sampling.model_dump(mode="json")
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -97,29 +105,6 @@ class ClassJob:
     def name(self, shard: int) -> str:
         """Where a candidate shard lies in its storage."""
         return f"{self.key}/lesion={path_name(self.dx)}/part-{shard:05d}.safetensors"
-
-
-@dataclass(frozen=True)
-class ClassOutcome:
-    """How a class stands: candidates looked at, accepted, rejected by reason, and the shards still to draw."""
-
-    dx: str
-    wanted: int
-    candidates: int
-    accepted: int
-    rejected: Mapping[str, int]
-    missing_shards: tuple[int, ...]
-
-    @property
-    def given_up(self) -> str | None:
-        """One sentence if the candidate limit was reached before the class was filled."""
-        if self.missing_shards or self.accepted >= self.wanted:
-            return None
-        worst = max(self.rejected, key=lambda reason: self.rejected[reason], default="no gate")
-        return (
-            f"class {self.dx}: {self.accepted} of {self.wanted} pairs after {self.candidates} candidates; "
-            f"{worst} rejected most ({self.rejected.get(worst, 0)})"
-        )
 
 
 def pair_seed(seed: int, dx: str, index: int) -> int:
@@ -172,6 +157,8 @@ def draw_shard(
 
 def _pack(pairs: PairArrays, verdicts: Sequence[Verdict]) -> bytes:
     described = [{**asdict(verdict), "scores": dict(verdict.scores)} for verdict in verdicts]
+    for fields in described:  # no reader has seen it yet
+        del fields["reviewed_by"], fields["review"]
     tensors = {"images": torch.from_numpy(pairs.images), "masks": torch.from_numpy(pairs.masks)}
     names = {"pair_ids": json.dumps(pairs.pair_ids), "group_ids": json.dumps(pairs.group_ids)}
     if pairs.attributes:
@@ -199,12 +186,14 @@ class Settlement:
     """The candidates of a class with their final verdicts, in index order, up to the one that fills the class.
 
     It goes on from where it stood as more shards are drawn. A candidate that passed the gates and nearly repeats an
-    earlier one, as `seen` tells, is rejected for that.
+    earlier one, as `seen` tells, is rejected for that, and one that `readers` refuse for that.
     """
 
-    def __init__(self, job: ClassJob, candidates: Storage, seen: Seen | None = None) -> None:
+    def __init__(
+        self, job: ClassJob, candidates: Storage, seen: Seen | None = None, readers: Readers | None = None
+    ) -> None:
         self.job = job
-        self._candidates, self._seen = candidates, seen
+        self._candidates, self._seen, self._readers = candidates, seen, readers
         self._verdicts: list[list[Verdict]] = []  # final ones, by shard
         self._looked_at = self._accepted = 0
         self._reasons: Counter[str] = Counter()
@@ -216,9 +205,9 @@ class Settlement:
         """
         self._advance()
         job, missing = self.job, tuple[int, ...]()
-        if self._accepted < job.wanted:
-            rate = max(self._accepted / self._looked_at, 0.1) if self._looked_at else 1.0
-            more = math.ceil((job.wanted - self._accepted) / rate / job.shard_size)
+        if self._filled < job.wanted:
+            rate = max(self._filled / self._looked_at, 0.1) if self._looked_at else 1.0
+            more = math.ceil((job.wanted - self._filled) / rate / job.shard_size)
             span = range(len(self._verdicts), min(len(self._verdicts) + more, job.shards))
             missing = tuple(n for n in span if not is_drawn(job, n, self._candidates))
         return ClassOutcome(job.dx, job.wanted, self._looked_at, self._accepted, dict(self._reasons), missing)
@@ -231,24 +220,33 @@ class Settlement:
             for index, verdict in enumerate(verdicts):
                 yield pairs, index, verdict
 
+    @property
+    def _filled(self) -> int:
+        """Places of the class that are taken, by accepted pairs and by those that wait for a reader."""
+        return self._accepted + self._reasons[UNREAD]
+
     def _advance(self) -> None:
         job = self.job
-        while self._accepted < job.wanted and len(self._verdicts) < job.shards:
+        while self._filled < job.wanted and len(self._verdicts) < job.shards:
             shard = len(self._verdicts)
             if not is_drawn(job, shard, self._candidates):
                 return
             content = self._candidates.read(job.name(shard))
-            images = _unpack(job, content).images if self._seen is not None else None
+            pairs = None if self._seen is None and self._readers is None else _unpack(job, content)
             described = json.loads(_header(content)["verdicts"])
             self._verdicts.append([])
             for index, fields in enumerate(described):
-                if self._accepted >= job.wanted or self._looked_at >= job.limit:
+                if self._filled >= job.wanted or self._looked_at >= job.limit:
                     break
-                self._settle(Verdict(**fields), None if images is None else images[index : index + 1])
+                self._settle(Verdict(**fields), pairs, index)
 
-    def _settle(self, verdict: Verdict, image: np.ndarray | None) -> None:
-        if verdict.reject_reason is None and self._seen is not None and image is not None:
-            verdict = replace(verdict, reject_reason=REPEAT) if self._seen.add(image)[0] else verdict
+    def _settle(self, verdict: Verdict, pairs: PairArrays | None, index: int) -> None:
+        if verdict.reject_reason is None and pairs is not None:
+            if self._seen is not None and self._seen.add(pairs.images[index : index + 1])[0]:
+                verdict = replace(verdict, reject_reason=REPEAT)
+            elif self._readers is not None:
+                said: Mapping[str, Any] = self._readers(pairs.pair_ids[index], pairs.images[index])
+                verdict = replace(verdict, **said)
         self._verdicts[-1].append(verdict)
         self._looked_at += 1
         self._accepted += verdict.reject_reason is None
@@ -297,4 +295,6 @@ def _row(job: ClassJob, pairs: PairArrays, index: int, verdict: Verdict) -> Pair
         nearest_similarity=verdict.nearest_similarity,
         accepted=verdict.reject_reason is None,
         reject_reason=verdict.reject_reason,
+        reviewed_by=verdict.reviewed_by,
+        review=verdict.review,
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from manifests.errors import BadInput
-from manifests.format.schema import MASK_ORIGINS, SPLITS, UNLABELLED, pair_id_fault
+from manifests.format.schema import MASK_ORIGINS, REVIEWS, SPLITS, UNLABELLED, pair_id_fault
 from manifests.format.shards import DISCLAIMER
 from manifests.images import decode_stored
 from manifests.png import png_text
@@ -77,6 +77,8 @@ def _synthetic_faults(row: Mapping[str, Any], manifest_id: str) -> Iterator[str]
         yield "it is neither accepted nor rejected"
     elif not row["accepted"] and not row["reject_reason"]:
         yield "it is rejected without a reason"
+    if row.get("review") not in (None, *REVIEWS) or (row.get("review") is None) != (row.get("reviewed_by") is None):
+        yield f"its review {row['review']!r} does not fit its readers"
     for name in ("seed", "base_digest"):
         if row[name] is None:
             yield f"it does not say its {name}, so nobody can make it again"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = "evenderm-manifest"
-FORMAT_VERSIONS: Mapping[str, int] = {"real": 2, "synthetic": 1}
+FORMAT_VERSIONS: Mapping[str, int] = {"real": 2, "synthetic": 2}
 """The version that is written; earlier ones are read too."""
 SOFTWARE = "evenderm"
 HEADER_NAME = "manifest.json"
@@ -30,6 +30,8 @@ Kind = Literal["real", "synthetic"]
 ATTRIBUTES = ("age_group", "sex", "site", "skin_tone")
 MASK_ORIGINS = ("given", "predicted")
 """Whether a mask came with the data or was found by a segmenter."""
+REVIEWS = ("accepted", "refused")
+"""What readers together say of a generated pair."""
 SCORES = ("mask_plausibility", "mask_agreement", "class_consistency")
 BULKY = ("image", "mask")
 SHARD_PATTERN = re.compile(r"data/lesion=(?P<dx>[^/]+)/part-(?P<index>\d{5})\.parquet")
@@ -76,6 +78,8 @@ class PairRow:
     nearest_similarity: float | None = None
     accepted: bool | None = None
     reject_reason: str | None = None
+    reviewed_by: str | None = None
+    review: str | None = None
 
 
 def column_types(kind: Kind, version: int | None = None) -> dict[str, pa.DataType]:
@@ -99,6 +103,8 @@ def column_types(kind: Kind, version: int | None = None) -> dict[str, pa.DataTyp
             "nearest_real_id": text, "nearest_similarity": pa.float64(),
             "accepted": pa.bool_(), "reject_reason": text,
         }  # fmt: skip
+    if kind == "synthetic" and (version or FORMAT_VERSIONS[kind]) > 1:
+        columns |= {"reviewed_by": text, "review": text}
     return columns
 
 
@@ -164,9 +170,16 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def manifest_identity(kind: Kind, classes: Sequence[str], provenance: Mapping[str, Any]) -> str:
+def manifest_identity(
+    kind: Kind, classes: Sequence[str], provenance: Mapping[str, Any], version: int | None = None
+) -> str:
     """What a manifest is made from, as 16 hexadecimal digits; known before its first row is written."""
-    described = {"v": FORMAT_VERSIONS[kind], "kind": kind, "classes": list(classes), "provenance": dict(provenance)}
+    described = {
+        "v": version or FORMAT_VERSIONS[kind],
+        "kind": kind,
+        "classes": list(classes),
+        "provenance": dict(provenance),
+    }
     return hashlib.sha256(canonical_json(described).encode()).hexdigest()[:16]
 
 

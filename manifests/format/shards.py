@@ -38,12 +38,12 @@ DISCLAIMER = "Synthetic picture made by a generative model; it shows no patient 
 
 _SYNTHETIC_ONLY = (
     "prompt", "seed", "guidance", "steps", "sampler", "base_digest", "adapter_digest",
-    "nearest_real_id", "nearest_similarity", "accepted", "reject_reason",
+    "nearest_real_id", "nearest_similarity", "accepted", "reject_reason", "reviewed_by", "review",
 )  # fmt: skip
 # Few values repeated: worth a dictionary. The others differ in every row.
 _REPEATED = (
     "dx", "origin", "split", "source", "licence", *ATTRIBUTES, "mask_origin", "attribution",
-    "prompt", "sampler", "base_digest", "adapter_digest", "reject_reason",
+    "prompt", "sampler", "base_digest", "adapter_digest", "reject_reason", "reviewed_by", "review",
 )  # fmt: skip
 
 

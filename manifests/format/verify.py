@@ -74,7 +74,7 @@ def verify_manifest(location: str | Path | Storage, progress: Progress = no_prog
 
 
 def _header_faults(header: Mapping[str, Any]) -> Iterator[str]:
-    expected = manifest_identity(header["kind"], header["classes"], header["provenance"])
+    expected = manifest_identity(header["kind"], header["classes"], header["provenance"], header["format_version"])
     if header["manifest_id"] != expected:
         yield "its provenance is not the one that the manifest was made from"
     if not header["provenance"]:

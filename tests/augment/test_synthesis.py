@@ -14,6 +14,7 @@ from augment.sampling import Drawn
 from augment.settings import SamplingSettings
 from augment.synthesis import ClassJob, Settlement, Verdict, draw_shard, pair_seed, write_class
 from manifests.format.reading import Manifest
+from manifests.format.verify import verify_manifest
 from manifests.format.writing import ManifestWriter
 from manifests.pairs import PairArrays
 from manifests.storage import storage_at
@@ -166,3 +167,32 @@ def test_generated_pngs_say_that_they_are_synthetic(tmp_path: Path) -> None:
 def test_seeds_of_pairs_do_not_repeat(seed: int) -> None:
     seeds = {pair_seed(seed, dx, index) for dx in ("mel", "nv") for index in range(2000)}
     assert len(seeds) == 4000 and all(0 <= value < 2**63 for value in seeds)
+
+
+def test_a_pair_that_readers_refuse_is_replaced_and_one_that_waits_for_a_reader_keeps_its_place(tmp_path: Path) -> None:
+    storage = fill(JOB, tmp_path)
+    refused, unread = [f"evenderm:mel-{JOB.key[:8]}-{index:07d}" for index in (0, 2)]
+
+    def readers(pair_id: str, image: np.ndarray) -> dict[str, str | None]:
+        known: dict[str, dict[str, str | None]] = {
+            refused: {"reviewed_by": "ann", "review": "refused", "reject_reason": "review"},
+            unread: {"reject_reason": "unread"},
+        }
+        return known.get(pair_id, {"reviewed_by": "ann; bob", "review": "accepted", "reject_reason": None})
+
+    job = replace(JOB, readers_digest="what they said")
+    assert job.key == JOB.key
+    while missing := Settlement(job, storage, readers=readers).outcome().missing_shards:
+        for shard in missing:
+            draw_shard(job, shard, SeededNoise(), every_second, storage)  # type: ignore[arg-type]
+    settlement = Settlement(job, storage, readers=readers)
+    outcome = settlement.outcome()
+    assert (outcome.accepted, outcome.rejected["review"], outcome.rejected["unread"]) == (9, 1, 1)
+    assert "1 of its pairs wait for a reader" in str(outcome.given_up)
+    writer = ManifestWriter(tmp_path / "out", classes=["mel"], kind="synthetic", provenance={"inputs": {"real": "d"}})
+    manifest = writer.commit([("mel", index) for index in range(write_class(settlement, writer))])
+    rows = manifest.table(["pair_id", "accepted", "reviewed_by", "review"], accepted_only=False).to_pylist()
+    said = {row.pop("pair_id"): tuple(row.values()) for row in rows}
+    assert said[refused] == (False, "ann", "refused") and said[unread] == (False, None, None)
+    assert sum(own == (True, "ann; bob", "accepted") for own in said.values()) == 9
+    assert verify_manifest(tmp_path / "out").ok
