@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,16 +43,21 @@ def small_rows(manifest: Manifest, accepted_only: bool = True, split: str | None
 
 def thumbnails(manifest: Manifest, alts: Mapping[str, str]) -> dict[str, Picture]:
     """Thumbnails of the pairs that `alts` describes by id; those that the manifest lacks are left out."""
-    wanted = frozenset(alts)
-    found: dict[str, Picture] = {}
+    rows = chosen_pictures(manifest, frozenset(alts))
+    return {row["pair_id"]: _picture(row, alts[row["pair_id"]], manifest.kind == "synthetic") for row in rows}
+
+
+def chosen_pictures(manifest: Manifest, wanted: Collection[str]) -> Iterator[Row]:
+    """Id, image and mask of the pairs that `wanted` names; those that the manifest lacks are left out."""
+    left = len(wanted)
     for entry in manifest.shards:
-        if len(found) == len(wanted):
-            break
+        if not left:
+            return
         with manifest.open_shard(entry) as file:
             for group in range(file.num_row_groups):
-                for row in _chosen(manifest, entry.name, file, group, wanted):
-                    found[row["pair_id"]] = _picture(row, alts[row["pair_id"]], manifest.kind == "synthetic")
-    return found
+                rows = _chosen(manifest, entry.name, file, group, wanted)
+                left -= len(rows)
+                yield from rows
 
 
 def _chosen(manifest: Manifest, name: str, file: Any, group: int, wanted: Collection[str]) -> list[Row]:

@@ -55,6 +55,18 @@ GATE_TEXTS = {
         "nearest_similarity",
         "similarity to a real pair",
     ),
+    "review": GateText(
+        "Refused by readers",
+        "People who looked at it refused it.",
+        "score_class_consistency",
+        "consistency",
+    ),
+    "unread": GateText(
+        "Not yet read",
+        "It passed every other gate and waits for a reader.",
+        "score_class_consistency",
+        "consistency",
+    ),
 }
 
 

@@ -76,6 +76,18 @@ class RunFolder:
         return self.records / "failures.json"
 
     @property
+    def review(self) -> Path:
+        return self.path / "review"
+
+    @property
+    def decisions(self) -> Path:
+        return self.review / "decisions.jsonl"
+
+    @property
+    def study(self) -> Path:
+        return self.review / "study"
+
+    @property
     def judge(self) -> Path:
         return self.work / "judge"
 

@@ -11,6 +11,7 @@ from flows.engine.calls import Call
 from flows.run.folder import Job
 from flows.run.records import Step, file_digest, unfinished_steps
 from flows.settings import flat_groups
+from flows.steps.digests import settings_of_gates
 from flows.steps.low_data import restricted_digests, restricted_manifests
 from flows.steps.prepare import open_real, real_digest, served_benchmark
 from flows.steps.synthesise import has_synthetic
@@ -26,7 +27,7 @@ VERSION = 4
 def steps(job: Job) -> list[Step]:
     """What results.json would be made from now."""
     settings: dict[str, Any] = {"threads": job.settings.engine.threads}
-    settings |= flat_groups(job.settings, "benchmark", "fidelity", "gates")
+    settings |= flat_groups(job.settings, "benchmark", "fidelity") | settings_of_gates(job)
     synthetic = file_digest(job.folder.synthetic / "manifest.json") if has_synthetic(job) else ""
     inputs = {"real": real_digest(job), "synthetic": synthetic, **restricted_digests(job)}
     return [Step("benchmark", VERSION, settings, inputs)]

@@ -19,5 +19,10 @@ def judge_digest(job: Job) -> str:
 
 def gates_step(job: Job) -> Step:
     settings: dict[str, Any] = {"threads": job.settings.engine.threads, "size": job.settings.base.resolution}
-    settings |= flat_groups(job.settings, "gates")
+    settings |= settings_of_gates(job)
     return Step("gates", VERSION, settings, {"real": real_digest(job)})
+
+
+def settings_of_gates(job: Job) -> dict[str, Any]:
+    """Settings of the gates that judge by themselves: readers count by what they said, see flows.steps.review."""
+    return {name: value for name, value in flat_groups(job.settings, "gates").items() if name != "gates.review"}

@@ -9,7 +9,8 @@ from typing import Any
 
 from flows.engine.calls import Call
 from flows.run.folder import Job
-from flows.run.records import Step, file_digest, unfinished_steps, write_record
+from flows.run.records import Step, file_digest, unfinished_steps, values_digest, write_record
+from flows.steps.review import add_readings, readings
 from manifests.errors import BadInput
 from manifests.progress import Progress
 
@@ -20,7 +21,9 @@ def steps(job: Job) -> list[Step]:
     """What the report would be made from now."""
     if not job.folder.results.exists():
         raise BadInput(f"{job.folder.results}: no results yet; run evenderm benchmark first")
-    return [Step("report", VERSION, job.settings.report.model_dump(), {"results": file_digest(job.folder.results)})]
+    inputs = {"results": file_digest(job.folder.results)}
+    inputs |= {"readings": values_digest(found)} if (found := readings(job)) else {}
+    return [Step("report", VERSION, job.settings.report.model_dump(), inputs)]
 
 
 def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
@@ -35,6 +38,7 @@ def make_report(job: Job, progress: Progress) -> Mapping[str, Any]:
 
     started = time.monotonic()
     progress(0, 1)
+    add_readings(job, readings(job))
     history = None
     if job.settings.report.history is not None:
         history = Path(job.settings.report.history)

@@ -13,15 +13,18 @@ from flows.run.folder import Job, RunFolder
 from flows.run.records import Step, unfinished_steps, write_record
 from flows.settings import flat_groups
 from flows.steps.adapt import adapter_digest, base_facts, train_counts, trained_classes
+from flows.steps.digests import settings_of_gates
 from flows.steps.prepare import open_real, real_digest
+from flows.steps.review import readers_digest, readers_of
 from manifests.errors import BadInput
 from manifests.progress import Progress
 
 if TYPE_CHECKING:
+    from augment.balance import ClassOutcome
     from augment.fine_detail import FineDetail
     from augment.sampling import PairSampler
     from augment.settings import CheckpointSettings, SamplingSettings
-    from augment.synthesis import ClassJob, ClassOutcome, Settlement
+    from augment.synthesis import ClassJob, Settlement
     from manifests.storage.base import Storage
 
 VERSION = 2
@@ -30,9 +33,10 @@ VERSION = 2
 def steps(job: Job) -> list[Step]:
     """What the synthetic manifest would be made from now."""
     settings: dict[str, Any] = {"seed": job.settings.seed, "threads": job.settings.engine.threads}
-    settings |= flat_groups(job.settings, "base", "sampling", "synthesis", "gates")
+    settings |= flat_groups(job.settings, "base", "sampling", "synthesis") | settings_of_gates(job)
     inputs = {"real": real_digest(job), "base": str(base_facts(job)["digest"])}
     inputs |= {f"adapter {dx}": adapter_digest(job, dx) for dx, wanted in wanted_pairs(job).items() if wanted}
+    inputs |= {"readers": digest} if (digest := readers_digest(job)) else {}
     return [Step("synthesise", VERSION, settings, inputs)]
 
 
@@ -137,6 +141,7 @@ def class_job(job: Job, dx: str) -> ClassJob:
         licence=", ".join(sorted(real.header["licences"])),
         detail=settings.synthesis.detail,
         detail_digest=real.digest if settings.synthesis.detail else "",
+        readers_digest=readers_digest(job),
     )
 
 
@@ -195,7 +200,7 @@ def _settlement(job: Job, dx: str) -> Settlement:
     if key not in _SETTLEMENTS or _SETTLEMENTS[key].job != made_of:
         from augment.synthesis import Settlement
 
-        _SETTLEMENTS[key] = Settlement(made_of, _candidates(job), _seen(job))
+        _SETTLEMENTS[key] = Settlement(made_of, _candidates(job), _seen(job), readers_of(job))
     return _SETTLEMENTS[key]
 
 
