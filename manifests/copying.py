@@ -33,7 +33,8 @@ def copy_manifest(
     """
     header, done, storage = manifest.header, 0, storage_at(location, options)
     _refuse_other_files(storage)
-    writer = ManifestWriter(storage, classes=manifest.classes, kind=manifest.kind, provenance=header["provenance"])
+    made_of = {"provenance": header["provenance"], "version": header["format_version"]}
+    writer = ManifestWriter(storage, classes=manifest.classes, kind=manifest.kind, **made_of)
     named = []
     for entry in manifest.shards:
         content = manifest.storage.read(entry.name)

@@ -24,7 +24,7 @@ from manifests.format.schema import (
 
 
 class ShardEntry(BaseModel):
-    """A shard as manifest.json names it."""
+    """A shard as manifest.json names it; footer: sha256 of its Parquet footer, None in earlier versions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -32,11 +32,20 @@ class ShardEntry(BaseModel):
     rows: int = Field(gt=0)
     bytes: int = Field(gt=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    footer: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
     @property
     def dx(self) -> str:
         """The class whose pairs the shard holds."""
         return class_of_path(self.name.split("/")[1].removeprefix("lesion="))
+
+
+_FOOTERS_SINCE = {"real": 3, "synthetic": 2}
+
+
+def shard_facts(kind: Kind, version: int) -> list[str]:
+    """What manifest.json says of each shard in a version."""
+    return [name for name in ShardEntry.model_fields if name != "footer" or version >= _FOOTERS_SINCE[kind]]
 
 
 class Header(BaseModel):

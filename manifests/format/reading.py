@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manifests.errors import BadInput
+from manifests.format.footer import committed_footer
 from manifests.format.header import ShardEntry, parse_header
 from manifests.format.schema import BULKY, HEADER_NAME, Kind, column_types
 from manifests.format.shards import shard_metadata
@@ -53,13 +54,11 @@ class Manifest:
     def open_shard(self, entry: ShardEntry) -> pq.ParquetFile:
         """The Parquet file of a shard, BadInput naming it if it is not what was committed."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         where = self.storage.shown(entry.name)
         check_size(self.storage, entry, self.storage.size(entry.name))
         try:
-            source: Any = self.storage.path(entry.name) if self.storage.local else self.storage.open(entry.name)
-            file = pq.ParquetFile(source, page_checksum_verification=True)
+            file = parquet_file(self.storage, entry, page_checksum_verification=True)
             leaves = leaf_columns(file)
             said = shard_metadata(file.schema_arrow)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -156,6 +155,16 @@ def read_header(location: str | Path | Storage) -> Manifest:
         ) from None
     header, shards = parse_header(content, where)
     return Manifest(storage, header, hashlib.sha256(content).hexdigest(), shards)
+
+
+def parquet_file(storage: Storage, entry: ShardEntry, **options: Any) -> pq.ParquetFile:
+    """A shard opened by pyarrow, which parses only the footer that was committed; BadInput for another."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_metadata(pa.BufferReader(committed_footer(storage, entry)))
+    source: Any = storage.path(entry.name) if storage.local else storage.open(entry.name)
+    return pq.ParquetFile(source, metadata=metadata, **options)
 
 
 def leaf_columns(file: pq.ParquetFile) -> dict[str, int]:

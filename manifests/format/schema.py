@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = "evenderm-manifest"
-FORMAT_VERSIONS: Mapping[str, int] = {"real": 2, "synthetic": 2}
+FORMAT_VERSIONS: Mapping[str, int] = {"real": 3, "synthetic": 2}
 """The version that is written; earlier ones are read too."""
 SOFTWARE = "evenderm"
 HEADER_NAME = "manifest.json"
@@ -174,12 +174,8 @@ def manifest_identity(
     kind: Kind, classes: Sequence[str], provenance: Mapping[str, Any], version: int | None = None
 ) -> str:
     """What a manifest is made from, as 16 hexadecimal digits; known before its first row is written."""
-    described = {
-        "v": version or FORMAT_VERSIONS[kind],
-        "kind": kind,
-        "classes": list(classes),
-        "provenance": dict(provenance),
-    }
+    version = version or FORMAT_VERSIONS[kind]
+    described = {"v": version, "kind": kind, "classes": list(classes), "provenance": dict(provenance)}
     return hashlib.sha256(canonical_json(described).encode()).hexdigest()[:16]
 
 

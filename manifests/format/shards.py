@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from manifests.errors import BadInput
+from manifests.format.footer import footer_digest, sealed
 from manifests.format.schema import (
     ATTRIBUTES,
     BULKY,
@@ -60,6 +61,7 @@ class ShardInfo:
     rows: int
     bytes: int
     sha256: str
+    footer: str
     counts: Mapping[str, int]
     rejected: int
     sources: Mapping[str, int]
@@ -120,6 +122,7 @@ def shard_info(table: pa.Table, name: str, dx: str, content: bytes) -> ShardInfo
         rows=len(table),
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
+        footer=footer_digest(content),
         counts=Counter(split for split, good in zip(columns["split"], accepted, strict=True) if good),
         rejected=len(table) - sum(map(bool, accepted)),
         sources=Counter(columns["source"]),
@@ -204,8 +207,7 @@ def _parquet_bytes(table: pa.Table) -> bytes:
         write_page_checksum=True,
         sorting_columns=[pq.SortingColumn(0)],
     )
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
+    return sealed(sink.getvalue().to_pybytes())
 
 
 def _check_rows(rows: Sequence[PairRow], shard: str, dx: str, kind: Kind) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from manifests.errors import BadInput, EvendermError
 from manifests.format.card import card_figures
 from manifests.format.header import ShardEntry
-from manifests.format.reading import Manifest, read_group, read_header
+from manifests.format.reading import Manifest, parquet_file, read_group, read_header
 from manifests.format.row_checks import row_faults
 from manifests.format.schema import CARD_NAME, HEADER_NAME, SPLITS, arrow_schema, manifest_identity
 from manifests.progress import Progress, no_progress
@@ -135,12 +135,13 @@ def _unreadable_rows(
 def _opened(manifest: Manifest, entry: ShardEntry) -> pq.ParquetFile:
     """The shard with its page checksums ignored: one changed byte should name its row, not hide a page."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(manifest.storage.open(entry.name))
+        return parquet_file(manifest.storage, entry)
     except FileNotFoundError:
         raise
+    except BadInput:
+        raise BadInput("its footer is not the one that was committed, so its rows cannot be read") from None
     except (pa.ArrowException, OSError) as error:
         raise BadInput(f"it is not a readable Parquet file ({shortened(error)})") from None
 

@@ -12,7 +12,8 @@ from manifests.errors import BadInput
 from manifests.files import is_leftover
 from manifests.format.card import dataset_card
 from manifests.format.claim import Claim, ManifestBusy
-from manifests.format.header import ShardEntry, header_checksum
+from manifests.format.footer import sealed_footer
+from manifests.format.header import ShardEntry, header_checksum, shard_facts
 from manifests.format.reading import Manifest, open_manifest
 from manifests.format.schema import (
     CARD_NAME,
@@ -54,14 +55,17 @@ class ManifestWriter:
         classes: Sequence[str],
         kind: Kind = "real",
         provenance: Mapping[str, Any],
+        version: int | None = None,
     ) -> None:
+        """version: of a manifest that is copied; what is written anew is of the present one."""
+        self.version = version or FORMAT_VERSIONS[kind]
         self.storage = storage_at(location)
         self.location = self.storage.location
         self.classes = check_classes(classes, self.location)
         self.kind = kind
         # Through JSON, so that what is compared and what is stored are the same values.
         self.provenance: dict[str, Any] = json.loads(canonical_json(dict(provenance)))
-        self.manifest_id = manifest_identity(kind, self.classes, self.provenance)
+        self.manifest_id = manifest_identity(kind, self.classes, self.provenance, self.version)
         self._claim = Claim(self.storage, self.manifest_id)
         self._committed = self._committed_header()
         self._written: dict[str, ShardInfo] = {}
@@ -208,10 +212,11 @@ class ManifestWriter:
 
         try:
             with self.storage.open(place) as file:
-                found = shard_metadata(pq.read_schema(file))
+                footer = sealed_footer(file)
+            found = shard_metadata(pq.read_schema(pa.BufferReader(footer))) if footer else {}
         except (OSError, pa.ArrowException):  # not there, or not whole
             return False
-        return found == own_metadata(self.kind, self.manifest_id, name, self.provenance)
+        return found == own_metadata(self.kind, self.manifest_id, name, self.provenance, self.version)
 
     def _info(self, name: str, place: str, size: int) -> ShardInfo:
         info = self._written.get(name)
@@ -233,7 +238,7 @@ class ManifestWriter:
         counts = {split: {dx: _total(infos, dx, split) for dx in dxs} for split in SPLITS}
         header: dict[str, Any] = {
             "format": FORMAT,
-            "format_version": FORMAT_VERSIONS[self.kind],
+            "format_version": self.version,
             "manifest_id": self.manifest_id,
             "kind": self.kind,
             "classes": list(self.classes),
@@ -244,9 +249,7 @@ class ManifestWriter:
             "sources": _added(info.sources for info in infos),
             "licences": _added(info.licences for info in infos),
             "provenance": self.provenance,
-            "shards": [
-                {"name": info.name, "rows": info.rows, "bytes": info.bytes, "sha256": info.sha256} for info in infos
-            ],
+            "shards": [{name: getattr(info, name) for name in shard_facts(self.kind, self.version)} for info in infos],
         }
         return header | {"checksum": header_checksum(header)}
 

@@ -3,19 +3,27 @@ and verification notices."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifests.errors import EvendermError
+from manifests.copying import copy_manifest
+from manifests.errors import BadInput, EvendermError
+from manifests.format.card import dataset_card
+from manifests.format.header import header_checksum
 from manifests.format.reading import open_manifest
+from manifests.format.schema import arrow_schema, manifest_identity
 from manifests.format.verify import verify_manifest
+from manifests.format.writing import ManifestWriter
 from manifests.pairs import PairArrays
 
 KINDS = ("cut", "flip", "grow", "zero", "empty", "remove", "replace", "text", "swap bytes")
@@ -99,3 +107,67 @@ def test_a_spoilt_column_name_is_one_sentence(original: Any, tmp_path: Path, nam
     target.write_bytes(content[:at] + byte + content[at + 1 :])
     with pytest.raises(EvendermError, match=target.name):
         open_manifest(tmp_path / "manifest").arrays()
+
+
+def test_every_byte_of_a_footer_is_checked_before_pyarrow_parses_it(original: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "manifest"
+    shutil.copytree(original[0], folder)
+    manifest = open_manifest(folder)
+    entry = manifest.shards[0]
+    content = (folder / entry.name).read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    for at in range(footer, len(content), 61):
+        changed = content[:at] + bytes([content[at] ^ 0x81]) + content[at + 1 :]
+        (folder / entry.name).write_bytes(changed)
+        with pytest.raises(BadInput, match="footer is not the one that was committed"):
+            manifest.open_shard(entry)
+    assert any("its footer is not" in bad.problem for bad in verify_manifest(folder).bad)
+
+
+def test_a_writer_makes_a_shard_with_a_damaged_footer_again(original: Any, tmp_path: Path, generated_row: Any) -> None:
+    def writer() -> ManifestWriter:
+        return ManifestWriter(tmp_path, classes=["nv"], kind="synthetic", provenance={"source": "test"})
+
+    first = writer()
+    info = first.write_shard("nv", 0, [generated_row(1)])
+    first.abandon()
+    content = (tmp_path / info.name).read_bytes()
+    (tmp_path / info.name).write_bytes(content[:-40] + b"?" + content[-39:])
+    again = writer()
+    assert not again.has_shard("nv", 0)
+    again.write_shard("nv", 0, [generated_row(1)])
+    assert (tmp_path / info.name).read_bytes() == content and again.has_shard("nv", 0)
+
+
+def test_a_manifest_of_an_earlier_version_is_read_verified_and_copied(original: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "manifest"
+    as_version_2(original[0], folder)
+    assert verify_manifest(folder).ok and same(open_manifest(folder).arrays(), original[1])
+    copy = copy_manifest(open_manifest(folder), tmp_path / "copy")
+    assert copy.digest == open_manifest(folder).digest and same(copy.arrays(), original[1])
+    name = copy.shards[0].name
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[:-40] + b"?" + content[-39:])
+    with pytest.raises(BadInput, match="footer is not the one"):
+        open_manifest(folder).arrays()
+
+
+def as_version_2(source: Path, folder: Path) -> None:
+    """The same real manifest as the program wrote it before footers had digests."""
+    manifest = open_manifest(source)
+    made_of = (manifest.classes, manifest.header["provenance"])
+    header = {**manifest.header, "format_version": 2, "manifest_id": manifest_identity("real", *made_of, 2)}
+    shards = []
+    for entry in manifest.shards:
+        table = manifest.open_shard(entry).read()
+        said = (header["manifest_id"], entry.name, made_of[1], 2)
+        table = table.cast(arrow_schema("real", made_of[0], *said))
+        (folder / entry.name).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, folder / entry.name)
+        content = (folder / entry.name).read_bytes()
+        shards.append({"name": entry.name, "rows": entry.rows, "bytes": len(content)})
+        shards[-1]["sha256"] = hashlib.sha256(content).hexdigest()
+    header["shards"] = shards
+    header["checksum"] = header_checksum(header)
+    (folder / "manifest.json").write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n")
+    (folder / "README.md").write_text(dataset_card(header))
