@@ -1,4 +1,4 @@
-"""A manifest in the layouts that other tools train from: nnU-Net's raw folder, and a folder per class."""
+"""A manifest in the layouts that other tools train from: nnU-Net's, a folder per class, a repository of the hub."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from manifests.errors import BadInput
 from manifests.files import write_json
 from manifests.format.reading import Manifest
 from manifests.format.schema import ATTRIBUTES, file_stem, path_name
+from manifests.hub import write_repository
 from manifests.images import decode_stored_mask
 from manifests.listing.source import harmless_cell
 from manifests.png import encode_png, png_text
 from manifests.progress import Progress, no_progress
 from manifests.storage.base import explained
 
-Target = Literal["nnunet", "folders"]
+Target = Literal["nnunet", "folders", "hub"]
 NNUNET_NAME = "Dataset501_Lesions"
 
 _COLUMNS = ("pair_id", "dx", "split", "group_id", "origin", "source", "licence", *ATTRIBUTES)
@@ -31,12 +32,14 @@ def export_manifest(manifest: Manifest, to: Target, out: Path, progress: Progres
     "nnunet" makes `out/Dataset501_Lesions` in nnU-Net v2's raw layout: training and validation pairs in
     imagesTr and labelsTr, test pairs in imagesTs and labelsTs, the validation split in `splits_final.json`.
     "folders" makes `out/images/<split>/<dx>/`, `out/masks/<split>/<dx>/` and `out/metadata.csv`.
+    "hub" makes `out` a dataset repository of the Hugging Face hub: Parquet files by split, a card, the provenance.
     The folder appears when it is complete. Raises BadInput if it is there already, if a pair without a mask
     meets nnU-Net, or if a shard is damaged.
     """
     layouts: Mapping[str, Callable[[Manifest, Path, Progress], int]] = {
         "nnunet": _to_nnunet,
         "folders": _to_folders,
+        "hub": write_repository,
     }
     if to not in layouts:
         raise BadInput(f"{to!r} is no export format; choose one of {', '.join(layouts)}.")

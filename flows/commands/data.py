@@ -91,19 +91,28 @@ def verify(
 
 def export(
     manifest: Annotated[str, typer.Argument(metavar="MANIFEST", help="Manifest folder or URL (s3://...).")],
-    to: Annotated[Literal["nnunet", "folders", "manifest"], typer.Option("--to", help="What to write.")],
+    to: Annotated[Literal["nnunet", "folders", "hub", "manifest"], typer.Option("--to", help="What to write.")],
     out: Annotated[str, typer.Option("--out", help="New folder; for --to manifest also a URL.")],
+    push: Annotated[
+        str | None, typer.Option("--push", metavar="OWNER/NAME", help="With --to hub: upload it there, private.")
+    ] = None,
 ) -> int:
-    """Write a manifest's accepted pairs for nnU-Net or as a folder per class, or copy all of it, to s3://... too."""
+    """Write a manifest's accepted pairs for nnU-Net, by class or for the hub; or copy all of it, to s3://... too."""
     from rich.console import Console
 
     from flows.engine.watch import Watch
     from manifests.copying import copy_manifest
+    from manifests.errors import BadInput
     from manifests.export import export_manifest
     from manifests.format.reading import open_manifest
+    from manifests.hub import check_token, push_repository
 
     if to != "manifest":
         on_disk(Path(out))
+    if push is not None:
+        if to != "hub":
+            raise BadInput("--push uploads what --to hub writes; give --to hub")
+        check_token()
     watch = Watch(None, Console())
     with watch.bars(), watch.task("export", "pairs") as progress:
         opened = open_manifest(manifest)
@@ -112,4 +121,6 @@ def export(
         else:
             pairs = export_manifest(opened, to, Path(out), progress)
     print(f"wrote {pairs} pairs to {out}")
+    if push is not None:
+        print(f"uploaded to {push_repository(Path(out), push)}, for you alone until you open it there")
     return 0

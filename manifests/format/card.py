@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from manifests.format.schema import SPLITS, hub_features
@@ -23,20 +23,31 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 
 def dataset_card(header: Mapping[str, Any]) -> str:
     """Markdown of the card for a manifest.json; the same header gives the same card."""
+    return _card(header, [{"split": "train", "path": "data/*/*.parquet"}], _READING)
+
+
+def hub_card(header: Mapping[str, Any], splits: Sequence[str]) -> str:
+    """Markdown of the card for a repository of the hub with a file or more for each of `splits`."""
+    files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in splits]
+    return _card(header, files, _READING_SPLITS)
+
+
+def _card(header: Mapping[str, Any], files: Sequence[Mapping[str, str]], reading: str) -> str:
     synthetic = header["kind"] == "synthetic"
     title = "Synthetic skin-lesion pairs" if synthetic else "Skin-lesion pairs"
     made_from = json.dumps(header["provenance"], indent=2, sort_keys=True, ensure_ascii=False)
     sections = [
-        f"---\n{_yaml(_hub_header(header, title))}---",
+        f"---\n{_yaml(_hub_header(header, title, files))}---",
         f"# {title}",
         _introduction(header, synthetic),
         "## Pairs by split and class",
         _counts_table(header),
         "## Reading it",
-        _READING,
+        reading,
         "## Sources and licences",
         _tally("source", header["sources"]),
         _tally("licence", header["licences"]),
+        _SYNTHETIC_CONSENT if synthetic else _REAL_CONSENT,
         "## Provenance",
         f"This manifest's identity is `{header['manifest_id']}`. It was made from:",
         f"```json\n{made_from}\n```",
@@ -57,6 +68,25 @@ train = pairs.filter(lambda split: split == "train", input_columns="split")
 The column `split` says where a pair belongs; the hub's own split names all rows `train`. `image` and
 `mask` are PNG; a mask is 0 or 255 and of its image's size. `manifest.json` names every file with its
 sha256."""
+
+_READING_SPLITS = """\
+```python
+from datasets import load_dataset
+
+pairs = load_dataset("OWNER/NAME")  # or the folder of this card
+```
+
+`image` and `mask` are PNG; a mask is 0 or 255 and of its image's size. `provenance.json` says what the pairs were made
+from."""
+
+_SYNTHETIC_CONSENT = """\
+The licence beside each generated pair is that of the real pairs that its generator learned from: publish it only where
+those may be published, and name their sources. The people in them agreed to what their source says, not to more."""
+
+_REAL_CONSENT = """\
+Each pair stays under the licence of its source, which the column `licence` names: publish it only as that licence
+allows, and name the source (`attribution`, where it asks for it). The people in the pictures agreed to what the source
+says, not to more."""
 
 _SYNTHETIC_LIMITS = """\
 Every picture here was drawn by a generative model. None shows a patient. Hairs, grain and other structure finer than
@@ -114,7 +144,7 @@ def _escaped(text: str) -> str:
     return shown or " "
 
 
-def _hub_header(header: Mapping[str, Any], title: str) -> dict[str, Any]:
+def _hub_header(header: Mapping[str, Any], title: str, files: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     known = {_HUB_LICENCES.get(licence.casefold()) for licence in header["licences"]}
     licence = known.pop() if len(known) == 1 else None
     origin = "synthetic" if header["kind"] == "synthetic" else "real"
@@ -124,7 +154,7 @@ def _hub_header(header: Mapping[str, Any], title: str) -> dict[str, Any]:
         "task_categories": _tasks(header),
         "tags": ["dermoscopy", "medical", "skin-lesion", origin, "evenderm"],
         "size_categories": [next((name for limit, name in _SIZES if header["rows"] < limit), "n>1M")],
-        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/*/*.parquet"}]}],
+        "configs": [{"config_name": "default", "data_files": [*files]}],
         "dataset_info": {"features": hub_features(header["kind"], header["classes"], header["format_version"])},
     }
 

@@ -148,3 +148,37 @@ def test_a_stopped_export_leaves_nothing_behind(tmp_path: Path, manifest_at: Any
     with pytest.raises(StopRequested):
         export_manifest(manifest, "folders", tmp_path / "out", stop)
     assert [path.name for path in tmp_path.iterdir()] == ["manifest"]
+
+
+@pytest.mark.parametrize("kind", ["real", "synthetic"])
+def test_a_repository_of_the_hub_opens_by_split_with_its_classes_and_pictures(
+    tmp_path: Path, manifest_at: Any, kind: str
+) -> None:
+    from datasets import load_dataset
+
+    manifest = manifest_at(tmp_path / "manifest", pairs=30, kind=kind)
+    exported = export_manifest(manifest, "hub", tmp_path / "hub")
+    opened = load_dataset(str(tmp_path / "hub"), cache_dir=str(tmp_path / "cache"))
+    kept = {split: sum(of.values()) for split, of in manifest.counts().items() if sum(of.values())}
+    assert {name: len(part) for name, part in opened.items()} == kept and sum(kept.values()) == exported
+    part = opened["train"]
+    assert part.features["label"].names == list(manifest.classes)
+    arrays = manifest.arrays(split="train")
+    first = arrays.pair_ids.index(part[0]["pair_id"])
+    assert np.array_equal(np.asarray(part[0]["image"]), arrays.images[first])
+    assert np.array_equal(np.asarray(part[0]["mask"]) > 0, arrays.masks[first])
+    card = (tmp_path / "hub/README.md").read_text()
+    assert "agreed to what" in card and "data/train-*.parquet" in card
+    assert json.loads((tmp_path / "hub/provenance.json").read_text())["manifest_id"] == manifest.header["manifest_id"]
+
+
+def test_nothing_is_pushed_without_a_token(tmp_path: Path, manifest_at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.commands.data import export
+
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    manifest_at(tmp_path / "m")
+    with pytest.raises(BadInput, match="no token for the hub"):
+        export(str(tmp_path / "m"), "hub", str(tmp_path / "hub"), "someone/pairs")
+    with pytest.raises(BadInput, match="give --to hub"):
+        export(str(tmp_path / "m"), "folders", str(tmp_path / "f"), "someone/pairs")
+    assert not (tmp_path / "hub").exists() and not (tmp_path / "f").exists()
