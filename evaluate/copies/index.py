@@ -98,6 +98,15 @@ class CopyIndex:
                 found[start + i], similarity[start + i] = self._nearest(thumbnails[i], scores[i], windows[i])
         return Neighbours(found, similarity)
 
+    def nearest(self, image: np.ndarray, most: int, group: str | None = None) -> list[tuple[str, float]]:
+        """Ids and similarities of the `most` nearest real pairs of a uint8 image (H, W, 3), out of its own `group`."""
+        thumbnails = grey_thumbnails(image[None])
+        scores, windows = self._coarse_scores(self._views(image[None], thumbnails))
+        if group is not None:
+            scores[:, :, self.groups == group] = -np.inf
+        found = self._compared(thumbnails[0], scores[0], windows[0], most)
+        return sorted(((self.ids[pair], similarity) for pair, similarity in found), key=lambda one: -one[1])
+
     def _views(self, images: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
         # Descriptors of all flips and turns, float32 (n, views, width).
         if self._extract:
@@ -122,20 +131,24 @@ class CopyIndex:
         return best.reshape(shape)[:count], windows.reshape(shape)[:count]
 
     def _nearest(self, thumbnail: np.ndarray, scores: np.ndarray, windows: np.ndarray) -> tuple[int, float]:
+        found = self._compared(thumbnail, scores, windows, self.settings.shortlist)
+        return max(found, key=lambda one: one[1], default=(-1, -1.0))
+
+    def _compared(
+        self, thumbnail: np.ndarray, scores: np.ndarray, windows: np.ndarray, most: int
+    ) -> list[tuple[int, float]]:
+        # The real pairs that are nearest at a glance, each compared closely.
         by_pair = scores.max(0)
-        order = np.argsort(-by_pair, kind="stable")[: self.settings.shortlist]
+        order = np.argsort(-by_pair, kind="stable")[:most]
         order = order[np.isfinite(by_pair[order])]
-        if not len(order):
-            return -1, -1.0
         if self._extract:
-            return int(order[0]), round(float(by_pair[order[0]]), 5)
+            return [(int(pair), round(float(by_pair[pair]), 5)) for pair in order]
         close = []
         for pair in order:
             turn = int(scores[:, pair].argmax())
             length = self._windows[windows[turn, pair]][2]
             close.append(self._close_similarity(view(thumbnail[None], turn)[0], self.thumbnails[pair], length))
-        best = int(np.argmax(close))
-        return int(order[best]), close[best]
+        return [(int(pair), similarity) for pair, similarity in zip(order, close, strict=True)]
 
     def _close_similarity(self, query: np.ndarray, reference: np.ndarray, near: float) -> float:
         window = register(query, reference, near)

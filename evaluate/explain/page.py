@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from evaluate.diagnosis.interface import CAUTION, NAMES
 from evaluate.explain.views import changed_caption, changed_picture, reliability_view, view_of
+from evaluate.pages.html import TEMPLATES as SHARED
 from evaluate.pages.html import environment, style_and_script
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ def render_page(explanations: Sequence[Explanation], failures: Mapping[str, str]
     """The page as text. failures: images that could not be explained, with the reason; record: of the ensemble."""
     views = [view_of(explanation, number) for number, explanation in enumerate(explanations, start=1)]
     return environment(TEMPLATES).get_template("page.html.j2").render(
-        **_look("page.js"), caution=CAUTION, views=views, failures=failures, reliability=reliability_view(record)
+        **_look(TEMPLATES / "page.js"),
+        caution=CAUTION, views=views, failures=failures, reliability=reliability_view(record),
     )  # fmt: skip
 
 
@@ -35,7 +37,8 @@ def render_image(explanation: Explanation, record: Mapping[str, Any]) -> str:
 def render_server_page(classes: Mapping[str, str], strength: float, limit: int) -> str:
     """The local server's page, into which images are dropped. classes: names by code; limit: bytes of an upload."""
     return environment(TEMPLATES).get_template("server.html.j2").render(
-        **_look("server.js"), caution=CAUTION, classes=classes, strength=strength, limit=limit
+        **_look(SHARED / "ask.js", TEMPLATES / "server.js"),
+        caution=CAUTION, classes=classes, strength=strength, limit=limit,
     )  # fmt: skip
 
 
@@ -47,5 +50,5 @@ def render_changed(demo: Demonstration | None, problems: Sequence[str]) -> str:
     )  # fmt: skip
 
 
-def _look(script_name: str) -> dict[str, Any]:
-    return style_and_script([TEMPLATES / "explain.css"], TEMPLATES / script_name)
+def _look(*scripts: Path) -> dict[str, Any]:
+    return style_and_script([TEMPLATES / "explain.css"], *scripts)

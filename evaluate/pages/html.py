@@ -33,9 +33,9 @@ def environment(templates: Path) -> Any:
     return environment
 
 
-def style_and_script(styles: Sequence[Path], script: Path) -> dict[str, Any]:
-    """What goes into a page's head; the policy lets this one script run, whatever a file name or answer may hold."""
-    code = script.read_text(encoding="utf-8")
+def style_and_script(styles: Sequence[Path], *scripts: Path) -> dict[str, Any]:
+    """What goes into a page's head; the policy lets no other script run, whatever a file name holds."""
+    code = "\n".join(script.read_text(encoding="utf-8") for script in scripts)
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     style = "\n".join(path.read_text(encoding="utf-8") for path in (TEMPLATES / "page.css", *styles))
     return {"style": Markup(style), "script": Markup(code), "script_digest": digest}

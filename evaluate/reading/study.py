@@ -95,8 +95,7 @@ def make_study(
     rng.shuffle(chosen)
     items = tuple(Item(rng.bytes(8).hex(), *one) for one in chosen)
     _write_pictures(folder / "pictures", items, real, synthetic)
-    classes = [dx for dx in real.classes if any(item.dx == dx for item in items)]
-    document = {"seed": seed, "classes": classes, "masks": masks, "items": [asdict(item) for item in items]}
+    document = {"seed": seed, "classes": list(real.classes), "masks": masks, "items": [asdict(item) for item in items]}
     write_json(folder / "study.json", document)
     return open_study(folder)
 

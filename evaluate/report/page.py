@@ -10,6 +10,7 @@ from typing import Any
 from evaluate.pages import wording
 from evaluate.pages.html import environment, style_and_script
 from evaluate.pages.tables import Table, counts_table, settings_table
+from evaluate.reading.sentences import review_sentences, review_tables, study_sentences, study_tables
 from evaluate.report import audits
 from evaluate.report.arms import task_section, train_counts_table
 from evaluate.report.gallery import gallery, nearest_pairs, open_pairs
@@ -63,6 +64,7 @@ def page_html(run_folder: Path, results: Results, tasks: Sequence[TaskResults], 
         copies=audits.copies_audit(results["copies"]),
         nearest=nearest_pairs(pairs, results["copies"]),
         fidelity=audits.fidelity_audit(results["fidelity"]),
+        readers=_readers(results),
         trend=trend(history, results["data"]["real"]["digest"], tasks),
         experiments=audits.experiment_tables(results),
         data=_data_table(results),
@@ -72,6 +74,13 @@ def page_html(run_folder: Path, results: Results, tasks: Sequence[TaskResults], 
         timings=audits.timing_tables(results["timings"]),
         environment=settings_table("Machine and versions", results["environment"]),
     )
+
+
+def _readers(results: Results) -> list[audits.Audit]:
+    """What people said of the pictures: of the review, and of the blind study."""
+    review, study = (results.get(name) for name in ("review", "reader_study"))
+    found = [(review_sentences(review), review_tables(review)), (study_sentences(study), study_tables(study))]
+    return [audits.Audit(tuple(said), tuple(tables)) for said, tables in found if said]
 
 
 def _rendered(**view: Any) -> str:

@@ -10,6 +10,8 @@ COMMANDS = {
     "synthesise": "steps",
     "benchmark": "steps",
     "explain": "explain",
+    "view": "viewing",
+    "review": "viewing",
     "strategies": "studies",
     "quality": "studies",
     "ablate": "studies",

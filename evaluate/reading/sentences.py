@@ -1,0 +1,154 @@
+"""What readers found, in sentences and tables for the terminal and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from evaluate.pages import wording
+from evaluate.pages.tables import Cell, Table, number_cell
+from evaluate.reading.decisions import REASONS
+
+Figures = Mapping[str, Any]
+LEVELS = ((0.0, "worse than chance"), (0.2, "slight"), (0.4, "fair"), (0.6, "moderate"), (0.8, "substantial"))
+"""Words for kappa (Landis and Koch, "The measurement of observer agreement for categorical data", 1977)."""
+
+
+def review_sentences(review: Figures | None) -> list[str]:
+    """What readers decided, who agreed with whom, and what became of it."""
+    return list(_review_sentences(review)) if review else []
+
+
+def _review_sentences(review: Figures) -> Iterator[str]:
+    readers = review["per_reader"]
+    refused = sum(own["refused"] for own in readers.values()) / max(1, review["decisions"])
+    yield (
+        f"{wording.times(len(readers), 'reader')} made {wording.times(review['decisions'], 'decision')} on "
+        f"{wording.times(review['pairs'], 'generated pair')} and refused {wording.percent(refused)}."
+    )
+    if (fleiss := review["fleiss"])["pairs"]:
+        yield (
+            f"Agreement on {wording.times(fleiss['pairs'], 'pair')} that several have read: Fleiss' kappa "
+            f"{kappa_text(fleiss['kappa'])}."
+        )
+    for two in review["cohen"]:
+        if two["pairs"]:
+            names = wording.listed(two["readers"])
+            yield f"{names}: Cohen's kappa {kappa_text(two['kappa'])} on {wording.times(two['pairs'], 'pair')}."
+    if lost := review["without_a_pair"]:
+        are = "is" if lost == 1 else "are"
+        yield f"{wording.times(lost, 'decision')} {are} kept and not counted: the picture is no longer in this run."
+    yield {
+        "off": "The decisions changed nothing: gates.review is off.",
+        "any": "One refusal refuses a pair (gates.review=any).",
+        "majority": "A pair that not more readers accept than refuse is refused (gates.review=majority).",
+        "required": "A pair needs a reader, and more that accept it than refuse it (gates.review=required).",
+    }[review["policy"]]
+
+
+def kappa_text(kappa: float | None) -> str:
+    """A kappa with its word."""
+    if kappa is None:
+        return f"{wording.UNKNOWN} (all said the same of everything)"
+    word = next((word for limit, word in LEVELS if kappa <= limit), "almost perfect")
+    return f"{kappa:.2f}".replace("-", wording.MINUS) + f" ({word})"
+
+
+def review_tables(review: Figures | None) -> list[Table]:
+    """Decisions by reader and by class."""
+    if not review:
+        return []
+    met = [name for name in REASONS if any(name in own["reasons"] for own in review["per_reader"].values())]
+    titles = ("reader", "accepted", "refused", "time per pair", *(REASONS[name] for name in met))
+    tables = [
+        Table("Decisions by reader", titles, tuple(_decisions(*one, met) for one in review["per_reader"].items()))
+    ]
+    rows = tuple(
+        (Cell(dx), *(number_cell(own[name]) for name in ("pairs", "accepted", "refused", "disagreed")))
+        for dx, own in review["per_class"].items()
+    )
+    tables.append(Table("Decisions by class", ("class", "pairs read", "accepted", "refused", "disagreed on"), rows))
+    return tables
+
+
+def _decisions(name: str, own: Figures, reasons: list[str]) -> tuple[Cell, ...]:
+    counts = [number_cell(own[which]) for which in ("accepted", "refused")]
+    time = number_cell(own["median_seconds"], wording.duration)
+    return (Cell(name), *counts, time, *(number_cell(own["reasons"].get(reason, 0)) for reason in reasons))
+
+
+def study_sentences(study: Figures | None) -> list[str]:
+    """Whether readers told generated pictures from real ones."""
+    if not study:
+        return []
+    found, readers = study["all"], wording.times(len(study["readers"]), "reader")
+    accuracy = found["accuracy"]
+    sentences = [
+        f"{readers} of a blind study of {wording.times(study['pictures'], 'picture')} told real from generated in "
+        f"{_percent(accuracy)} of {wording.times(found['answers'], 'answer')}; guessing gives 50%.",
+        f"Generated pictures were called generated in {_percent(found['sensitivity'])}, real ones real in "
+        f"{_percent(found['specificity'])}; area under the ROC curve over confidence {_area(found['auroc'])}.",
+        f"The class was named rightly of {_percent(found['right_class_generated'])} of the generated pictures and "
+        f"{_percent(found['right_class_real'])} of the real ones.",
+    ]
+    if found["mask_fits_generated"]["answers"]:
+        sentences.append(
+            f"The mask fits, readers say, in {_percent(found['mask_fits_generated'])} of the generated and "
+            f"{_percent(found['mask_fits_real'])} of the real pictures."
+        )
+    if (low_high := accuracy["interval"]) and low_high[0] <= 0.5 <= low_high[1]:
+        sentences.append(
+            "That is not distinguishable from guessing, which does not show that they cannot be told apart."
+        )
+    return sentences
+
+
+def study_tables(study: Figures | None) -> list[Table]:
+    """The figures of a study by class and by reader."""
+    if not study:
+        return []
+    titles = ("answers", "accuracy", "sensitivity", "specificity", "AUROC")
+    titles += ("right class, generated", "right class, real", "time per picture")
+    named = {"all": study["all"]}
+    notes = (
+        "Shares in per cent with 95 % Wilson intervals; several answers to one picture count as fewer (design effect "
+        "of pictures). Sensitivity: generated pictures called generated.",
+    )
+    return [
+        Table(f"Blind study by {kind}", (kind, *titles), tuple(map(_figures, *zip(*rows.items(), strict=True))), notes)
+        for kind, rows in (("class", {**study["per_class"], **named}), ("reader", study["per_reader"]))
+    ]
+
+
+def _figures(name: str, own: Figures) -> tuple[Cell, ...]:
+    shares = ("accuracy", "sensitivity", "specificity")
+    right = ("right_class_generated", "right_class_real")
+    area = own["auroc"]
+    return (
+        Cell(name),
+        number_cell(own["answers"]),
+        *(_share_cell(own[which]) for which in shares),
+        number_cell(area["value"], wording.score, _from_to(area["interval"])),
+        *(_share_cell(own[which]) for which in right),
+        number_cell(own["median_seconds"], wording.duration),
+    )
+
+
+def _share_cell(found: Figures) -> Cell:
+    return number_cell(found["share"], wording.number, wording.interval(found["interval"]) if found["interval"] else "")
+
+
+def _percent(found: Figures) -> str:
+    if found["share"] is None:
+        return wording.UNKNOWN
+    return f"{wording.number(found['share'])}% ({wording.interval(found['interval'])})"
+
+
+def _area(found: Figures) -> str:
+    if found["value"] is None:
+        return wording.UNKNOWN
+    return f"{found['value']:.2f} ({_from_to(found['interval'])})"
+
+
+def _from_to(interval: Sequence[float] | None) -> str:
+    return f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else ""
