@@ -17,6 +17,7 @@ COMMANDS = {
     "ablate": "studies",
     "status": "runs",
     "compare": "runs",
+    "doctor": "runs",
     "phantom": "data",
     "sources": "data",
     "fetch": "data",

@@ -1,4 +1,4 @@
-"""Commands about finished runs."""
+"""Commands about runs, and about the machine for them."""
 
 from __future__ import annotations
 
@@ -46,3 +46,17 @@ def compare(
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(comparison.markdown, encoding="utf-8")
     return REGRESSION if comparison.regressions else 0
+
+
+def doctor(
+    out: Annotated[Path, typer.Option("--out", callback=on_disk, help="Folder for runs, whose disk counts.")] = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> int:
+    """Say what this machine has (cores, memory, GPU, disk, versions, hub, weights) and which presets it can run."""
+    import json
+
+    from flows.engine.machine import look_at_machine
+
+    machine = look_at_machine(out)
+    print(json.dumps(machine.to_json(), indent=2) if as_json else "\n".join(machine.lines()))
+    return 0
