@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from augment.adapters import AdapterFile, fused_unet
-from augment.base.folder import BaseFolder, decode_images, image_encoder, prompt_embeddings
+from augment.base.conditioning import Conditioning, conditioning_of, joined_conditioning
+from augment.base.folder import BaseFolder, decode_images, image_encoder
 from augment.base.memory import MemoryBatch, joined
 from augment.joint import compute_norms_in_float
 from augment.mask_codec import MaskCodec, bound_codec
@@ -129,7 +130,7 @@ class PairSampler:
         self.codec: MaskCodec = bound_codec(codec, self._encoded, self._decoded)
         self.schedule = base.scheduler()
         self.latent_side = int(self.unet.config.sample_size)
-        self._embeddings: dict[str, Tensor] = {}
+        self._told: dict[str, Conditioning] = {}
         remedy = "set base.dtype=bfloat16 or take a smaller base"
         self._drawing, self._decoding = (MemoryBatch(f"{base.path / part}", remedy) for part in ("unet", "vae"))
 
@@ -223,7 +224,7 @@ class PairSampler:
         held = known.region.to(self.device)
         return held * noisy + (1 - held) * current
 
-    def _denoise(self, current: Tensor, timestep: Tensor, context: tuple[Tensor, Tensor]) -> Tensor:
+    def _denoise(self, current: Tensor, timestep: Tensor, context: tuple[Conditioning, Conditioning]) -> Tensor:
         conditional, unconditional = context
         entering = current.to(self.dtype)
         # Guidance at low noise costs detail and a second pass, and decides nothing; at the highest it costs variety
@@ -231,21 +232,22 @@ class PairSampler:
         level = float(timestep) / self.schedule.config.num_train_timesteps
         guided = self.settings.guidance_above <= level <= self.settings.guidance_below
         if self.settings.guidance == 1 or not guided:
-            return self.unet(entering, timestep, conditional).sample.float()
+            return conditional.output_of(self.unet, entering, timestep).float()
         # One pass over both halves: half the calls, the same arithmetic per pair.
         doubled = torch.cat([entering, entering]).contiguous(memory_format=torch.channels_last)
-        output = self.unet(doubled, timestep, torch.cat([conditional, unconditional])).sample.float()
+        output = joined_conditioning([conditional, unconditional]).output_of(self.unet, doubled, timestep).float()
         first, second = output.chunk(2)
         return rescaled_guidance(first, second, self.settings.guidance, self.settings.guidance_rescale)
 
-    def _context(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    def _context(self, prompts: Sequence[str]) -> tuple[Conditioning, Conditioning]:
         wanted = [*dict.fromkeys([*prompts, self.settings.negative_prompt])]
-        new = [prompt for prompt in wanted if prompt not in self._embeddings]
+        new = [prompt for prompt in wanted if prompt not in self._told]
         if new:
-            self._embeddings |= dict(zip(new, prompt_embeddings(self.base, new), strict=True))
-        chosen = torch.stack([self._embeddings[prompt] for prompt in prompts])
-        empty = self._embeddings[self.settings.negative_prompt].expand_as(chosen)
-        return chosen.to(self.device, self.dtype), empty.to(self.device, self.dtype)
+            told = conditioning_of(self.base, new)
+            self._told |= {prompt: told[slice(place, place + 1)] for place, prompt in enumerate(new)}
+        chosen = joined_conditioning([self._told[prompt] for prompt in prompts])
+        silent = joined_conditioning([self._told[self.settings.negative_prompt]] * len(prompts))
+        return chosen.to(self.device, self.dtype), silent.to(self.device, self.dtype)
 
     def encode_pair(self, images: np.ndarray, masks: np.ndarray) -> Tensor:
         """uint8 images (B, S, S, 3) and bool masks (B, S, S) -> clean joint latents (B, C + M, h, w)."""

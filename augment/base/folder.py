@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from augment.base.foreign import refuse_file, refuse_folder, refuse_layout, refuse_schedule, refuse_unet, refuse_weights
+from augment.base.parts import (
+    PARTS,
+    VARIANTS,
+    XL_PARTS,
+    check_weights,
+    digest_folder,
+    file_patterns,
+    has_weights,
+    read_json,
+    variant_of,
+)
 from augment.mask_codec import SignedDistanceCodec, distance_codec_from
 from augment.settings import CheckpointSettings
 from manifests.errors import BadInput
@@ -20,37 +30,14 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parents[1] / "shipped_base"
 AUTOENCODERS = ("AutoencoderKL", "AutoencoderDC")
 CODEC_FILE = "mask_codec.json"
-_MODEL_PARTS = ("unet", "vae", "text_encoder")
-# Patterns of the files that are loaded; a checkpoint's other variants are neither fetched nor part of its digest.
-_DIFFUSERS = (
-    "config.json",
-    "diffusion_pytorch_model.safetensors",
-    "diffusion_pytorch_model.safetensors.index.json",
-    "diffusion_pytorch_model-?????-of-?????.safetensors",
-)
-_FILES = {
-    "unet": _DIFFUSERS,
-    "vae": _DIFFUSERS,
-    "text_encoder": tuple(name.replace("diffusion_pytorch_model", "model") for name in _DIFFUSERS),
-    "tokenizer": (
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "vocab.json",
-        "merges.txt",
-        "special_tokens_map.json",
-        "added_tokens.json",
-    ),
-    "scheduler": ("scheduler_config.json",),
-}
-_PROMPTS = 64  # encoded at once
-_PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 
 @dataclass(frozen=True)
 class BaseFolder:
     """A checked base folder; its parts are loaded one at a time, when they are needed.
 
-    codec: the mask codec of a joint base, None for a base without mask channels.
+    codec: the mask codec of a joint base, None for a base without mask channels; xl: whether it is told as Stable
+    Diffusion XL is, by two text encoders and sizes; silent_zeros: whether its empty prompt is zeros.
     """
 
     path: Path
@@ -60,6 +47,13 @@ class BaseFolder:
     scaling_factor: float
     downscale: int
     unet_side: int
+    xl: bool = False
+    silent_zeros: bool = False
+
+    @property
+    def text_encoders(self) -> tuple[str, ...]:
+        """Names of its text encoders, in the order in which their embeddings are joined."""
+        return ("text_encoder", "text_encoder_2") if self.xl else ("text_encoder",)
 
     def unet(self) -> Any:
         """The UNet as it is in the folder, float32."""
@@ -71,22 +65,23 @@ class BaseFolder:
         """The autoencoder, float32, in evaluation mode: Stable Diffusion's kind or the shipped base's."""
         import diffusers
 
-        kind = _json(self.path / "vae" / "config.json").get("_class_name")
+        kind = read_json(self.path / "vae" / "config.json").get("_class_name")
         if kind not in AUTOENCODERS:
             raise BadInput(f"{self.path / 'vae'}: a VAE of class {kind!r} is not one of {', '.join(AUTOENCODERS)}")
         return _loaded(self.path / "vae", getattr(diffusers, kind).from_pretrained).eval()
 
-    def text_encoder(self) -> Any:
-        """The CLIP text encoder, float32, in evaluation mode."""
-        from transformers import CLIPTextModel
+    def text_encoder(self, part: str = "text_encoder") -> Any:
+        """A CLIP text encoder, float32, in evaluation mode; the second one of XL with the projection that pools."""
+        from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-        return _loaded(self.path / "text_encoder", CLIPTextModel.from_pretrained).eval()
+        kind = CLIPTextModel if part == "text_encoder" else CLIPTextModelWithProjection
+        return _loaded(self.path / part, kind.from_pretrained).eval()
 
-    def tokenizer(self) -> Any:
-        """The CLIP tokenizer."""
+    def tokenizer(self, part: str = "tokenizer") -> Any:
+        """A CLIP tokenizer."""
         from transformers import CLIPTokenizer
 
-        return _loaded(self.path / "tokenizer", CLIPTokenizer.from_pretrained)
+        return _loaded(self.path / part, CLIPTokenizer.from_pretrained)
 
     def scheduler(self) -> Any:
         """The noise schedule as a DDPMScheduler: prediction type and alphas."""
@@ -102,9 +97,11 @@ def open_base(settings: CheckpointSettings) -> BaseFolder:
     """
     if settings.path == "shipped":
         return check_base(SHIPPED)
-    folder = Path(settings.path).expanduser()
-    if folder.exists():
-        return check_base(folder)
+    path = Path(settings.path).expanduser()
+    if path.is_file():
+        refuse_file(path)
+    if path.exists():
+        return check_base(path)
     if settings.path.count("/") == 1 and not settings.path.startswith((".", "/", "~")):
         return check_base(_downloaded(settings.path, settings.revision))
     raise BadInput(f"{settings.path}: no such base folder; name a folder in Stable Diffusion layout or a hub id")
@@ -113,39 +110,40 @@ def open_base(settings: CheckpointSettings) -> BaseFolder:
 def check_base(path: Path) -> BaseFolder:
     """Checks the layout of a base folder and digests it; loads no weights."""
     if not (path / "model_index.json").is_file():
-        raise BadInput(f"{path}: model_index.json is missing, so this is no base in Stable Diffusion layout")
-    configs = {part: _config(path, part) for part in _MODEL_PARTS}
-    _config(path, "scheduler", "scheduler_config.json")
-    if not any((path / "tokenizer" / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-        raise BadInput(f"{path / 'tokenizer'}: the tokenizer is missing; copy it from the checkpoint's source")
-    for part in _MODEL_PARTS:
-        _check_weights(path / part)
+        refuse_layout(path)
+    described = read_json(path / "model_index.json")
+    refuse_folder(path, described)
+    unet, vae = _config(path, "unet"), _config(path, "vae")
+    latent = int(vae.get("latent_channels", 4))
+    refuse_unet(path, unet, latent)
+    xl = unet.get("addition_embed_type") == "text_time"
+    _check_parts(path, (*PARTS, *(XL_PARTS if xl else ())))
+    refuse_schedule(path, read_json(path / "scheduler" / "scheduler_config.json"))
     codec_path = path / CODEC_FILE
-    codec = distance_codec_from(_json(codec_path), str(codec_path)) if codec_path.is_file() else None
-    latent = int(configs["vae"].get("latent_channels", 4))
-    _check_channels(path, configs, latent, codec)
-    scale = configs["vae"].get("scaling_factor", 0.18215)
+    codec = distance_codec_from(read_json(codec_path), str(codec_path)) if codec_path.is_file() else None
+    _check_channels(path, unet, latent, codec)
+    _check_widths(path, unet, xl)
+    scale = vae.get("scaling_factor", 0.18215)
     if not isinstance(scale, int | float) or not 0 < scale < 100:
         raise BadInput(f"{path / 'vae' / 'config.json'}: scaling_factor is {scale!r}; it must be between 0 and 100")
-    widths = configs["vae"].get("block_out_channels") or configs["vae"].get("encoder_block_out_channels")
-    levels = len(widths or (0,) * 4)
-    side = int(configs["unet"].get("sample_size") or 64)
-    return BaseFolder(path, digest_folder(path), codec, latent, float(scale), 2 ** (levels - 1), side)
+    levels = len(vae.get("block_out_channels") or vae.get("encoder_block_out_channels") or (0,) * 4)
+    side, zeros = int(unet.get("sample_size") or 64), xl and described.get("force_zeros_for_empty_prompt", True)
+    return BaseFolder(path, digest_folder(path), codec, latent, float(scale), 2 ** (levels - 1), side, xl, bool(zeros))
 
 
-def digest_folder(path: Path) -> str:
-    """sha256 over the configs and weights of a base that are loaded: what an adapter is tied to."""
-    digest = hashlib.sha256()
-    for part in _FILES:
-        for file in _loaded_files(path / part):
-            digest.update(f"{part}/{file.name}\0".encode())
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
-
-
-def _loaded_files(folder: Path) -> list[Path]:
-    return sorted({file for pattern in _FILES[folder.name] for file in folder.glob(pattern)})
+def _check_parts(path: Path, parts: tuple[str, ...]) -> None:
+    """BadInput if a part is missing, or its weights are."""
+    for part in parts:
+        if part.startswith("tokenizer"):
+            if not any((path / part / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+                raise BadInput(f"{path / part}: the tokenizer is missing; copy it from the checkpoint's source")
+        else:
+            _config(path, part, file_patterns(part)[0])
+    for part in parts:
+        if has_weights(part):
+            if not list((path / part).glob("*.safetensors")):
+                refuse_weights(path / part)
+            check_weights(path / part)
 
 
 def image_encoder(vae: Any, base: BaseFolder) -> Callable[[np.ndarray], Tensor]:
@@ -187,82 +185,39 @@ def decode_images(vae: Any, base: BaseFolder, latents: Tensor) -> np.ndarray:
     return levels.permute(0, 2, 3, 1).to("cpu").to(dtype=torch.uint8).numpy()
 
 
-def prompt_embeddings(base: BaseFolder, prompts: list[str]) -> Tensor:
-    """Embeddings (B, L, D) of `prompts`; the text encoder is in memory only meanwhile.
-
-    BadInput if the tokenizer does not fit the text encoder.
-    """
-    import torch
-
-    from augment.base.text_encoder import embeddings_of
-
-    encoder = base.text_encoder()
-    with torch.inference_mode():
-        tokens = _fitting_tokens(base, encoder.config, prompts)
-        return torch.cat([embeddings_of(encoder, part).float() for part in tokens.split(_PROMPTS)]).clone()
-
-
-def _fitting_tokens(base: BaseFolder, config: Any, prompts: list[str]) -> Tensor:
-    from augment.base.text_encoder import tokens_of
-
-    tokenizer = base.tokenizer()
-    positions, vocabulary = config.max_position_embeddings, config.vocab_size
-    # A tokenizer whose files tell no length claims 1e30.
-    length = int(min(tokenizer.model_max_length, 1_000_000))
-    length = positions if length == 1_000_000 else length
-    if length > positions:
-        raise BadInput(
-            f"{base.path / 'tokenizer'}: prompts of {length} tokens do not fit the text encoder's {positions} "
-            "positions; take both from one checkpoint"
-        )
-    tokens = tokens_of(tokenizer, prompts, length)
-    if int(tokens.max()) >= vocabulary:
-        raise BadInput(
-            f"{base.path / 'tokenizer'}: token {int(tokens.max())} does not fit the text encoder's vocabulary of "
-            f"{vocabulary}; take both from one checkpoint"
-        )
-    return tokens
-
-
 def _config(path: Path, part: str, name: str = "config.json") -> dict[str, Any]:
     file = path / part / name
     if not file.is_file():
         raise BadInput(f"{file} is missing; the base needs unet, vae, text_encoder, tokenizer and scheduler")
-    return _json(file)
+    return read_json(file)
 
 
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{file}: not readable as JSON ({error}); copy the file from its source again") from error
-    if not isinstance(found, dict):
-        raise BadInput(f"{file}: expected a JSON object; copy the file from its source again")
-    return found
-
-
-def _check_weights(folder: Path) -> None:
-    if any(file.suffix == ".safetensors" for file in _loaded_files(folder)):
-        return
-    pickled = [file.name for file in sorted(folder.iterdir()) if file.suffix in _PICKLED]
-    if pickled:
-        raise BadInput(f"{folder / pickled[0]}: pickled weights are never loaded; convert them to safetensors")
-    raise BadInput(f"{folder}: the weights are missing; put the .safetensors file there")
-
-
-def _check_channels(path: Path, configs: dict, latent: int, codec: SignedDistanceCodec | None) -> None:
+def _check_channels(path: Path, unet: dict, latent: int, codec: SignedDistanceCodec | None) -> None:
     wanted = latent + (codec.channels if codec else 0)
-    found = configs["unet"].get("in_channels")
-    if found != wanted or configs["unet"].get("out_channels") != wanted:
+    found = unet.get("in_channels")
+    if found != wanted or unet.get("out_channels") != wanted:
         raise BadInput(
             f"{path / 'unet' / 'config.json'}: {found} channels do not fit the VAE's {latent}"
             f"{f' and {codec.channels} mask channels' if codec else ''}; take both from one checkpoint"
         )
-    cross, width = configs["unet"].get("cross_attention_dim"), configs["text_encoder"].get("hidden_size")
-    if cross != width:
+
+
+def _check_widths(path: Path, unet: dict, xl: bool) -> None:
+    """BadInput if what the text encoders give is not what the UNet takes."""
+    first = _config(path, "text_encoder").get("hidden_size")
+    second = _config(path, "text_encoder_2") if xl else {}
+    told, cross = int(first or 0) + int(second.get("hidden_size", 0)), unet.get("cross_attention_dim")
+    if told != cross:
+        both = f" and {second.get('hidden_size')} of text_encoder_2" if xl else ""
         raise BadInput(
-            f"{path / 'text_encoder' / 'config.json'}: hidden_size {width} does not fit the UNet's "
+            f"{path / 'text_encoder' / 'config.json'}: hidden_size {first}{both} does not fit the UNet's "
             f"cross_attention_dim {cross}; take both from one checkpoint"
+        )
+    pooled = int(second.get("projection_dim", 0)) + 6 * int(unet.get("addition_time_embed_dim") or 0)
+    if xl and pooled != unet.get("projection_class_embeddings_input_dim"):
+        raise BadInput(
+            f"{path / 'text_encoder_2' / 'config.json'}: projection_dim {second.get('projection_dim')} does not fit "
+            "the UNet's projection_class_embeddings_input_dim; take both from one checkpoint"
         )
 
 
@@ -271,11 +226,9 @@ def _loaded(folder: Path, load: Callable[..., Any]) -> Any:
     from safetensors import SafetensorError
 
     keywords: dict[str, Any] = {"local_files_only": True}
-    if folder.name in _MODEL_PARTS:
-        keywords |= {
-            "use_safetensors": True,
-            "torch_dtype" if folder.name != "text_encoder" else "dtype": torch.float32,
-        }
+    if has_weights(folder.name):
+        dtype = "dtype" if folder.name.startswith("text_encoder") else "torch_dtype"
+        keywords |= {"use_safetensors": True, "variant": variant_of(folder) or None, dtype: torch.float32}
     try:
         return load(folder, **keywords)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
@@ -284,14 +237,22 @@ def _loaded(folder: Path, load: Callable[..., Any]) -> Any:
 
 
 def _downloaded(name: str, revision: str | None) -> Path:
+    """The local copy of a base of the hub: what is loaded of it alone, a variant of weights that have no others."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    files = [f"{part}/{name}" for part, names in _FILES.items() for name in names]
-    patterns = ["model_index.json", CODEC_FILE, *files]
+    parts = (*PARTS, *XL_PARTS)
+    patterns = ["model_index.json", CODEC_FILE, *(f"{part}/{file}" for part in parts for file in file_patterns(part))]
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        found = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        for variant in VARIANTS:
+            bare = [part for part in parts if (found / part).is_dir() and has_weights(part)]
+            bare = [part for part in bare if not list((found / part).glob("*.safetensors"))]
+            if bare:
+                patterns = [f"{part}/{file}" for part in bare for file in file_patterns(part, variant)]
+                found = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise BadInput(
             f"{name}: cannot be had from the hub ({type(error).__name__}); download it once and give base.path"
         ) from error
+    return found

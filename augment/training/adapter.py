@@ -25,7 +25,8 @@ from augment.adapters import (
     lora_config,
     save_adapter,
 )
-from augment.base.folder import BaseFolder, image_encoder, prompt_embeddings
+from augment.base.conditioning import conditioning_of
+from augment.base.folder import BaseFolder, image_encoder
 from augment.base.memory import MemoryBatch
 from augment.joint import compute_norms_in_float, outer_parameters, round_frozen_weights
 from augment.mask_codec import bound_codec, codec_from
@@ -76,7 +77,7 @@ class AdapterTrainer:
         self.cache = self._cache(pairs, work)
         self.training, self.held_out = split_by_group(pairs.group_ids, settings.holdout)
         prompts, self.prompt_places = prompts_of(pairs, settings.attributes)
-        self.prompts = prompt_embeddings(base, prompts).to(self.device)
+        self.prompts = conditioning_of(base, prompts).to(self.device)
         self.schedule = base.scheduler()
         self.alphas = self.schedule.alphas_cumprod.to(self.device)
         torch.manual_seed(task.seed)  # peft draws the first LoRA factor
@@ -208,7 +209,8 @@ class AdapterTrainer:
         noisy = alpha * clean + sigma * noise
         context = self.prompts[torch.from_numpy(places).to(self.device)]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
-            output = self.unet(noisy.contiguous(memory_format=torch.channels_last), timesteps, context).sample
+            entering = noisy.contiguous(memory_format=torch.channels_last)
+            output = context.output_of(self.unet, entering, timesteps)
         return joint_loss(
             output.float(),
             clean,

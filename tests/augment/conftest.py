@@ -10,7 +10,7 @@ import pytest
 from augment.base.folder import BaseFolder, check_base
 from manifests.format.reading import open_manifest
 from manifests.pairs import PairArrays
-from tests.augment.base.tiny_bases import write_narrow_base
+from tests.augment.base.tiny_bases import write_narrow_base, write_narrow_xl_base
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +37,9 @@ def sd2_base(tmp_path_factory: pytest.TempPathFactory) -> BaseFolder:
 def sd15_base(tmp_path_factory: pytest.TempPathFactory) -> BaseFolder:
     """A narrow SD 1.5 with epsilon prediction and without mask channels."""
     return check_base(write_narrow_base(tmp_path_factory.mktemp("bases") / "sd15", "epsilon", False))
+
+
+@pytest.fixture(scope="session")
+def xl_base(tmp_path_factory: pytest.TempPathFactory) -> BaseFolder:
+    """A narrow Stable Diffusion XL."""
+    return check_base(write_narrow_xl_base(tmp_path_factory.mktemp("bases") / "xl"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,16 @@ from flows.settings import load_settings
 from flows.steps import adapt
 from manifests.errors import BadInput
 from manifests.format.reading import open_manifest
-from tests.augment.base.tiny_bases import write_narrow_base
+from tests.augment.base.tiny_bases import write_narrow_base, write_narrow_xl_base
 from tests.flows import whole_run
 from tests.waiting import until
 
 STEPS = ("prepare", "adapt", "synthesise")
+WRITTEN = {
+    "2": partial(write_narrow_base, prediction="v_prediction"),
+    "1.5": partial(write_narrow_base, linear_projection=False),
+    "XL": write_narrow_xl_base,
+}
 
 
 def job_on(base: Path, data: Path, out: Path) -> Job:
@@ -62,11 +68,11 @@ def test_a_base_for_other_pictures_than_the_runs_is_one_sentence(tmp_path: Path,
         adapt.base_facts(job)
 
 
-@pytest.mark.parametrize(("layout", "prediction", "linear"), [("2", "v_prediction", True), ("1.5", "epsilon", False)])
+@pytest.mark.parametrize("layout", ["2", "1.5", "XL"])
 def test_a_base_without_mask_channels_goes_through_all_steps_and_resumes(
-    tmp_path: Path, phantom_folder: Path, layout: str, prediction: str, linear: bool
+    tmp_path: Path, phantom_folder: Path, layout: str
 ) -> None:
-    base = write_narrow_base(tmp_path / f"sd-{layout}", prediction, linear)
+    base = WRITTEN[layout](tmp_path / f"sd-{layout}")
     data = with_people(phantom_folder, tmp_path / "data")
     whole = job_on(base, data, tmp_path / "whole")
     assert execute(whole, STEPS) == 0

@@ -11,7 +11,8 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
-from augment.base.folder import BaseFolder, check_base, image_encoder, open_base, prompt_embeddings
+from augment.base.conditioning import conditioning_of
+from augment.base.folder import BaseFolder, check_base, image_encoder, open_base
 from augment.mask_codec import SignedDistanceCodec
 from augment.settings import CheckpointSettings
 from augment.training.latents import build_latent_cache
@@ -36,6 +37,42 @@ def test_a_missing_part_is_named(copied: Path, part: str) -> None:
 def test_pickled_weights_are_refused(copied: Path) -> None:
     (copied / "unet" / "diffusion_pytorch_model.safetensors").rename(copied / "unet" / "diffusion_pytorch_model.bin")
     with pytest.raises(BadInput, match=r"diffusion_pytorch_model\.bin: pickled weights are never loaded"):
+        check_base(copied)
+
+
+def as_variant(base: BaseFolder, out: Path, variant: str, shard_size: str) -> Path:
+    """A copy of a base whose weights are there in float16 alone, as a variant, and in shards where they are larger."""
+    shutil.copytree(base.path, out, ignore=shutil.ignore_patterns("*.safetensors"))
+    for part in ("unet", "vae", "text_encoder"):
+        half = getattr(base, part)().half()
+        half.save_pretrained(out / part, variant=variant, max_shard_size=shard_size)
+    return out
+
+
+@pytest.mark.parametrize(("variant", "shard_size"), [("fp16", "1GB"), ("fp16", "100KB"), ("bf16", "1GB")])
+def test_a_base_whose_weights_are_a_variant_alone_is_loaded_in_float32(
+    variant: str, shard_size: str, sd15_base: BaseFolder, tmp_path: Path
+) -> None:
+    base = check_base(as_variant(sd15_base, tmp_path / "base", variant, shard_size))
+    weights = sorted((base.path / "unet").glob("*.safetensors"))
+    assert (len(weights) > 1) == (shard_size == "100KB")
+    for part in ("unet", "vae", "text_encoder"):
+        found, expected = getattr(base, part)().state_dict(), getattr(sd15_base, part)().state_dict()
+        assert all(torch.equal(found[name], value.half().float()) for name, value in expected.items())
+    weights[-1].write_bytes(b"other weights")
+    assert check_base(base.path).digest != base.digest
+
+
+def test_a_shard_that_is_missing_is_named(sd15_base: BaseFolder, tmp_path: Path) -> None:
+    copy = as_variant(sd15_base, tmp_path / "base", "fp16", "100KB")
+    next(copy.glob("unet/*.fp16-00002-of-*.safetensors")).unlink()
+    with pytest.raises(BadInput, match=r"fp16-00002-of-.* is missing; copy it from the checkpoint"):
+        check_base(copy)
+
+
+def test_a_pointer_to_weights_is_one_sentence(copied: Path) -> None:
+    (copied / "vae" / "diffusion_pytorch_model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(BadInput, match="is a Git LFS pointer to the weights; run git lfs pull"):
         check_base(copied)
 
 
@@ -70,7 +107,7 @@ def test_a_tokenizer_of_another_checkpoint_is_one_sentence(copied: Path, file: s
         name = next(name for name in tensors if name.endswith("token_embedding.weight"))
         save_file(tensors | {name: tensors[name][:40].clone()}, weights, {"format": "pt"})
     with pytest.raises(BadInput, match=said):
-        prompt_embeddings(check_base(copied), ["melanoma"])
+        conditioning_of(check_base(copied), ["melanoma"])
 
 
 def test_a_tokenizer_that_tells_no_length_takes_the_text_encoders(copied: Path, sd2_base: BaseFolder) -> None:
@@ -78,8 +115,8 @@ def test_a_tokenizer_that_tells_no_length_takes_the_text_encoders(copied: Path, 
     told = json.loads(config.read_text())
     del told["model_max_length"]
     config.write_text(json.dumps(told))
-    found = prompt_embeddings(check_base(copied), ["melanoma"])
-    assert torch.equal(found, prompt_embeddings(sd2_base, ["melanoma"]))
+    found = conditioning_of(check_base(copied), ["melanoma"]).embeddings
+    assert torch.equal(found, conditioning_of(sd2_base, ["melanoma"]).embeddings)
 
 
 @pytest.mark.parametrize("factor", [1 / 12, 12])
@@ -164,6 +201,21 @@ def test_a_base_from_the_hub_is_the_pinned_revision_and_nothing_but_what_is_load
     }
     assert {"model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"} <= fetched
     assert not any(PurePath("unet/diffusion_pytorch_model.fp16.safetensors").match(pattern) for pattern in patterns)
+
+
+def test_of_a_base_on_the_hub_without_plain_weights_the_variant_is_fetched(
+    sd15_base: BaseFolder, tmp_path: Path, monkeypatch
+) -> None:
+    hub, here = as_variant(sd15_base, tmp_path / "hub", "fp16", "1GB"), tmp_path / "here"
+
+    def download(name, *, revision, allow_patterns):
+        for file in (file for file in hub.rglob("*") if any(file.match(pattern) for pattern in allow_patterns)):
+            (here / file.relative_to(hub)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, here / file.relative_to(hub))
+        return str(here)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert open_base(CheckpointSettings(path="some/base")).digest == check_base(hub).digest
 
 
 @pytest.mark.parametrize("error", [LocalEntryNotFoundError("no connection"), OSError("no route"), ValueError("name")])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from transformers import CLIPTextModelWithProjection
 
 from augment.base.text_encoder import make_text_encoder, make_tokenizer
 
@@ -39,6 +40,41 @@ def write_narrow_base(out: Path, prediction: str = "epsilon", linear_projection:
         use_linear_projection=linear_projection,
         norm_num_groups=8,
     )
+    tokenizer = make_tokenizer(out / "tokenizer")
+    unet.save_pretrained(out / "unet")
+    make_text_encoder(tokenizer, text).save_pretrained(out / "text_encoder")
+    return with_shared_parts(out, prediction, "StableDiffusionPipeline")
+
+
+def write_narrow_xl_base(out: Path) -> Path:
+    """A Stable Diffusion XL layout, 64 px: two text encoders, of which the second pools, and size conditioning."""
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 2),
+        cross_attention_dim=16 + 32,
+        attention_head_dim=(2, 4),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=32 + 6 * 8,
+        norm_num_groups=8,
+    )
+    unet.save_pretrained(out / "unet")
+    tokenizer = make_tokenizer(out / "tokenizer")
+    tokenizer.save_pretrained(out / "tokenizer_2")
+    make_text_encoder(tokenizer, 16).save_pretrained(out / "text_encoder")
+    config = make_text_encoder(tokenizer, 32).config
+    CLIPTextModelWithProjection(config).save_pretrained(out / "text_encoder_2")
+    return with_shared_parts(out, "epsilon", "StableDiffusionXLPipeline")
+
+
+def with_shared_parts(out: Path, prediction: str, pipeline: str) -> Path:
+    """What all of these bases have alike: a narrow VAE, Stable Diffusion's noise schedule, and the table of parts."""
     vae = AutoencoderKL(
         block_out_channels=(8, 8, 8, 8),
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -47,10 +83,7 @@ def write_narrow_base(out: Path, prediction: str = "epsilon", linear_projection:
         norm_num_groups=4,
         sample_size=64,
     )
-    tokenizer = make_tokenizer(out / "tokenizer")
-    unet.save_pretrained(out / "unet")
     scaled_to_one(vae).save_pretrained(out / "vae")
-    make_text_encoder(tokenizer, text).save_pretrained(out / "text_encoder")
     DDPMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -59,5 +92,5 @@ def write_narrow_base(out: Path, prediction: str = "epsilon", linear_projection:
         steps_offset=1,
         clip_sample=False,
     ).save_pretrained(out / "scheduler")
-    (out / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+    (out / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
     return out
