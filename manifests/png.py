@@ -13,6 +13,8 @@ from manifests.errors import BadInput
 if TYPE_CHECKING:
     import numpy as np
 
+DRAWN = "Drawn by a program; it is no photograph, shows no person and is not for diagnosis."
+"""What a phantom's pictures say of themselves, in a PNG's text or a JPEG's comment."""
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _AFTER_HEADER = 33  # signature 8, IHDR chunk 25
 _FILTER_UP = 2
@@ -60,6 +62,11 @@ def png_header(content: bytes, name: str = "image") -> tuple[int, int, int, int]
     if width == 0 or height == 0:
         raise BadInput(f"{name} is a PNG without pixels; restore the shard from its original.")
     return width, height, depth, colour_type
+
+
+def is_drawn(content: bytes) -> bool:
+    """Whether a picture, PNG or JPEG, says that a program drew it."""
+    return DRAWN.encode() in content[:4096]
 
 
 def with_png_text(content: bytes, text: Mapping[str, str]) -> bytes:

@@ -153,7 +153,7 @@ def _data(
     if synthetic is not None:
         made = {"digest": synthetic.digest, "counts": synthetic.counts().get("train", {})}
     return {
-        "real": {"digest": real.digest, "counts": counts},
+        "real": {"digest": real.digest, "counts": counts, "drawn": real.drawn},
         "synthetic": made,
         "classes": list(real.classes),
         "rare_classes": list(rare_classes(real.classes, counts["train"])),

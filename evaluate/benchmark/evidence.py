@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from evaluate.settings.benchmark import BenchmarkSettings, Task, parse_arm
 from manifests.errors import BadInput
 from manifests.format.reading import Manifest
-from manifests.format.schema import SPLITS
+from manifests.format.schema import ORIGINS, SPLITS
 
 LEAST_SEEDS = 3
 # Among which the strongest is looked for; weighing classes means nothing where masks are learned.
@@ -65,7 +65,7 @@ def _check_real(real: Manifest) -> dict[str, str]:
     groups: dict[str, str] = {}
     pictures: dict[str, str] = {}
     for pair_id, origin, split, group, picture in rows:
-        if origin != "real":
+        if origin not in ORIGINS["real"]:
             raise BadInput(f"{real.location}: pair {pair_id} is generated; a real manifest holds real pairs only")
         if split not in SPLITS:
             raise BadInput(f"{real.location}: pair {pair_id} has the unknown split {split!r}; prepare it again")
@@ -127,6 +127,8 @@ def _check_classes(real: Manifest) -> None:
 def notes(real: Manifest, synthetic: Manifest | None) -> list[str]:
     """What a reader of the figures must know about the data."""
     counts, said = real.counts(), []
+    if real.drawn:
+        said.append(f"{real.drawn} pairs are drawn by a program and no photographs: nothing here is about real skin")
     for dx in real.classes:
         if counts["train"].get(dx) and not counts["test"].get(dx):
             said.append(f"class {dx} has no test pair: its own metrics cannot be computed, means leave it out")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Images uint8 (N, S, S, 3) to the probability of the wanted class, (N,).
 Likeness = Callable[[np.ndarray], np.ndarray]
-DemonstrationKind = Literal["reference", "personalised", "real"]
+DemonstrationKind = Literal["reference", "personalised", "real", "drawn"]
 _KEPT = 8  # samplers in memory; each holds a denoiser
 
 
@@ -33,9 +33,9 @@ class Demonstration:
     """One picture of a diagnosis.
 
     image: uint8 (S, S, 3); mask: bool (S, S). Generated ones have a seed, a prompt and, with a class adapter, its
-    digest; group_id: of the real pair that their fine detail was taken from. Real ones have the id of their pair and
-    the similarity of their features. probability: of the class to the run's own classifier, before a picture was
-    changed and after.
+    digest; group_id: of the real pair that their fine detail was taken from. Real and drawn ones have the id of
+    their pair and the similarity of their features. probability: of the class to the run's own classifier, before a
+    picture was changed and after.
     """
 
     kind: DemonstrationKind
@@ -54,7 +54,7 @@ class Demonstration:
     @property
     def synthetic(self) -> bool:
         """Whether a model made the picture, or a part of it."""
-        return self.kind != "real"
+        return self.kind not in ("real", "drawn")
 
 
 @dataclass(frozen=True)
@@ -158,11 +158,17 @@ def best_of(likeness: np.ndarray, draws: int) -> np.ndarray:
 
 
 def nearest_cases(
-    diagnoser: ClassifierDiagnoser, train: PairArrays, image: np.ndarray, dx: str, count: int
+    diagnoser: ClassifierDiagnoser,
+    train: PairArrays,
+    image: np.ndarray,
+    dx: str,
+    count: int,
+    drawn: Collection[str] = (),
 ) -> list[Demonstration]:
-    """The real training pairs of class `dx` whose features are most like the image's, one per lesion.
+    """The run's own training pairs of class `dx` whose features are most like the image's, one per lesion.
 
-    train: the labelled training pairs that the ensemble was made from, in their order.
+    train: the labelled training pairs that the ensemble was made from, in their order; drawn: ids of those that are
+    no photographs.
     """
     scale = diagnoser.scales["features"]
     own = (diagnoser.features(image[None])[0] - scale.mean) @ scale.whitening
@@ -178,7 +184,7 @@ def nearest_cases(
             chosen.append(int(place))
     return [
         Demonstration(
-            "real",
+            "drawn" if train.pair_ids[place] in drawn else "real",
             dx,
             np.asarray(train.images[place]),
             np.asarray(train.masks[place]),

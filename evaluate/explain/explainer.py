@@ -26,6 +26,7 @@ from evaluate.explain.personal import Manner, personalised
 from evaluate.settings.explain import ExplainSettings
 from manifests.errors import BadInput, EvendermError
 from manifests.images import centre_square, decode_image, decode_mask, image_size, resized_image, resized_mask
+from manifests.png import is_drawn
 from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -35,18 +36,20 @@ if TYPE_CHECKING:
     from manifests.pairs import PairArrays
 
 SMALLEST_SIDE = 32
+DRAWN_CASES = "This run has learned from pictures that a program drew, so that nothing it says is about real skin."
 _FLAT = 0.25  # share of pixels that equal all their neighbours in a screenshot or drawing, far above photographs'
 
 
 @dataclass(frozen=True)
 class InputImage:
     """A picture that was read. pixels: uint8 (H, W, 3), made smaller where it was large; digest: sha256 of the file;
-    size: its own (height, width)."""
+    size: its own (height, width); drawn: whether it says that it is no photograph."""
 
     name: str
     pixels: np.ndarray
     digest: str
     size: tuple[int, int]
+    drawn: bool = False
 
 
 def read_image(content: bytes, name: str, settings: ExplainSettings) -> InputImage:
@@ -67,7 +70,7 @@ def read_image(content: bytes, name: str, settings: ExplainSettings) -> InputIma
     if scale < 1:
         size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return InputImage(name, pixels, hashlib.sha256(content).hexdigest(), (height, width))
+    return InputImage(name, pixels, hashlib.sha256(content).hexdigest(), (height, width), is_drawn(content))
 
 
 def read_mask(content: bytes, name: str, settings: ExplainSettings) -> np.ndarray:
@@ -93,7 +96,7 @@ class Original:
 class Explainer:
     """What explains images. side: of the images that the run's models learned from; cases: the labelled training
     pairs at that side; made_by: digests for the record; detail: share of the reference pairs' fine detail that is
-    taken from those; drawn: the reference pairs so far, by class."""
+    taken from those; drawn_cases: ids of those that are no photographs; drawn: the reference pairs so far, by class."""
 
     settings: ExplainSettings
     side: int
@@ -105,6 +108,7 @@ class Explainer:
     samplers: ClassSamplers
     made_by: Mapping[str, Any]
     detail: float = 0.0
+    drawn_cases: frozenset[str] = frozenset()
     drawn: dict[str, list[Demonstration]] = field(default_factory=dict)
 
     def explain(
@@ -143,7 +147,7 @@ class Explainer:
         progress(steps, steps, activity="done")
         return Explanation(
             picture.name, picture.digest, shown_image, picture.size, diagnosis, where, tuple(shown),
-            tuple(notes_on(picture)), self.made_by, seconds,
+            tuple(self._notes(picture)), self.made_by, seconds, "drawn" if picture.drawn else "real",
         )  # fmt: skip
 
     def personalise(
@@ -202,8 +206,8 @@ class Explainer:
 
     def _show(self, rank: int, candidate: Candidate, original: Original, model_image: np.ndarray) -> ShownDiagnosis:
         dx = candidate.dx
-        demos = nearest_cases(self.ensemble, self.cases, model_image, dx, self.settings.nearest)
-        problems = [] if demos or not self.settings.nearest else [f"This run has no real training case of {dx}."]
+        demos = nearest_cases(self.ensemble, self.cases, model_image, dx, self.settings.nearest, self.drawn_cases)
+        problems = [] if demos or not self.settings.nearest else [f"This run has no training case of {dx}."]
         try:
             chosen = self.samplers.of(dx)
             if dx not in self.drawn:
@@ -232,6 +236,9 @@ class Explainer:
             rival_of(dx, original.diagnosis),
             self._likeness(dx),
         )
+
+    def _notes(self, picture: InputImage) -> list[str]:
+        return [*notes_on(picture), *([DRAWN_CASES] if self.drawn_cases else [])]
 
     def _likeness(self, dx: str) -> Likeness:
         label = self.cases.classes.index(dx)

@@ -35,7 +35,8 @@ class ShownDiagnosis:
 @dataclass(frozen=True)
 class Explanation:
     """Everything about one image. image: uint8 (S, S, 3), its centre square as shown; source_size: (height, width)
-    of the picture that was given; made_by: digests and settings, JSON-ready; seconds: by activity."""
+    of the picture that was given; made_by: digests and settings, JSON-ready; seconds: by activity; origin: real, or
+    drawn for a picture that says so."""
 
     name: str
     digest: str
@@ -47,6 +48,7 @@ class Explanation:
     notes: tuple[str, ...] = ()
     made_by: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    origin: str = "real"
 
     @property
     def problems(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from evaluate.diagnosis.interface import MALIGNANT, Candidate, Diagnosis
 from evaluate.explain.demonstrations import Demonstration
 from evaluate.explain.explanation import Explanation, ShownDiagnosis
 from evaluate.pages import wording
-from evaluate.pages.pictures import QUALITY, Picture, outline_path
+from evaluate.pages.pictures import COMMENTS, QUALITY, Picture, outline_path
 from evaluate.pages.reliability import reliability_chart
 from evaluate.pages.svg import Drawing
 from evaluate.pages.tables import Cell, Table, number_cell, settings_table
@@ -49,13 +49,14 @@ class RankedDiagnosis:
 
 def view_of(explanation: Explanation, number: int) -> dict[str, Any]:
     """One explanation as the template of an image reads it; `number` makes its anchor."""
-    diagnosis = explanation.diagnosis
+    diagnosis, picture = explanation.diagnosis, explanation.image
+    original = given(picture, explanation.localisation.mask, "The picture that was given", explanation.origin)
     return {
         "anchor": f"image-{number}",
         "name": explanation.name,
         "headline": headline(diagnosis),
         "warnings": warnings(diagnosis),
-        "original": photograph(explanation.image, explanation.localisation.mask, "The picture that was given"),
+        "original": original,
         "ranking": [_ranked(candidate) for candidate in diagnosis.candidates[:10]],
         "how_sure": how_sure(diagnosis),
         "unlisted": _unlisted(diagnosis),
@@ -127,7 +128,7 @@ def shown_view(shown: ShownDiagnosis) -> dict[str, Any]:
         "text": probability_text(shown.candidate),
         "changed": changed_picture(changed, name) if changed else None,
         "changed_caption": changed_caption(changed) if changed else "",
-        "strips": [strip for strip in (_references(shown), _real(shown)) if strip[2]],
+        "strips": [strip for strip in (_references(shown), _cases(shown)) if strip[2]],
         "problems": shown.problems,
     }
 
@@ -155,23 +156,27 @@ def generated(demo: Demonstration, alt: str) -> Picture:
         "Description": f"{demo.kind} demonstration of {demo.dx}, seed {demo.seed}",
     }
     src = "data:image/png;base64," + base64.b64encode(encode_png(demo.image, text, level=6)).decode()
-    return _picture(demo.image, demo.mask, src, alt, demo.dx, synthetic=True)
+    return _picture(demo.image, demo.mask, src, alt, demo.dx, "synthetic")
 
 
-def photograph(image: np.ndarray, mask: np.ndarray | None, alt: str, name: str = "") -> Picture:
-    """A real picture as JPEG without any metadata; image: uint8 (S, S, 3), mask: bool (S, S)."""
+def given(image: np.ndarray, mask: np.ndarray | None, alt: str, origin: str) -> Picture:
+    """A picture that nobody generated, as JPEG without any metadata but the word that it is drawn, where it is.
+
+    image: uint8 (S, S, 3), mask: bool (S, S); origin: real or drawn.
+    """
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=QUALITY, optimize=True)
+    comment = {"comment": COMMENTS[origin]} if origin in COMMENTS else {}
+    Image.fromarray(image).save(buffer, "JPEG", quality=QUALITY, optimize=True, **comment)
     src = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return _picture(image, mask, src, alt, name, synthetic=False)
+    return _picture(image, mask, src, alt, "", origin)
 
 
-def _picture(image: np.ndarray, mask: np.ndarray | None, src: str, alt: str, name: str, synthetic: bool) -> Picture:
+def _picture(image: np.ndarray, mask: np.ndarray | None, src: str, alt: str, name: str, origin: str) -> Picture:
     height, width = image.shape[:2]
     outline = outline_path(mask, width, height) if mask is not None else ""
-    return Picture(name, src, outline, width, height, alt, synthetic)
+    return Picture(name, src, outline, width, height, alt, origin)
 
 
 def _ranked(candidate: Candidate) -> RankedDiagnosis:
@@ -191,15 +196,16 @@ def _references(shown: ShownDiagnosis) -> Strip:
     return "Generated examples", f"{how}; they show no patient.", pictures
 
 
-def _real(shown: ShownDiagnosis) -> Strip:
-    pictures = [
-        (
-            photograph(demo.image, demo.mask, f"Real training case {demo.pair_id} of {shown.candidate.name}"),
-            f"{(demo.pair_id or '').rpartition(':')[2]}, likeness {wording.score(demo.similarity)}",
-        )
-        for demo in shown.of_kind("real")
-    ]
-    return "Nearest real cases", "Training pictures of this class that are most like yours to the classifier.", pictures
+def _cases(shown: ShownDiagnosis) -> Strip:
+    cases = [demo for demo in shown.demonstrations if not demo.synthetic]
+    pictures = []
+    for demo in cases:
+        alt = f"{demo.kind.capitalize()} training case {demo.pair_id} of {shown.candidate.name}"
+        caption = f"{(demo.pair_id or '').rpartition(':')[2]}, likeness {wording.score(demo.similarity)}"
+        pictures.append((given(demo.image, demo.mask, alt, demo.kind), caption))
+    kinds = " or ".join(sorted({demo.kind for demo in cases}, reverse=True))
+    about = "Training pictures of this class that are most like yours to the classifier."
+    return f"Nearest {kinds} cases", about, pictures
 
 
 def _located(explanation: Explanation) -> list[tuple[Picture, str]]:
@@ -209,7 +215,8 @@ def _located(explanation: Explanation) -> list[tuple[Picture, str]]:
         share = f"{wording.percent(float(mask.mean()))} of the picture" if mask.any() else "nothing found"
         name = METHODS.get(method, method)
         alt = f"The lesion as found by {name}: {share}"
-        found.append((photograph(explanation.image, mask, alt), f"{name[:1].upper()}{name[1:]}{believed}: {share}"))
+        picture = given(explanation.image, mask, alt, explanation.origin)
+        found.append((picture, f"{name[:1].upper()}{name[1:]}{believed}: {share}"))
     return found
 
 

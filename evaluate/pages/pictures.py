@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from manifests.format.reading import Manifest, read_group
+from manifests.format.shards import DISCLAIMER
 from manifests.images import decode_stored, decode_stored_mask
+from manifests.png import DRAWN
 
 if TYPE_CHECKING:
     import numpy as np
 
 THUMBNAIL = 160
 QUALITY = 82
-SYNTHETIC_COMMENT = b"Synthetic picture made by a generative model; it shows no patient and is not for diagnosis."
+COMMENTS = {"synthetic": DISCLAIMER.encode(), "drawn": DRAWN.encode()}
 
 Row = dict[str, Any]
 
@@ -24,7 +26,7 @@ Row = dict[str, Any]
 @dataclass(frozen=True)
 class Picture:
     """One thumbnail. src: a data URI; outline: the mask's border as an SVG path in thumbnail pixels, empty
-    where there is no mask; alt: what it shows, for those who cannot see it."""
+    where there is no mask; alt: what it shows, for those who cannot see it; origin: real, drawn or synthetic."""
 
     pair_id: str
     src: str
@@ -32,7 +34,7 @@ class Picture:
     width: int
     height: int
     alt: str
-    synthetic: bool
+    origin: str
 
 
 def small_rows(manifest: Manifest, accepted_only: bool = True, split: str | None = None) -> list[Row]:
@@ -44,7 +46,7 @@ def small_rows(manifest: Manifest, accepted_only: bool = True, split: str | None
 def thumbnails(manifest: Manifest, alts: Mapping[str, str]) -> dict[str, Picture]:
     """Thumbnails of the pairs that `alts` describes by id; those that the manifest lacks are left out."""
     rows = chosen_pictures(manifest, frozenset(alts))
-    return {row["pair_id"]: _picture(row, alts[row["pair_id"]], manifest.kind == "synthetic") for row in rows}
+    return {row["pair_id"]: _picture(row, alts[row["pair_id"]]) for row in rows}
 
 
 def chosen_pictures(manifest: Manifest, wanted: Collection[str]) -> Iterator[Row]:
@@ -66,30 +68,30 @@ def _chosen(manifest: Manifest, name: str, file: Any, group: int, wanted: Collec
     places = [place for place, pair_id in enumerate(ids) if pair_id in wanted]
     if not places:
         return []
-    table = read_group(manifest.storage, name, file, group, ["pair_id", "image", "mask"])
+    table = read_group(manifest.storage, name, file, group, ["pair_id", "image", "mask", "origin"])
     return table.take(places).to_pylist()
 
 
-def _picture(row: Row, alt: str, synthetic: bool) -> Picture:
+def _picture(row: Row, alt: str) -> Picture:
     name = row["pair_id"]
     image = decode_stored(row["image"]["bytes"], name)
-    thumbnail, width, height = _thumbnail(image, synthetic)
+    thumbnail, width, height = _thumbnail(image, row["origin"])
     outline = ""
     if row["mask"] is not None and row["mask"]["bytes"] is not None:
         mask = decode_stored_mask(row["mask"]["bytes"], name)
         outline = outline_path(mask, width, height)
     src = "data:image/jpeg;base64," + base64.b64encode(thumbnail).decode()
-    return Picture(name, src, outline, width, height, alt, synthetic)
+    return Picture(name, src, outline, width, height, alt, row["origin"])
 
 
-def _thumbnail(image: np.ndarray, synthetic: bool) -> tuple[bytes, int, int]:
+def _thumbnail(image: np.ndarray, origin: str) -> tuple[bytes, int, int]:
     from PIL import Image
 
     picture = Image.fromarray(image if image.ndim == 3 else image[..., None].repeat(3, -1))
     picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS, reducing_gap=None)
     buffer = io.BytesIO()
     # A picture that is saved from the page still says what it is.
-    comment = {"comment": SYNTHETIC_COMMENT} if synthetic else {}
+    comment = {"comment": COMMENTS[origin]} if origin in COMMENTS else {}
     picture.save(buffer, "JPEG", quality=QUALITY, optimize=True, **comment)
     return buffer.getvalue(), picture.width, picture.height
 

@@ -68,7 +68,7 @@ def gallery(pairs: RunPairs) -> list[Beside]:
     for dx in classes:
         others = evenly(real.get(dx, []), each)
         if not generated:
-            by_class.append([_Plan(None, row, "a real training pair") for row in others])
+            by_class.append([_Plan(None, row, f"a {row['origin']} training pair") for row in others])
         chosen = enumerate(evenly(generated.get(dx, []), each))
         by_class.append([_plan(row, known, others[place % len(others)] if others else None) for place, row in chosen])
     # One of each class in turn, so that the first ones shown already show them all.
@@ -97,8 +97,8 @@ def beside_nearest(rows: Sequence[Row], pairs: RunPairs) -> list[Beside]:
 def _plan(row: Row, known: Mapping[str, Row], other: Row | None) -> _Plan:
     nearest = known.get(row["nearest_real_id"] or "")
     if nearest is not None:
-        return _Plan(row, nearest, f"nearest real training pair ({nearest['dx']})")
-    return _Plan(row, other, "a real training pair of this class" if other else "")
+        return _Plan(row, nearest, f"nearest {nearest['origin']} training pair ({nearest['dx']})")
+    return _Plan(row, other, f"a {other['origin']} training pair of this class" if other else "")
 
 
 def _cards(plans: Sequence[_Plan], pairs: RunPairs) -> list[Beside]:
@@ -125,7 +125,8 @@ def _cards(plans: Sequence[_Plan], pairs: RunPairs) -> list[Beside]:
 
 def real_alt(row: Row) -> str:
     """What a real pair's picture shows."""
-    return f"Real {row['dx']} pair {row['pair_id']} of the {row['split']} split, lesion outlined"
+    what = f"{row['origin'].capitalize()} {row['dx']} pair"
+    return f"{what} {row['pair_id']} of the {row['split']} split, lesion outlined"
 
 
 def generated_alt(row: Row) -> str:

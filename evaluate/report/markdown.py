@@ -16,6 +16,7 @@ _OPENINGS = {
     "harm": "Training with generated pairs did harm",
 }
 CAUTION = "For research, not for diagnosis. Generated images show no patient."
+DRAWN_CAUTION = "This run's own pairs are drawn by a program: nothing here says anything about real skin."
 
 
 def report_markdown(results: Mapping[str, Any], tasks: Sequence[TaskResults]) -> str:
@@ -25,7 +26,7 @@ def report_markdown(results: Mapping[str, Any], tasks: Sequence[TaskResults]) ->
     lines += [f"- {wording.TASK_TITLES[task]} was not measured." for task in missing_tasks(results)]
     for task in tasks:
         lines += ["", _arms(task)]
-    lines += ["", f"{_data_line(results)} {CAUTION} Details: `report.html`."]
+    lines += ["", f"{_data_line(results)} {caution(results)} Details: `report.html`."]
     return "\n".join(lines) + "\n"
 
 
@@ -69,7 +70,19 @@ def _data_line(results: Mapping[str, Any]) -> str:
     real = sum(sum(by_dx.values()) for by_dx in results["data"]["real"]["counts"].values())
     synthetic = results["data"]["synthetic"]
     made = f" and {wording.times(sum(synthetic['counts'].values()), 'accepted generated pair')}" if synthetic else ""
-    return f"{wording.times(real, 'real pair')}{made}."
+    return f"{wording.times(real, f'{own_pairs(results)} pair')}{made}."
+
+
+def own_pairs(results: Mapping[str, Any]) -> str:
+    """What the run's own pairs are: real, drawn, or both."""
+    real = results["data"]["real"]
+    drawn, total = real.get("drawn", 0), sum(sum(by_dx.values()) for by_dx in real["counts"].values())
+    return "real" if not drawn else "drawn" if drawn == total else "real or drawn"
+
+
+def caution(results: Mapping[str, Any]) -> str:
+    """What nobody may overlook."""
+    return CAUTION if own_pairs(results) == "real" else f"{CAUTION} {DRAWN_CAUTION}"
 
 
 def verdict_sentence(results: TaskResults) -> str:

@@ -15,7 +15,7 @@ from evaluate.report import audits
 from evaluate.report.arms import task_section, train_counts_table
 from evaluate.report.gallery import gallery, nearest_pairs, open_pairs
 from evaluate.report.history import trend
-from evaluate.report.markdown import CAUTION, report_markdown, verdict_line
+from evaluate.report.markdown import caution, report_markdown, verdict_line
 from evaluate.report.rejected import gates_table, rejected_by_gate, scores_table, thresholds_table, unseen_sentences
 from evaluate.report.tasks import TaskResults, missing_tasks, task_results
 from evaluate.results import read_results
@@ -49,7 +49,7 @@ def page_html(run_folder: Path, results: Results, tasks: Sequence[TaskResults], 
     return _rendered(
         title=verdict_line(tasks),
         subject=_data_and_preset(job),
-        caution=CAUTION,
+        caution=caution(results),
         sections=[task_section(task, results["data"]["classes"]) for task in tasks],
         missing=[f"{wording.TASK_TITLES[task]} was not measured in this run." for task in missing_tasks(results)],
         pair_notes=pairs.notes,

@@ -199,7 +199,17 @@ def _load(job: Job, progress: Progress) -> Explainer:
         samplers,
         made_by,
         job.settings.synthesis.detail,
+        _drawn_cases(job),
     )
+
+
+def _drawn_cases(job: Job) -> frozenset[str]:
+    """Ids of the run's training pairs that are no photographs."""
+    real = open_real(job)
+    if not real.drawn:
+        return frozenset()
+    table = real.table(["pair_id", "origin"], split="train")
+    return frozenset(row["pair_id"] for row in table.to_pylist() if row["origin"] == "drawn")
 
 
 def _finders(job: Job, train: PairArrays, samplers: ClassSamplers, progress: Progress) -> dict[str, FindLesion]:

@@ -34,12 +34,14 @@ def hub_card(header: Mapping[str, Any], splits: Sequence[str]) -> str:
 
 def _card(header: Mapping[str, Any], files: Sequence[Mapping[str, str]], reading: str) -> str:
     synthetic = header["kind"] == "synthetic"
-    title = "Synthetic skin-lesion pairs" if synthetic else "Skin-lesion pairs"
+    title = {"synthetic": "Synthetic skin-lesion pairs", "drawn": "Drawn skin-lesion pairs"}.get(
+        _origin(header), "Skin-lesion pairs"
+    )
     made_from = json.dumps(header["provenance"], indent=2, sort_keys=True, ensure_ascii=False)
     sections = [
         f"---\n{_yaml(_hub_header(header, title, files))}---",
         f"# {title}",
-        _introduction(header, synthetic),
+        _introduction(header),
         "## Pairs by split and class",
         _counts_table(header),
         "## Reading it",
@@ -52,7 +54,7 @@ def _card(header: Mapping[str, Any], files: Sequence[Mapping[str, str]], reading
         f"This manifest's identity is `{header['manifest_id']}`. It was made from:",
         f"```json\n{made_from}\n```",
         "## Limits",
-        _SYNTHETIC_LIMITS if synthetic else _REAL_LIMITS,
+        _SYNTHETIC_LIMITS if synthetic else _DRAWN_LIMITS if header.get("drawn") else _REAL_LIMITS,
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -99,6 +101,10 @@ _REAL_LIMITS = """\
 For research, not for diagnosis. The classes, skin tones and sites are those of the sources and are not
 representative of any population."""
 
+_DRAWN_LIMITS = """\
+The pairs whose `origin` is `drawn` are no photographs: a program drew them, masks and all, to try software with. They
+show no person, and nothing learned from them or measured on them says anything about real skin."""
+
 
 def card_figures(header: Mapping[str, Any]) -> list[str]:
     """The lines of a card that count pairs."""
@@ -106,9 +112,16 @@ def card_figures(header: Mapping[str, Any]) -> list[str]:
     return [line for table in tables for line in table.split("\n")]
 
 
-def _introduction(header: Mapping[str, Any], synthetic: bool) -> str:
+def _origin(header: Mapping[str, Any]) -> str:
+    """What the pairs are: synthetic, real, or drawn where each of them is."""
+    if header["kind"] == "synthetic":
+        return "synthetic"
+    return "drawn" if header.get("drawn") == header["rows"] else "real"
+
+
+def _introduction(header: Mapping[str, Any]) -> str:
     accepted = sum(sum(by_dx.values()) for by_dx in header["counts"].values())
-    made = "generated" if synthetic else "real"
+    made = {"synthetic": "generated"}.get(_origin(header), _origin(header))
     text = f"{accepted:,} {made} pairs of a dermoscopic image and its lesion mask"
     if not header["masks"]:
         text = f"{accepted:,} {made} dermoscopic images with their class and without masks"
@@ -116,6 +129,8 @@ def _introduction(header: Mapping[str, Any], synthetic: bool) -> str:
         text += f", which {header['rows'] - header['masks']:,} of all rows do not have"
     if not header["classes"]:
         text += ", without classes"
+    if made == "real" and header.get("drawn"):
+        text += f", {header['drawn']:,} of them drawn by a program"
     rejected = header["rows"] - accepted
     return text + (f", and {rejected:,} more that were not accepted." if rejected else ".")
 
@@ -147,12 +162,11 @@ def _escaped(text: str) -> str:
 def _hub_header(header: Mapping[str, Any], title: str, files: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     known = {_HUB_LICENCES.get(licence.casefold()) for licence in header["licences"]}
     licence = known.pop() if len(known) == 1 else None
-    origin = "synthetic" if header["kind"] == "synthetic" else "real"
     return {
         "pretty_name": title,
         "license": licence or "other",
         "task_categories": _tasks(header),
-        "tags": ["dermoscopy", "medical", "skin-lesion", origin, "evenderm"],
+        "tags": ["dermoscopy", "medical", "skin-lesion", _origin(header), "evenderm"],
         "size_categories": [next((name for limit, name in _SIZES if header["rows"] < limit), "n>1M")],
         "configs": [{"config_name": "default", "data_files": [*files]}],
         "dataset_info": {"features": hub_features(header["kind"], header["classes"], header["format_version"])},

@@ -52,7 +52,7 @@ class Header(BaseModel):
     """Everything that manifest.json says.
 
     counts: accepted pairs by split and class; rejected: pairs by class; sources, licences: rows by value;
-    masks: rows that have one; checksum: see `header_checksum`.
+    masks: rows that have one; drawn: rows whose pictures a program drew; checksum: see `header_checksum`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -64,6 +64,7 @@ class Header(BaseModel):
     classes: list[str]
     rows: int
     masks: int
+    drawn: int = 0
     counts: dict[str, dict[str, int]]
     rejected: dict[str, int]
     sources: dict[str, int]

@@ -47,6 +47,11 @@ class Manifest:
         kind: Kind = self.header["kind"]
         return kind
 
+    @property
+    def drawn(self) -> int:
+        """How many pairs were drawn by a program, as those of a phantom are."""
+        return int(self.header.get("drawn", 0))
+
     def counts(self) -> dict[str, dict[str, int]]:
         """Pairs by split and class; of synthetic ones those that were accepted."""
         return {split: dict(by_dx) for split, by_dx in self.header["counts"].items()}

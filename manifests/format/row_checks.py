@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from manifests.errors import BadInput
-from manifests.format.schema import MASK_ORIGINS, REVIEWS, SPLITS, UNLABELLED, pair_id_fault
+from manifests.format.schema import MASK_ORIGINS, ORIGINS, REVIEWS, SPLITS, UNLABELLED, Kind, pair_id_fault
 from manifests.format.shards import DISCLAIMER
 from manifests.images import decode_stored
-from manifests.png import png_text
+from manifests.png import is_drawn, png_text
 
 
-def row_faults(row: Mapping[str, Any], kind: str, classes: Sequence[str], dx: str, manifest_id: str) -> Iterator[str]:
+def row_faults(row: Mapping[str, Any], kind: Kind, classes: Sequence[str], dx: str, manifest_id: str) -> Iterator[str]:
     """Everything that is wrong with a row of the partition `dx`, one sentence each."""
     if fault := pair_id_fault(str(row["pair_id"] or "")):
         yield f"its id {fault}"
@@ -23,7 +23,7 @@ def row_faults(row: Mapping[str, Any], kind: str, classes: Sequence[str], dx: st
     expected = classes.index(dx) if dx in classes else -1
     if row["label"] != expected or (expected < 0 and dx != UNLABELLED):
         yield f"its label {row['label']} does not stand for {dx!r}"
-    if row["origin"] != kind:
+    if row["origin"] not in ORIGINS[kind]:
         yield f"its origin {row['origin']!r} is not {kind!r}"
     if row["split"] not in SPLITS:
         yield f"its split {row['split']!r} is none of {', '.join(SPLITS)}"
@@ -90,7 +90,9 @@ def _synthetic_faults(row: Mapping[str, Any], manifest_id: str) -> Iterator[str]
 
 
 def _generated_faults(row: Mapping[str, Any]) -> Iterator[str]:
-    """What was generated is no real pair, on whichever side of the split it stands."""
+    """What was generated is no real pair, on whichever side of the split it stands; what was drawn says so."""
+    if is_drawn((row["image"] or {}).get("bytes") or b"") != (row["origin"] == "drawn"):
+        yield f"its origin {row['origin']!r} is not what its image says"
     for name, text in _picture_texts(row):
         if text.get("Disclaimer") == DISCLAIMER:
             yield f"its {name} says that it was generated, in a manifest of real pairs"

@@ -27,6 +27,8 @@ UNLABELLED = "unlabelled"
 
 Kind = Literal["real", "synthetic"]
 
+ORIGINS: Mapping[Kind, tuple[str, ...]] = {"real": ("real", "drawn"), "synthetic": ("synthetic",)}
+"""By kind: a run's own pairs are photographed, or drawn by a program as a phantom's are; others are generated."""
 ATTRIBUTES = ("age_group", "sex", "site", "skin_tone")
 MASK_ORIGINS = ("given", "predicted")
 """Whether a mask came with the data or was found by a segmenter."""

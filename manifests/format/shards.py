@@ -26,7 +26,7 @@ from manifests.format.schema import (
     file_stem,
     pair_id_fault,
 )
-from manifests.png import png_header, with_png_text
+from manifests.png import is_drawn, png_header, with_png_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +53,7 @@ class ShardInfo:
     """A shard as manifest.json names it, with what a commit adds up.
 
     counts: accepted rows by split; rejected: rows not accepted; sources, licences: rows by value;
-    masks: rows with a mask; id_hashes: (rows,) 16-byte digests of the pair ids.
+    masks: rows with a mask; drawn: rows that are no photographs; id_hashes: (rows,) 16-byte digests of the pair ids.
     """
 
     name: str
@@ -67,6 +67,7 @@ class ShardInfo:
     sources: Mapping[str, int]
     licences: Mapping[str, int]
     masks: int
+    drawn: int
     id_hashes: np.ndarray
 
 
@@ -114,7 +115,7 @@ def read_shard_info(content: bytes, name: str, dx: str) -> ShardInfo:
 
 def shard_info(table: pa.Table, name: str, dx: str, content: bytes) -> ShardInfo:
     """Add up one shard's rows; `table` needs no picture columns."""
-    columns = {c: table[c].to_pylist() for c in ("pair_id", "split", "source", "licence", "mask_sha256")}
+    columns = {c: table[c].to_pylist() for c in ("pair_id", "split", "source", "licence", "mask_sha256", "origin")}
     accepted = table["accepted"].to_pylist() if "accepted" in table.column_names else [True] * len(table)
     return ShardInfo(
         name=name,
@@ -128,6 +129,7 @@ def shard_info(table: pa.Table, name: str, dx: str, content: bytes) -> ShardInfo
         sources=Counter(columns["source"]),
         licences=Counter(columns["licence"]),
         masks=sum(digest is not None for digest in columns["mask_sha256"]),
+        drawn=columns["origin"].count("drawn"),
         id_hashes=hash_ids(columns["pair_id"]),
     )
 
@@ -162,7 +164,7 @@ def _columns(rows: Sequence[PairRow], kind: Kind, classes: Sequence[str], manife
         "image": [_picture(png, f"{stem}.png") for png, stem in zip(images, stems, strict=True)],
         "mask": [_picture(png, f"{stem}_mask.png") for png, stem in zip(masks, stems, strict=True)],
         "label": [label.get(row.dx, -1) for row in rows],
-        "origin": [kind] * len(rows),
+        "origin": ["drawn" if kind == "real" and is_drawn(png) else kind for png in images],
         "image_sha256": [_sha256(png) for png in images],
         "mask_sha256": [_sha256(png) for png in masks],
     }

@@ -220,6 +220,7 @@ class Recount:
     sources: Counter[str] = field(default_factory=Counter)
     licences: Counter[str] = field(default_factory=Counter)
     masks: int = 0
+    drawn: int = 0
     rows: int = 0
     complete: bool = True
 
@@ -227,6 +228,7 @@ class Recount:
         """Count a row of the partition `dx`; faults that show only beside other rows."""
         self.rows += 1
         self.masks += row["mask"] is not None
+        self.drawn += row["origin"] == "drawn"
         self.sources[str(row["source"])] += 1
         self.licences[str(row["licence"])] += 1
         split = str(row["split"])
@@ -245,9 +247,9 @@ class Recount:
 
 def count_faults(header: Mapping[str, Any], found: Recount) -> Iterator[str]:
     """Where manifest.json counts otherwise."""
-    for name in ("rows", "masks"):
-        if header[name] != getattr(found, name):
-            yield f"it counts {header[name]} {name} and there are {getattr(found, name)}"
+    for name in ("rows", "masks", "drawn"):
+        if header.get(name, 0) != getattr(found, name):
+            yield f"it counts {header.get(name, 0)} {name} and there are {getattr(found, name)}"
     for split in SPLITS:
         for dx, said, there in _differing(header["counts"][split], found.counts[split]):
             yield f"it counts {said} pairs of class {dx} in {split} and there are {there}"

@@ -244,6 +244,7 @@ class ManifestWriter:
             "classes": list(self.classes),
             "rows": sum(info.rows for info in infos),
             "masks": sum(info.masks for info in infos),
+            **({"drawn": sum(info.drawn for info in infos)} if self.kind == "real" and self.version > 2 else {}),
             "counts": counts,
             "rejected": {dx: sum(info.rejected for info in infos if info.dx == dx) for dx in dxs},
             "sources": _added(info.sources for info in infos),

@@ -18,6 +18,7 @@ from manifests.errors import BadInput
 from manifests.pairs import PairArrays
 from manifests.phantom.lesions import LESIONS, paint_lesion
 from manifests.phantom.skin import add_bubbles, add_hairs, add_ink, add_optics, add_ruler, draw_skin
+from manifests.png import DRAWN, PNG_SIGNATURE, with_png_text
 from manifests.progress import Progress, no_progress
 
 README = """These pictures are drawn by a program; none is a photograph and none shows a person.
@@ -89,7 +90,10 @@ def shuffled_classes(counts: dict[str, int], seed: Sequence[int]) -> list[str]:
 
 
 def write_image(path: Path, image: np.ndarray, quality: int = 90) -> None:
-    """JPEG, PNG or BMP by the ending of `path`; `image` uint8, RGB (H, W, 3) or grey (H, W)."""
+    """JPEG, PNG or BMP by the ending of `path`; `image` uint8, RGB (H, W, 3) or grey (H, W).
+
+    JPEG and PNG say that a program drew them, wherever they are copied to.
+    """
     stored = image[..., ::-1] if image.ndim == 3 else image
     path.parent.mkdir(parents=True, exist_ok=True)
     ending = path.suffix.lower()
@@ -97,7 +101,18 @@ def write_image(path: Path, image: np.ndarray, quality: int = 90) -> None:
     done, encoded = cv2.imencode(ending, stored, options)
     if not done:
         raise BadInput(f"{path} has an ending that images are not written with; use .jpg, .png or .bmp")
-    path.write_bytes(encoded.tobytes())
+    path.write_bytes(_marked(encoded.tobytes()))
+
+
+def _marked(content: bytes) -> bytes:
+    """A JPEG or PNG with the word that it is drawn; others as they are."""
+    if content.startswith(PNG_SIGNATURE):
+        return with_png_text(content, {"Disclaimer": DRAWN})
+    if not content.startswith(b"\xff\xd8\xff\xe0"):
+        return content
+    start = 4 + int.from_bytes(content[4:6], "big")  # a JFIF header stays the first segment
+    comment = DRAWN.encode()
+    return content[:start] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + content[start:]
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:

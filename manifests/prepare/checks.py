@@ -26,7 +26,7 @@ from manifests.images import (
 )
 from manifests.listing.embedded import embedded_bytes
 from manifests.listing.source import Rejection, SourceRow
-from manifests.png import encode_mask, encode_png
+from manifests.png import DRAWN, encode_mask, encode_png, is_drawn
 from manifests.settings import PrepareSettings
 
 SMALLEST_SIDE = 32
@@ -86,7 +86,7 @@ def _checked(row: SourceRow, with_mask: bool, settings: PrepareSettings) -> Chec
     if square_mask is not None:
         _refuse_uniform(square_mask, f"{row.mask}, cut to the centre square,")
     return CheckedRow(
-        encode_png(square),
+        encode_png(square, {"Disclaimer": DRAWN} if is_drawn(content) else None),
         encode_mask(square_mask) if square_mask is not None else None,
         hashlib.sha256(square.tobytes()).digest()[:16],
         min(height, width) < settings.size,

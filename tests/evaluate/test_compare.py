@@ -171,7 +171,7 @@ def test_a_changed_verdict_is_told(tmp_path: Path, results: Results) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda new: new.update(schema_version=3), "schema version 3"),
+        (lambda new: new.update(schema_version=99), "schema version 99"),
         (lambda new: new["data"]["real"].update(digest="f" * 64), "different real manifests"),
         (lambda new: new["data"]["real"]["counts"]["test"].update(nv=1), "different counts"),
         (lambda new: new["data"].update(classes=["mel", "nv", "bkl"]), "different classes"),

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from evaluate.benchmark.cells import Cell, run_cell
+from evaluate.benchmark.evidence import check_evidence, notes
 from manifests.errors import BadInput
-from manifests.format.reading import Manifest
+from manifests.format.reading import Manifest, open_manifest
 from tests.evaluate.benchmark.benchmark_fixture import (
     COUNTS,
     FEW,
@@ -131,3 +132,9 @@ def test_a_test_set_of_one_class_is_refused(data: tuple[Manifest, Manifest], tmp
 def test_a_split_without_pairs_is_refused(data: tuple[Manifest, Manifest], tmp_path: Path) -> None:
     without = manifest(tmp_path / "real", real_rows({k: v for k, v in COUNTS.items() if k != "validation"}))
     assert "no validation pair" in refused(without, data[1], tmp_path / "work")
+
+
+def test_drawn_pairs_are_the_runs_own_and_the_notes_say_what_they_are(real_manifest: Path) -> None:
+    drawn = open_manifest(real_manifest)
+    check_evidence(drawn, None, ("classification", "segmentation"))
+    assert any(f"{drawn.drawn} pairs are drawn by a program" in note for note in notes(drawn, None))

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from evaluate.diagnosis.interface import CAUTION, Candidate, Diagnosis
 from evaluate.explain.explanation import to_json
 from evaluate.explain.page import render_page
 from evaluate.explain.views import headline
-from manifests.png import png_text
+from manifests.png import DRAWN, png_text
 from tests.evaluate.browser import Browser, running_browser
 from tests.evaluate.explain.explanation_fixture import RECORD, explanation_of
 
@@ -45,6 +46,21 @@ def test_generated_pictures_say_so_on_the_page_and_in_their_files(page: str) -> 
         assert found and "ynthetic" in png_text(base64.b64decode(found[1]))["Disclaimer"]
     real = re.findall(r'<figure class="picture real">.*?</figure>', page, re.DOTALL)
     assert real and all("synthetic" not in picture for picture in real)
+
+
+def test_a_drawn_picture_and_drawn_cases_are_called_drawn() -> None:
+    given = explanation_of(origin="drawn")
+    shown = tuple(
+        replace(
+            one, demonstrations=tuple(replace(d, kind="drawn") if d.kind == "real" else d for d in one.demonstrations)
+        )
+        for one in given.shown
+    )
+    page = render_page([replace(given, shown=shown)], {}, RECORD)
+    assert "Nearest drawn cases" in page and "Nearest real cases" not in page
+    assert 'class="picture drawn"' in page and 'class="picture real"' not in page and ">real</p>" not in page
+    for picture in re.findall(r'<figure class="picture drawn">.*?base64,([^"]+)"', page, re.DOTALL):
+        assert DRAWN.encode() in base64.b64decode(picture)
 
 
 def test_every_picture_has_a_description(page: str) -> None:

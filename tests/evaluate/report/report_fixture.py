@@ -54,8 +54,13 @@ def drawn_pair(dx: str, number: int, synthetic: bool, size: int = 64) -> Pair:
     return np.clip(image, 0, 255).astype(np.uint8), mask
 
 
-def write_real(folder: Path, draw: Draw = drawn_pair, counts: Mapping[str, Mapping[str, int]] = COUNTS) -> Manifest:
-    """A real manifest with these counts."""
+def write_real(
+    folder: Path,
+    draw: Draw = drawn_pair,
+    counts: Mapping[str, Mapping[str, int]] = COUNTS,
+    text: Mapping[str, str] | None = None,
+) -> Manifest:
+    """A real manifest with these counts; text: what its images say of themselves."""
     writer = ManifestWriter(folder, classes=CLASSES, kind="real", provenance={"made": "for a test"})
     for dx in CLASSES:
         rows, number = [], 0
@@ -66,7 +71,7 @@ def write_real(folder: Path, draw: Draw = drawn_pair, counts: Mapping[str, Mappi
                 rows.append(
                     PairRow(
                         pair_id,
-                        encode_png(image),
+                        encode_png(image, text),
                         encode_mask(mask),
                         dx,
                         split,
@@ -148,7 +153,7 @@ def _data(real: Manifest, synthetic: Manifest | None) -> dict[str, Any]:
     if synthetic is not None:
         made = {"digest": synthetic.digest, "counts": synthetic.counts()["train"]}
     return {
-        "real": {"digest": real.digest, "counts": real.counts()},
+        "real": {"digest": real.digest, "counts": real.counts(), "drawn": real.drawn},
         "synthetic": made,
         "classes": list(real.classes),
         "rare_classes": ["bkl", "mel"],
@@ -276,10 +281,16 @@ def _verdict(task: str, comparisons: Sequence[dict[str, Any]]) -> dict[str, Any]
 
 
 def write_run(
-    folder: Path, *, draw: Draw = drawn_pair, with_synthetic: bool = True, audited: bool = False, **content: Any
+    folder: Path,
+    *,
+    draw: Draw = drawn_pair,
+    with_synthetic: bool = True,
+    audited: bool = False,
+    text: Mapping[str, str] | None = None,
+    **content: Any,
 ) -> dict[str, Any]:
-    """A whole run folder, with audits if `audited`; the results that it holds."""
-    real = write_real(folder / "real", draw)
+    """A whole run folder, with audits if `audited`; the results that it holds; text: see `write_real`."""
+    real = write_real(folder / "real", draw, text=text)
     synthetic = write_synthetic(folder / "synthetic", draw) if with_synthetic else None
     results = make_results(real, synthetic, **content)
     if audited and synthetic is not None:

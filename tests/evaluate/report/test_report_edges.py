@@ -14,6 +14,7 @@ from evaluate.pages.svg import ticks
 from evaluate.pages.tracks import difference_scale
 from evaluate.report.page import write_report
 from manifests.errors import BadInput
+from manifests.png import DRAWN
 from tests.evaluate.report.report_fixture import write_real, write_run
 from tests.evaluate.report.report_page import reported, text_of
 
@@ -164,3 +165,13 @@ def test_ticks_are_few_and_inside(low: float, high: float) -> None:
     found = ticks(low, high)
     assert 1 <= len(found) <= 7
     assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in found)
+
+
+def test_pairs_that_a_program_drew_are_called_drawn_and_never_real(tmp_path: Path) -> None:
+    page = reported(tmp_path, text={"Disclaimer": DRAWN})
+    kinds = re.findall(r'<figure class="picture (\w+)">.*?<p class="origin">(\w+)</p>', page, flags=re.DOTALL)
+    assert {("drawn", "drawn"), ("synthetic", "synthetic")} == set(kinds)
+    assert "nearest drawn training pair" in page and 'alt="Real ' not in page
+    for text in (page, (tmp_path / "report.md").read_text()):
+        assert "drawn by a program: nothing here says anything about real skin" in text
+    assert re.search(r"\d drawn pairs and", (tmp_path / "report.md").read_text())

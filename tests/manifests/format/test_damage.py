@@ -168,6 +168,7 @@ def as_version_2(source: Path, folder: Path) -> None:
         shards.append({"name": entry.name, "rows": entry.rows, "bytes": len(content)})
         shards[-1]["sha256"] = hashlib.sha256(content).hexdigest()
     header["shards"] = shards
+    del header["drawn"]
     header["checksum"] = header_checksum(header)
     (folder / "manifest.json").write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n")
     (folder / "README.md").write_text(dataset_card(header))

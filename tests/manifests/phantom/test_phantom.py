@@ -10,10 +10,15 @@ import cv2
 import numpy as np
 import pytest
 
+from manifests.copying import write_subset
 from manifests.errors import BadInput
+from manifests.format.reading import open_manifest
+from manifests.format.verify import verify_manifest
 from manifests.phantom.draw import PhantomPair, draw_pair, split_counts, write_phantom
 from manifests.phantom.lesions import LESIONS
+from manifests.prepare.prepare import prepare
 from manifests.progress import StopRequested
+from manifests.settings import PrepareSettings
 from tests.manifests.sources.phantom_layouts import rephotographed
 
 
@@ -116,3 +121,22 @@ def test_progress_counts_every_pair_and_can_stop(tmp_path: Path) -> None:
     with pytest.raises(StopRequested):
         write_phantom(tmp_path / "p", 12, 0, 64, watch)
     assert seen == [(i, 12) for i in range(1, 6)]
+
+
+def test_what_is_prepared_from_a_phantom_is_drawn_and_not_real(real_manifest: Path, tmp_path: Path) -> None:
+    manifest = open_manifest(real_manifest)
+    assert set(manifest.table(["origin"])["origin"].to_pylist()) == {"drawn"} and manifest.drawn > 0
+    card = (real_manifest / "README.md").read_text()
+    assert "# Drawn skin-lesion pairs" in card and f"{manifest.drawn:,} drawn pairs" in card and '"drawn"' in card
+    kept = manifest.table(["pair_id"], split="train")["pair_id"].to_pylist()[:3]
+    part = write_subset(manifest, kept, tmp_path / "part")
+    assert part.drawn == 3 and verify_manifest(tmp_path / "part").ok
+
+
+def test_a_photograph_is_not_drawn(tmp_path: Path) -> None:
+    write_phantom(tmp_path / "phantom", 9, 0, size=64)
+    for path in (tmp_path / "phantom").glob("*_Data/*.jpg"):
+        path.write_bytes(cv2.imencode(".jpg", cv2.imread(str(path)))[1].tobytes())  # as a camera's, without a word
+    prepare(tmp_path / "phantom", tmp_path / "real", PrepareSettings(size=64))
+    manifest = open_manifest(tmp_path / "real")
+    assert set(manifest.table(["origin"])["origin"].to_pylist()) == {"real"} and manifest.drawn == 0
