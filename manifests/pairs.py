@@ -17,7 +17,8 @@ class PairArrays:
     images: uint8 (N, H, W, 3) RGB; masks: bool (N, H, W); labels: int64 (N,), an index into `classes`,
     -1 where the class is unknown; group_ids: the lesion, patient or near-duplicate cluster of each pair.
     attributes: what is known of each pair's person and site, by names of manifests.schema.ATTRIBUTES; empty where
-    nobody asked. The arrays may be memory-mapped and must not be written to.
+    nobody asked. predicted: bool (N,), whether a segmenter found the mask; None where none did. The arrays may be
+    memory-mapped and must not be written to.
     """
 
     pair_ids: list[str]
@@ -27,6 +28,7 @@ class PairArrays:
     classes: tuple[str, ...]
     group_ids: list[str]
     attributes: list[Mapping[str, str]] = field(default_factory=list)
+    predicted: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.pair_ids)
@@ -50,6 +52,7 @@ class PairArrays:
             labels=self.labels[chosen],
             group_ids=[self.group_ids[i] for i in chosen],
             attributes=[self.attributes[i] for i in chosen] if self.attributes else [],
+            predicted=None if self.predicted is None else self.predicted[chosen],
         )
 
     def of_class(self, dx: str) -> PairArrays:
@@ -58,9 +61,16 @@ class PairArrays:
         return self.select([i for i in range(len(self)) if self.labels[i] == label])
 
     def masked(self) -> PairArrays:
-        """The pairs that have a mask; one that is missing is empty here."""
+        """The pairs that have a mask; one that is missing, or found and doubtful, is empty here."""
         there = [i for i in range(len(self)) if self.masks[i].any()]
         return self if len(there) == len(self) else self.select(there)
+
+    def given(self) -> PairArrays:
+        """The pairs whose mask came with the data: those that may judge a segmenter."""
+        masked = self.masked()
+        if masked.predicted is None or not masked.predicted.any():
+            return masked
+        return masked.select([i for i in range(len(masked)) if not masked.predicted[i]])
 
     def concatenate(self, other: PairArrays) -> PairArrays:
         """These pairs followed by `other`, which must have the same classes and size."""
@@ -77,4 +87,13 @@ class PairArrays:
             labels=np.concatenate([self.labels, other.labels]),
             group_ids=self.group_ids + other.group_ids,
             attributes=both if self.attributes or other.attributes else [],
+            predicted=self._predicted_with(other),
         )
+
+    def _predicted_with(self, other: PairArrays) -> np.ndarray | None:
+        import numpy as np
+
+        if self.predicted is None and other.predicted is None:
+            return None
+        parts = [np.zeros(len(p), bool) if p.predicted is None else p.predicted for p in (self, other)]
+        return np.concatenate(parts)

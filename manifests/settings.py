@@ -28,6 +28,19 @@ class TableColumns(Frozen):
     skin_tone: str | None = None
 
 
+class MaskSettings(Frozen):
+    """What becomes of rows without a mask, where prepare.task insists on nothing."""
+
+    find: bool = Field(True, description="a segmenter finds the masks that are missing; false leaves them missing")
+    own: int = Field(
+        200, ge=20, description="masked training pairs from which on the segmenter is trained on them, not shipped"
+    )
+    least_dice: float = Field(0.7, gt=0, lt=1, description="agreement with a given mask below which a found one fails")
+    doubtful: float = Field(
+        0.05, gt=0, lt=1, description="share of found masks that may fail; those of less confidence teach no adapter"
+    )
+
+
 class PrepareSettings(Frozen):
     """How a source becomes a real manifest."""
 
@@ -36,6 +49,7 @@ class PrepareSettings(Frozen):
         "auto", description="what a row must have: class and mask, class only, or mask only"
     )
     columns: TableColumns = TableColumns()
+    masks: MaskSettings = MaskSettings()
     classes: tuple[str, ...] | dict[str, str | None] = Field(
         (),
         description="the classes to expect, any other is an error; or a mapping that renames and merges classes, and "

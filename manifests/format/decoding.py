@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from manifests.errors import BadInput
 from manifests.files import new_mapped_array
-from manifests.format.schema import ATTRIBUTES, canonical_json
+from manifests.format.schema import ATTRIBUTES, MASK_FACTS, canonical_json, is_doubtful
 from manifests.images import decode_stored, decode_stored_mask, resize_pair
 from manifests.pairs import PairArrays
 
@@ -32,6 +32,12 @@ class Manifest(Protocol):
     @property
     def classes(self) -> tuple[str, ...]: ...
 
+    @property
+    def least_confidence(self) -> float: ...
+
+    def columns(self) -> list[str]:
+        """Names of all columns."""
+
     def table(self, columns: Any, split: str | None, dx: str | None, accepted_only: bool) -> pa.Table:
         """The chosen rows, sorted by pair_id."""
 
@@ -48,9 +54,11 @@ def decoded_arrays(
     cache: Path | None,
 ) -> PairArrays:
     """See Manifest.arrays."""
-    index = manifest.table(["pair_id", "label", "group_id", *ATTRIBUTES], split, dx, accepted_only)
+    told = [name for name in MASK_FACTS if name in manifest.columns()]
+    index = manifest.table(["pair_id", "label", "group_id", *ATTRIBUTES, *told], split, dx, accepted_only)
     pair_ids: list[str] = index["pair_id"].to_pylist()
     place = {pair_id: row for row, pair_id in enumerate(pair_ids)}
+    predicted, doubtful = _found_masks(index, manifest.least_confidence)
 
     def fill(images: np.ndarray, masks: np.ndarray) -> None:
         for table in manifest.row_groups(["pair_id", "image", "mask"], split, dx, accepted_only):
@@ -59,7 +67,7 @@ def decoded_arrays(
                     raise BadInput(f"{manifest.location}: pair {pair_id} is {_sides(image)} and others "
                                    f"{_sides(images[0])}; name one size.")  # fmt: skip
                 images[place[pair_id]] = image
-                masks[place[pair_id]] = mask
+                masks[place[pair_id]] = False if pair_id in doubtful else mask
 
     side = (size, size) if size is not None else _first_sides(manifest, split, dx, accepted_only)
     if cache is None:
@@ -70,7 +78,20 @@ def decoded_arrays(
         images, masks = cached_arrays(folder, (len(pair_ids), *side), fill)
     labels = index["label"].to_numpy()
     groups = index["group_id"].to_pylist()
-    return PairArrays(pair_ids, images, masks, labels, manifest.classes, groups, known_attributes(index))
+    return PairArrays(pair_ids, images, masks, labels, manifest.classes, groups, known_attributes(index), predicted)
+
+
+def _found_masks(table: pa.Table, least: float) -> tuple[np.ndarray | None, set[str]]:
+    """Whether each mask was found, None where none was, and the pairs whose found mask is doubtful."""
+    import numpy as np
+
+    if "mask_origin" not in table.column_names:
+        return None, set()
+    predicted = np.array([origin == "predicted" for origin in table["mask_origin"].to_pylist()], bool)
+    if not predicted.any():
+        return None, set()
+    rows = table.select(["pair_id", *MASK_FACTS]).to_pylist()
+    return predicted, {row["pair_id"] for row in rows if is_doubtful(row, least)}
 
 
 def known_attributes(table: pa.Table) -> list[Mapping[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from manifests.errors import BadInput
 from manifests.format.footer import committed_footer
 from manifests.format.header import ShardEntry, parse_header
-from manifests.format.schema import BULKY, HEADER_NAME, Kind, column_types
+from manifests.format.schema import BULKY, FOUND_MASKS, HEADER_NAME, MASK_FACTS, Kind, column_types, is_doubtful
 from manifests.format.shards import shard_metadata
 from manifests.pairs import PairArrays
 from manifests.storage import storage_at
@@ -51,6 +52,21 @@ class Manifest:
     def drawn(self) -> int:
         """How many pairs were drawn by a program, as those of a phantom are."""
         return int(self.header.get("drawn", 0))
+
+    @property
+    def least_confidence(self) -> float:
+        """Confidence below which a found mask is doubtful."""
+        return float(self.header["provenance"].get(FOUND_MASKS, {}).get("least_confidence", 0.0))
+
+    def masks_by(self, split: str | None = None) -> Counter[tuple[str, str]]:
+        """Rows with a mask by class and by `given`, `predicted` or, of too little confidence, `doubtful`."""
+        told = [name for name in MASK_FACTS if name in self.columns()]
+        rows = self.table(["dx", "mask_sha256", *told], split).to_pylist()
+        found: Counter[tuple[str, str]] = Counter()
+        for row in (row for row in rows if row["mask_sha256"] is not None):
+            doubtful = bool(told) and is_doubtful(row, self.least_confidence)
+            found[row["dx"], "doubtful" if doubtful else row.get("mask_origin") or "given"] += 1
+        return found
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Pairs by split and class; of synthetic ones those that were accepted."""
@@ -126,8 +142,8 @@ class Manifest:
         """The chosen pairs decoded, sorted by pair_id, in memory or, with a `cache` folder, memory-mapped.
 
         size: side of the square to which images are resized by area or bilinearly and masks by nearest
-        neighbour. A pair without a mask gets an empty one. BadInput if pairs differ in size and none is
-        given.
+        neighbour. A pair without a mask, or with a doubtful one, gets an empty one. BadInput if pairs differ in size
+        and none is given.
         """
         from manifests.format.decoding import decoded_arrays
 

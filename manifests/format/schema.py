@@ -34,6 +34,9 @@ MASK_ORIGINS = ("given", "predicted")
 """Whether a mask came with the data or was found by a segmenter."""
 REVIEWS = ("accepted", "refused")
 """What readers together say of a generated pair."""
+MASK_FACTS = ("mask_origin", "mask_confidence")
+FOUND_MASKS = "found_masks"
+"""What a real manifest's provenance says of found masks: who found them, and the least confidence of a teacher."""
 SCORES = ("mask_plausibility", "mask_agreement", "class_consistency")
 BULKY = ("image", "mask")
 SHARD_PATTERN = re.compile(r"data/lesion=(?P<dx>[^/]+)/part-(?P<index>\d{5})\.parquet")
@@ -165,6 +168,11 @@ def hub_features(kind: Kind, classes: Sequence[str], version: int | None = None)
             dtype = feature.get("dtype", "image")
         listed.append({"name": name, "dtype": dtype})
     return listed
+
+
+def is_doubtful(row: Mapping[str, Any], least: float) -> bool:
+    """Whether a row's mask was found with less than the `least` confidence, so that it teaches no adapter."""
+    return row["mask_origin"] == "predicted" and (row["mask_confidence"] or 0.0) < least
 
 
 def canonical_json(value: Any) -> str:

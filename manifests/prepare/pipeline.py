@@ -30,6 +30,8 @@ class RowSpools:
         self.folder = folder
         self._images = ByteSpool(folder / "images")
         self._masks = ByteSpool(folder / "masks")
+        self._found = ByteSpool(folder / "found-masks")
+        self._found_at: dict[int, int] = {}
         self.fingerprints = RecordSpool(folder / "fingerprints", RECORD)
 
     def add(self, rows: Sequence[CheckedRow]) -> None:
@@ -47,11 +49,20 @@ class RowSpools:
         """Whether the row at `place` has a mask."""
         return bool(self._masks.get(place))
 
+    def add_found(self, place: int, mask_png: bytes) -> None:
+        """Keep a mask that was found for the row at `place`, beside those that are given."""
+        self._found_at[place] = len(self._found)
+        self._found.add([mask_png])
+
+    def found(self, place: int) -> bytes | None:
+        """PNG of the mask that was found for the row at `place`."""
+        return self._found.get(self._found_at[place]) if place in self._found_at else None
+
     def mean_pair_bytes(self) -> int:
         return (self._images.total() + self._masks.total()) // max(1, len(self._images))
 
     def close(self) -> None:
-        for spool in (self._images, self._masks, self.fingerprints):
+        for spool in (self._images, self._masks, self._found, self.fingerprints):
             spool.close()
 
 

@@ -8,15 +8,16 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from manifests.errors import BadInput
 from manifests.format.schema import SPLITS, UNLABELLED, PairRow, check_classes
 from manifests.format.writing import ManifestWriter
 from manifests.listing.source import Rejection, rejected_csv
-from manifests.prepare.admission import admit_rows
+from manifests.prepare.admission import CLASSIFICATION, admit_rows
 from manifests.prepare.assignment import AssignedRow, Assignment, assign_rows
+from manifests.prepare.missing_masks import FoundMasks, MakeFinder, find_missing
 from manifests.prepare.pipeline import RowSpools, check_rows
 from manifests.prepare.splits import read_kept_splits
 from manifests.prepare.summary import PrepareSummary, _by_check, summary_markdown
@@ -50,9 +51,15 @@ class Origin:
 
 
 def prepare(
-    source: Path, out: str | Path, settings: PrepareSettings, progress: Progress = no_progress
+    source: Path,
+    out: str | Path,
+    settings: PrepareSettings,
+    progress: Progress = no_progress,
+    make_finder: MakeFinder | None = None,
 ) -> PrepareSummary:
     """Read the dataset at `source`, check every row, and commit a real manifest at `out`.
+
+    make_finder: what finds missing masks, where the settings allow it; without it they stay missing.
 
     Beside the manifest stand rejected.csv and summary.md, in place before it is. Nothing at `out` changes before all
     rows are checked. Raises BadInput when the source cannot be read, nothing usable remains or, with `strict`,
@@ -61,9 +68,11 @@ def prepare(
     storage = storage_at(out)
     with _work_folder(storage) as work, contextlib.closing(RowSpools(work)) as spools:
         judged = _judged(Path(source), spools, settings, progress)
-        _refuse_if_strict(judged.rejected, judged.assignment, settings)
+        _refuse_if_strict(judged, spools, settings)
         if not judged.assignment.rows:
             raise BadInput(_nothing_left(judged.folder, judged.rejected))
+        if make_finder is not None and settings.masks.find and settings.task == "auto":
+            judged = replace(judged, found=find_missing(judged.assignment.rows, spools, make_finder, progress))
         return _written(storage, judged, spools, settings, progress)
 
 
@@ -71,7 +80,8 @@ def prepare(
 class _Judged:
     """Every row of a source with its fate.
 
-    enlarged: how many images were smaller than they are stored; kept_from: digest of the manifest whose splits stay.
+    enlarged: how many images were smaller than they are stored; kept_from: digest of the manifest whose splits stay;
+    found: the masks that a segmenter found.
     """
 
     folder: Path
@@ -80,6 +90,7 @@ class _Judged:
     rejected: tuple[Rejection, ...]
     enlarged: int
     kept_from: str | None
+    found: FoundMasks = field(default_factory=FoundMasks)
 
 
 def _judged(source: Path, spools: RowSpools, settings: PrepareSettings, progress: Progress) -> _Judged:
@@ -134,14 +145,21 @@ def _first(rejected: Sequence[Rejection], check: str) -> str:
     return next(row.reason for row in rejected if row.check == check)
 
 
-def _refuse_if_strict(rejected: Sequence[Rejection], assignment: Assignment, settings: PrepareSettings) -> None:
+def _refuse_if_strict(judged: _Judged, spools: RowSpools, settings: PrepareSettings) -> None:
     if not settings.strict:
         return
+    rejected, assignment = judged.rejected, judged.assignment
+    missing = [row.pair_id for row in assignment.rows if not spools.has_mask(row.place)]
     if rejected:
         first = rejected[0]
         raise BadInput(
             f"strict: {len(rejected)} rows would be set aside, the first for {first.check}: {first.reason}; "
             "mend them or prepare without strict"
+        )
+    if missing and settings.task != CLASSIFICATION:
+        raise BadInput(
+            f"strict: {len(missing)} rows have no mask, the first {missing[0]}; add the masks, or prepare with "
+            "task=classification or without strict"
         )
     if assignment.disagreeing:
         one, other = assignment.disagreeing[0]
@@ -170,12 +188,13 @@ def _written(
             "content": _content_digest(assignment),
             "set_aside": _by_check(judged.rejected),
             **({"splits_of": judged.kept_from} if judged.kept_from else {}),
+            **judged.found.provenance(),
         },
     )
     summary = _summary(classes, judged, spools, settings)
     page = summary_markdown(summary, assignment, judged.enlarged, settings)
     beside = {REJECTED_NAME: rejected_csv(judged.rejected), SUMMARY_NAME: page.encode("utf-8", "backslashreplace")}
-    shards = _write_shards(writer, origin, assignment, spools, settings.workers, progress)
+    shards = _write_shards(writer, judged, spools, settings.workers, progress)
     manifest = writer.commit(shards, beside)
     return replace(summary, manifest_digest=manifest.digest)
 
@@ -200,7 +219,7 @@ def _summary(classes: tuple[str, ...], judged: _Judged, spools: RowSpools, setti
 
 def _understanding(judged: _Judged, spools: RowSpools) -> Understanding:
     origin, rows = judged.origin, judged.assignment.rows
-    given = sum(spools.has_mask(row.place) for row in rows)
+    given, found = sum(spools.has_mask(row.place) for row in rows), judged.found
     scaled = (f"{origin.scaled} masks were of another size than their image and were scaled",) if origin.scaled else ()
     return Understanding(
         origin.source,
@@ -212,8 +231,9 @@ def _understanding(judged: _Judged, spools: RowSpools) -> Understanding:
         Counter(row.split for row in rows),
         judged.assignment.split_note,
         given,
-        len(rows) - given,
-        (*origin.notes, *scaled),
+        len(rows) - given - len(found.confidence),
+        (*found.notes(), *origin.notes, *scaled),
+        len(found.confidence),
     )
 
 
@@ -234,14 +254,10 @@ def _content_digest(assignment: Assignment) -> str:
 
 
 def _write_shards(
-    writer: ManifestWriter,
-    origin: Origin,
-    assignment: Assignment,
-    spools: RowSpools,
-    workers: int,
-    progress: Progress,
+    writer: ManifestWriter, judged: _Judged, spools: RowSpools, workers: int, progress: Progress
 ) -> list[tuple[str, int]]:
     """Shards of each class in the order of ids, about SHARD_BYTES each; their names."""
+    assignment = judged.assignment
     total, written = len(assignment.rows), 0
     per_shard = max(1, min(MOST_SHARD_ROWS, SHARD_BYTES // max(1, spools.mean_pair_bytes())))
     chunks: dict[tuple[str, int], list[AssignedRow]] = {}
@@ -251,7 +267,7 @@ def _write_shards(
             chunks[dx, index] = of_class[start : start + per_shard]
 
     def write(shard: tuple[str, int]) -> int:
-        return writer.write_shard(*shard, [_pair_row(row, origin, spools) for row in chunks[shard]]).rows
+        return writer.write_shard(*shard, [_pair_row(row, judged, spools) for row in chunks[shard]]).rows
 
     with ThreadPoolExecutor(workers) as pool:
         for rows in side_by_side(pool, write, chunks, workers):
@@ -260,19 +276,22 @@ def _write_shards(
     return list(chunks)
 
 
-def _pair_row(row: AssignedRow, origin: Origin, spools: RowSpools) -> PairRow:
+def _pair_row(row: AssignedRow, judged: _Judged, spools: RowSpools) -> PairRow:
     image_png, mask_png = spools.pair(row.place)
+    found, origin = spools.found(row.place), judged.origin
     told = dict(row.attributes)
     return PairRow(
         pair_id=row.pair_id,
         image_png=image_png,
-        mask_png=mask_png,
+        mask_png=mask_png or found,
         dx=row.dx,
         split=row.split,
         group_id=row.group,
         source=origin.source,
         licence=row.licence or origin.licence,
         attribution=row.attribution,
+        mask_origin="predicted" if found else None,
+        mask_confidence=judged.found.confidence.get(row.place),
         age_group=told.get("age_group"),
         sex=told.get("sex"),
         site=told.get("site"),

@@ -37,6 +37,7 @@ class Understanding:
     given: int
     missing: int
     notes: tuple[str, ...] = ()
+    found: int = 0
 
     def lines(self) -> list[str]:
         """A line each on layout and classes, groups, splits, masks and what to look at."""
@@ -48,14 +49,16 @@ class Understanding:
             f"layout {self.layout}: classes {counted} (from {self.class_place})",
             f"groups: {self.groups} by {told}",
             f"splits: {told_splits}",
-            f"masks: {self.given} given, {self.missing} missing, 0 found",
+            f"masks: {self.given} given, {self.missing} missing, {self.found} found",
         ]
         empty = [split for split in SPLITS if not self.splits.get(split)]
         if empty and any(self.splits.values()):
             lines.append(f"the {' and '.join(empty)} split is empty")
         if self.task == SEGMENTATION:
             lines.append("no classes are there: one class, lesion, for segmentation; classification is left out")
-        if self.task == CLASSIFICATION:
+        if self.task == CLASSIFICATION and self.found:
+            lines.append("no masks are given: found ones teach adapters, and the segmentation benchmark is left out")
+        elif self.task == CLASSIFICATION:
             lines.append("no masks are there: rows serve classification; adapters and segmentation need masks")
         return [*lines, *self.notes[:LONGEST_NOTES]]
 
