@@ -1,0 +1,89 @@
+"""Training the shipped segmenter: resumable, from ImageNet's encoder, on the training split of the shipped base."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from augment.classical import TrainingAugmentation, training_augmentation
+from augment.training.schedules import warmed_up_cosine
+from augment.training.state import TrainingState
+from evaluate.downstream.mixing import refresh_norms
+from evaluate.downstream.segmenter import dice_and_cross_entropy
+from evaluate.found_masks.segmenter import FindingSegmenter
+from evaluate.settings.found_masks import FinderSettings
+from manifests.errors import BadInput
+from manifests.pairs import PairArrays
+from manifests.progress import Progress, StopRequested, no_progress
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+CHECKPOINT = "segmenter.safetensors"
+_EMA_DECAY = 0.998
+_NORM_BATCHES = 40
+
+
+def pretrain_segmenter(
+    pairs: PairArrays, settings: FinderSettings, seed: int, digest: str, work: Path, progress: Progress = no_progress
+) -> FindingSegmenter:
+    """The segmenter after `pretrain_updates`, from wherever its checkpoint in `work` stands.
+
+    pairs: of any size; digest: of the manifest that they are of. Raises BadInput where the checkpoint is of other data
+    or settings, TrainingDiverged where the loss becomes infinite.
+    """
+    torch.manual_seed(seed)
+    segmenter = FindingSegmenter(settings)
+    network = segmenter.imagenet_network().to(segmenter.device).to(memory_format=torch.channels_last)
+    segmenter.network = network.train()
+    state = TrainingState(dict(network.named_parameters()), settings.learning_rate, _EMA_DECAY, settings.weight_decay)
+    header, checkpoint = {"key": _key(settings, seed, digest)}, work / CHECKPOINT
+    if not state.load(checkpoint, header) and checkpoint.exists():
+        raise BadInput(f"{checkpoint}: belongs to other data or settings; name another --work or take those")
+    augment = training_augmentation(settings.size, seed, "strong")
+    total, warmup = settings.pretrain_updates, max(1, int(settings.warmup * settings.pretrain_updates))
+    try:
+        while state.step < total:
+            images, targets = _batch(segmenter, pairs, augment, seed, state.step)
+            loss = dice_and_cross_entropy(network(images).float(), targets)
+            state.update(loss, warmed_up_cosine(state.step, total, warmup, floor=0.01), len(images))
+            if state.step % settings.checkpoint_every == 0 or state.step == total:
+                state.save(checkpoint, header)
+            progress(state.step, total, loss=float(loss.detach()))
+    except StopRequested:
+        state.save(checkpoint, header)
+        raise
+    _take_average(network, state, segmenter, pairs)
+    return segmenter
+
+
+def _batch(
+    segmenter: FindingSegmenter, pairs: PairArrays, augment: TrainingAugmentation, seed: int, step: int
+) -> tuple[Tensor, Tensor]:
+    """Augmented images (B, 3, S, S) and masks (B, 1, S, S) of one step: they follow from (seed, step) alone."""
+    numbers = np.random.default_rng((seed, step))
+    chosen = np.sort(numbers.choice(len(pairs), segmenter.settings.batch_size, replace=False))
+    augment.compose.set_random_seed(int(numbers.integers(2**31)))
+    images, masks = augment(np.asarray(pairs.images[chosen]), np.asarray(pairs.masks[chosen]))
+    return segmenter.prepare(images), torch.from_numpy(masks).float()[:, None].to(segmenter.device)
+
+
+def _take_average(network: nn.Module, state: TrainingState, segmenter: FindingSegmenter, pairs: PairArrays) -> None:
+    """Puts the averaged weights into the network, and the statistics of plain pictures into its batch norms."""
+    with torch.no_grad():
+        for name, value in network.named_parameters():
+            value.copy_(state.ema[name])
+    step = max(1, len(pairs) // (_NORM_BATCHES * 32))
+    shown = np.arange(0, len(pairs), step)
+    parts = [np.asarray(pairs.images[shown[start : start + 32]]) for start in range(0, len(shown), 32)]
+    refresh_norms(network, (segmenter.prepare(part) for part in parts))
+
+
+def _key(settings: FinderSettings, seed: int, digest: str) -> str:
+    fixed = settings.model_dump(mode="json", exclude={"device", "checkpoint_every", "updates", "checks"})
+    return hashlib.sha256(json.dumps([fixed, seed, digest], sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,59 @@
+"""The segmenter that finds masks: an smp U-Net whose EfficientNet-Lite0 encoder starts from ImageNet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from evaluate.downstream.segmenter import Segmenter
+from evaluate.settings.found_masks import LITE0_ENCODER, FinderSettings
+from manifests.pairs import PairArrays
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_BUILT = ("architecture", "encoder", "decoder_channels")
+
+
+class FindingSegmenter(Segmenter):
+    """A segmenter that starts from another one of the same network, or with ImageNet's weights in a Lite0 encoder.
+
+    start: the folder of that other one.
+    """
+
+    settings_type = FinderSettings
+    settings: FinderSettings
+
+    def __init__(self, settings: FinderSettings, classes: Sequence[str] = (), start: Path | None = None) -> None:
+        super().__init__(settings, classes)
+        self.start = start
+
+    def _initial_network(self, pairs: PairArrays) -> nn.Module:
+        import torch
+
+        if self.settings.encoder_weights is not None or self.settings.encoder != LITE0_ENCODER:
+            return super()._initial_network(pairs)
+        network = self._started() or self.imagenet_network()
+        return network.to(self.device).to(memory_format=torch.channels_last)
+
+    def _started(self) -> nn.Module | None:
+        """The network of `start`, if it is built as this one."""
+        if self.start is None:
+            return None
+        other = FindingSegmenter.load(self.start)
+        if any(getattr(other.settings, name) != getattr(self.settings, name) for name in _BUILT):
+            return None
+        self.mean, self.deviation = other.mean, other.deviation
+        return other.fitted()
+
+    def imagenet_network(self) -> nn.Module:
+        """A new network with ImageNet's encoder; the decoder is random."""
+        from evaluate.fidelity.lite0 import lite0_network
+
+        network, (self.mean, self.deviation) = self.build(pretrained=False)
+        # The encoder lacks the last layers of the whole model, and has all others under the same names.
+        encoder = cast("Any", network).encoder.model
+        whole = lite0_network().state_dict()
+        encoder.load_state_dict({name: whole[name] for name in encoder.state_dict()})
+        return network
