@@ -26,7 +26,8 @@ Row = dict[str, Any]
 @dataclass(frozen=True)
 class Picture:
     """One thumbnail. src: a data URI; outline: the mask's border as an SVG path in thumbnail pixels, empty
-    where there is no mask; alt: what it shows, for those who cannot see it; origin: real, drawn or synthetic."""
+    where there is no mask; alt: what it shows, for those who cannot see it; origin: real, drawn or synthetic;
+    mask_found: whether a segmenter found the mask, which did not come with the picture."""
 
     pair_id: str
     src: str
@@ -35,6 +36,7 @@ class Picture:
     height: int
     alt: str
     origin: str
+    mask_found: bool = False
 
 
 def small_rows(manifest: Manifest, accepted_only: bool = True, split: str | None = None) -> list[Row]:
@@ -68,7 +70,8 @@ def _chosen(manifest: Manifest, name: str, file: Any, group: int, wanted: Collec
     places = [place for place, pair_id in enumerate(ids) if pair_id in wanted]
     if not places:
         return []
-    table = read_group(manifest.storage, name, file, group, ["pair_id", "image", "mask", "origin"])
+    found = [column for column in ("mask_origin",) if column in manifest.columns()]
+    table = read_group(manifest.storage, name, file, group, ["pair_id", "image", "mask", "origin", *found])
     return table.take(places).to_pylist()
 
 
@@ -81,7 +84,7 @@ def _picture(row: Row, alt: str) -> Picture:
         mask = decode_stored_mask(row["mask"]["bytes"], name)
         outline = outline_path(mask, width, height)
     src = "data:image/jpeg;base64," + base64.b64encode(thumbnail).decode()
-    return Picture(name, src, outline, width, height, alt, row["origin"])
+    return Picture(name, src, outline, width, height, alt, row["origin"], row.get("mask_origin") == "predicted")
 
 
 def _thumbnail(image: np.ndarray, origin: str) -> tuple[bytes, int, int]:

@@ -126,7 +126,8 @@ def _cards(plans: Sequence[_Plan], pairs: RunPairs) -> list[Beside]:
 def real_alt(row: Row) -> str:
     """What a real pair's picture shows."""
     what = f"{row['origin'].capitalize()} {row['dx']} pair"
-    return f"{what} {row['pair_id']} of the {row['split']} split, lesion outlined"
+    how = "outlined by a segmenter" if row.get("mask_origin") == "predicted" else "outlined"
+    return f"{what} {row['pair_id']} of the {row['split']} split, lesion {how}"
 
 
 def generated_alt(row: Row) -> str:

@@ -50,12 +50,8 @@ def test_generated_pictures_say_so_on_the_page_and_in_their_files(page: str) -> 
 
 def test_a_drawn_picture_and_drawn_cases_are_called_drawn() -> None:
     given = explanation_of(origin="drawn")
-    shown = tuple(
-        replace(
-            one, demonstrations=tuple(replace(d, kind="drawn") if d.kind == "real" else d for d in one.demonstrations)
-        )
-        for one in given.shown
-    )
+    demos = [[replace(d, kind="drawn") if d.kind == "real" else d for d in one.demonstrations] for one in given.shown]
+    shown = tuple(replace(one, demonstrations=tuple(own)) for one, own in zip(given.shown, demos, strict=True))
     page = render_page([replace(given, shown=shown)], {}, RECORD)
     assert "Nearest drawn cases" in page and "Nearest real cases" not in page
     assert 'class="picture drawn"' in page and 'class="picture real"' not in page and ">real</p>" not in page

@@ -59,6 +59,7 @@ def write_real(
     draw: Draw = drawn_pair,
     counts: Mapping[str, Mapping[str, int]] = COUNTS,
     text: Mapping[str, str] | None = None,
+    mask_origin: str | None = None,
 ) -> Manifest:
     """A real manifest with these counts; text: what its images say of themselves."""
     writer = ManifestWriter(folder, classes=CLASSES, kind="real", provenance={"made": "for a test"})
@@ -78,6 +79,7 @@ def write_real(
                         f"lesion-{dx}-{number}",
                         "drawn",
                         "CC0-1.0",
+                        mask_origin=mask_origin,
                     )
                 )
                 number += 1

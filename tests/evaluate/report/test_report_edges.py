@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from evaluate.pages import wording
+from evaluate.pages.pictures import small_rows, thumbnails
 from evaluate.pages.svg import ticks
 from evaluate.pages.tracks import difference_scale
+from evaluate.report.gallery import real_alt
 from evaluate.report.page import write_report
 from manifests.errors import BadInput
 from manifests.png import DRAWN
@@ -175,3 +177,11 @@ def test_pairs_that_a_program_drew_are_called_drawn_and_never_real(tmp_path: Pat
     for text in (page, (tmp_path / "report.md").read_text()):
         assert "drawn by a program: nothing here says anything about real skin" in text
     assert re.search(r"\d drawn pairs and", (tmp_path / "report.md").read_text())
+
+
+def test_a_mask_that_a_segmenter_found_is_not_shown_as_given(tmp_path: Path) -> None:
+    manifest = write_real(tmp_path / "real", counts={"train": {"bkl": 1, "mel": 1, "nv": 1}}, mask_origin="predicted")
+    (row, *_) = small_rows(manifest)
+    assert real_alt(row).endswith("lesion outlined by a segmenter")
+    (picture,) = thumbnails(manifest, {row["pair_id"]: real_alt(row)}).values()
+    assert picture.mask_found and picture.origin == "real"
