@@ -20,6 +20,7 @@ DESCRIPTIONS = {
     "real+weighted-loss": "real pairs, each equally often; the loss weighs classes by their effective number",
     "real+replay": "real pairs, and as many more real draws of each class as hybrid has generated pairs",
     "real+strong": "real pairs under a strong augmentation policy with mixup and CutMix",
+    "real+copy-paste": "real pairs, each class equally often; half of the draws have their lesion in other real skin",
     "hybrid": "real and accepted generated pairs, each class equally often",
     "hybrid-ungated": "as hybrid, with as many generated pairs of each class taken before the gates",
     "synthetic": "accepted generated pairs alone",
@@ -27,10 +28,15 @@ DESCRIPTIONS = {
 }
 IN_SEGMENTATION = {
     "real+strong": "real pairs under a strong augmentation policy with CutMix",
+    "real+copy-paste": "real pairs, each equally often; half of the draws have their lesion in other real skin",
     "hybrid": "real pairs together with accepted generated ones",
     "hybrid-ungated": "real pairs together with as many generated ones of each class, taken before the gates",
     "synthetic-then-real": "accepted generated pairs first, real pairs after",
 }
+
+
+PASTED = 0.5
+"""Share of the draws of copy-paste whose lesion is put into other skin; the others stay whole pictures."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,7 @@ def arm_data(arm: ArmName, pools: Pools, then_real: float, task: Task) -> ArmDat
         return _filled(arm, real.concatenate(generated), Regime((Stage(weights),)), len(real))
     if arm.base == "real+replay":
         return _filled(arm, real, Regime((Stage(replay_weights(real, generated)),)), len(real))
-    return _filled(arm, real, _real_regime(arm, real), len(real))
+    return _filled(arm, real, _real_regime(arm, real, task), len(real))
 
 
 def _generated(arm: ArmName, pools: Pools) -> PairArrays:
@@ -126,7 +132,10 @@ def _filled(arm: ArmName, pairs: PairArrays, regime: Regime, real: int) -> ArmDa
     return ArmData(pairs, regime, np.arange(len(pairs)) < real)
 
 
-def _real_regime(arm: ArmName, real: PairArrays) -> Regime:
+def _real_regime(arm: ArmName, real: PairArrays, task: Task) -> Regime:
+    if arm.base == "real+copy-paste":
+        weights = balancing_weights(real.labels) if task == "classification" else np.ones(len(real))
+        return Regime((Stage(weights),), pasted=PASTED)
     if arm.base == "real+oversampling":
         return Regime((Stage(balancing_weights(real.labels)),))
     if arm.base == "real+weighted-loss":

@@ -28,13 +28,15 @@ from manifests.format.schema import canonical_json
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Changed with every change of what a cell computes, so that older cells are not taken for its own."""
 
 Restricted = Mapping[float, Manifest]
 """Generated pairs whose generator saw only this fraction of the real training pairs, by fraction."""
 
 JUDGED_ON = ("validation", "test")
+PILOT = "pilot"
+"""The folder of cells that were trained to choose the updates, by their number."""
 
 
 @dataclass(frozen=True, order=True)
@@ -65,6 +67,7 @@ def plan_cells(
     real_counts: Mapping[str, Mapping[str, int]],
     has_synthetic: bool,
     restricted: Mapping[float, object] | None = None,
+    has_masks: bool = True,
 ) -> list[Cell]:
     """Every cell of the benchmark, seed by seed within its task, so that an early end leaves whole seeds.
 
@@ -73,7 +76,7 @@ def plan_cells(
     """
     if not sum(real_counts.get("train", {}).values()):
         raise BadInput("the real manifest has no training pair; prepare the source again")
-    skipped = {(s.task, s.arm) for s in skipped_arms(settings, has_synthetic, restricted)}
+    skipped = {(s.task, s.arm) for s in skipped_arms(settings, has_synthetic, restricted, has_masks)}
     return [
         Cell(str(arm), task, seed)
         for task in settings.tasks
@@ -84,12 +87,17 @@ def plan_cells(
 
 
 def skipped_arms(
-    settings: BenchmarkSettings, has_synthetic: bool, restricted: Mapping[float, object] | None = None
+    settings: BenchmarkSettings,
+    has_synthetic: bool,
+    restricted: Mapping[float, object] | None = None,
+    has_masks: bool = True,
 ) -> list[SkippedArm]:
-    """The arms that lack the generated pairs that they need, with the reason."""
+    """The arms that lack the generated pairs or the masks that they need, with the reason."""
     skipped = []
     for task in settings.tasks:
         for arm in settings.arms(task):
+            if arm.base == "real+copy-paste" and not has_masks:
+                skipped.append(SkippedArm(task, str(arm), "no real pair has a mask to cut its lesion out by"))
             if not arm.needs_synthetic:
                 continue
             if arm.fraction == 1 and not has_synthetic:
@@ -122,7 +130,7 @@ def run_cell(
     source = source_of(arm, synthetic, restricted)
     digest = cell_digest(cell, real, source, settings)
     path = work / f"{cell.name}.json"
-    if read_cell(path, digest) is not None:
+    if read_cell(path, digest) is not None or _adopted(cell, digest, settings, work):
         return path
     check_evidence(real, source, [cell.task], of_a_part=arm.fraction != 1)
     arrays = arrays or work / "arrays"
@@ -164,6 +172,20 @@ def is_finished(
     return read_cell(work / f"{cell.name}.json", cell_digest(cell, real, source, settings)) is not None
 
 
+def _adopted(cell: Cell, digest: str, settings: BenchmarkSettings, work: Path) -> bool:
+    """Take over what the pilot trained in just this way; whether it did."""
+    pilot = work / PILOT / str(settings.training(cell.task).updates)
+    content = read_cell(pilot / f"{cell.name}.json", digest)
+    if content is None:
+        return False
+    for saved in content["predictions"].values():
+        replace_file(work / saved["file"], (pilot / saved["file"]).read_bytes())
+    for path in sorted(model_folder(pilot, cell.name).glob("*")):
+        replace_file(model_folder(work, cell.name) / path.name, path.read_bytes())
+    write_json(work / f"{cell.name}.json", content)
+    return True
+
+
 def model_folder(work: Path, cell_name: str) -> Path:
     """Where the classifier of a cell is kept, for `explain`; a cell is finished without it too."""
     return work / "models" / cell_name
@@ -198,7 +220,7 @@ def cell_digest(cell: Cell, real: Manifest, source: Manifest | None, settings: B
         "real": real.digest,
         "synthetic": source.digest if source is not None else None,
         "training": training.model_dump(mode="json", exclude={"device", "encoder_weights"}),
-        "encoder_weights": weights_digest(training.encoder_weights),
+        "encoder_weights": weights_digest(training.weights),
         **({"draws": DRAWS[arm.base]} if arm.base in DRAWS and cell.task == "classification" else {}),
         "then_real": settings.then_real if arm.base == "synthetic-then-real" else None,
     }
@@ -243,6 +265,11 @@ def load_pools(
         return pools
     candidates = synthetic.arrays(split="train", size=size, accepted_only=False, cache=cache)
     return replace(pools, candidates=task_pairs(candidates, task))
+
+
+def has_masks(real: Manifest) -> bool:
+    """Whether any real pair has one."""
+    return bool(real.header["masks"])
 
 
 def source_of(arm: ArmName, synthetic: Manifest | None, restricted: Restricted | None) -> Manifest | None:

@@ -14,6 +14,7 @@ from evaluate.benchmark.cells import (
     Cell,
     Restricted,
     cell_digest,
+    has_masks,
     judged_pairs,
     plan_cells,
     read_cell,
@@ -57,7 +58,7 @@ def collect_results(
     """
     restricted, arrays = restricted or {}, arrays or work / "arrays"
     check_evidence(real, synthetic, settings.tasks)
-    cells = plan_cells(settings, real.counts(), synthetic is not None, restricted)
+    cells = plan_cells(settings, real.counts(), synthetic is not None, restricted, has_masks(real))
     entries: list[dict[str, Any]] = []
     downstream: Counter[str] = Counter()
     judged_arms: list[JudgedArm] = []
@@ -159,7 +160,7 @@ def _data(
         "rare_classes": list(rare_classes(real.classes, counts["train"])),
         "test_groups": len(set(groups)),
         "notes": notes(real, synthetic),
-        "skipped_arms": [asdict(s) for s in skipped_arms(settings, synthetic is not None, restricted)],
+        "skipped_arms": [asdict(s) for s in skipped_arms(settings, synthetic is not None, restricted, has_masks(real))],
     }
 
 

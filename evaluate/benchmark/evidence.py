@@ -12,8 +12,8 @@ from manifests.format.schema import ORIGINS, SPLITS
 LEAST_SEEDS = 3
 # Among which the strongest is looked for; weighing classes means nothing where masks are learned.
 EVIDENCE_CONTROLS: dict[Task, tuple[str, ...]] = {
-    "classification": ("real", "real+oversampling", "real+weighted-loss", "real+replay"),
-    "segmentation": ("real", "real+oversampling", "real+replay"),
+    "classification": ("real", "real+oversampling", "real+weighted-loss", "real+replay", "real+copy-paste"),
+    "segmentation": ("real", "real+oversampling", "real+replay", "real+copy-paste"),
 }
 
 # A digest stands for every byte of a manifest, so that one is read through once in a process, not for each cell: the

@@ -176,7 +176,7 @@ def arm_entry(
         "seeds": [run["seed"] for run in runs],
         "model": model_name(judged.task, settings),
         "parameters": runs[0]["parameters"],
-        "encoder_weights": training.encoder_weights,
+        "encoder_weights": training.weights,
         "validation": {
             "metric": settings.compared(judged.task)[0],
             "mean": float(np.mean(known)) if len(known) == len(validation) else None,

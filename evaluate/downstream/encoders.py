@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evaluate.downstream.lite0 import lite0_tensors, lite0_version, lite0_weights
+from evaluate.settings.benchmark import PACKAGE
 from manifests.errors import BadInput, first_line
 
 if TYPE_CHECKING:
@@ -24,11 +26,13 @@ def weights_file(name: str | None) -> Path | None:
     """The local file that `encoder_weights` names, None for the hub or none; BadInput if it is not there."""
     if name is None or name == HUB:
         return None
+    if name == PACKAGE:
+        return lite0_weights()
     path = Path(name).expanduser()
     if path.suffix != ".safetensors":
         raise BadInput(
             f"encoder weights {name}: only .safetensors files are read, never pickled ones; "
-            "name one, or 'hub', or leave the setting out"
+            "name one, or 'package' or 'hub', or leave the setting out"
         )
     if not path.is_file():
         raise BadInput(f"encoder weights {name}: there is no such file; name a .safetensors file or leave it out")
@@ -37,6 +41,8 @@ def weights_file(name: str | None) -> Path | None:
 
 def weights_digest(name: str | None) -> str | None:
     """What tells one choice of encoder weights from another: a file's sha256, else the choice itself."""
+    if name == PACKAGE:
+        return f"{PACKAGE} {lite0_version()}"
     path = weights_file(name)
     return hashlib.sha256(path.read_bytes()).hexdigest() if path else name
 
@@ -71,9 +77,12 @@ def load_encoder_weights(encoder: nn.Module, path: Path) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor of a safetensors file by name; BadInput where it cannot be read."""
+    """Every tensor of a safetensors file, or of the package's, by name; BadInput where it cannot be read."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
+
+    if path.suffix != ".safetensors":
+        return lite0_tensors()
 
     try:
         return load_file(path)
@@ -192,6 +201,13 @@ def _restore(norm: nn.BatchNorm2d, inputs: tuple[Tensor, ...]) -> None:
     norm.bias.copy_(shift + mean * scale)
     norm.running_mean.copy_(mean)
     norm.running_var.copy_(variance)
+
+
+def freeze_first_layers(encoder: nn.Module, share: float) -> None:
+    """Keep this share of an encoder's first layers, in the order of its definition, as they are in training."""
+    layers = [module for module in encoder.modules() if next(module.parameters(recurse=False), None) is not None]
+    for layer in layers[: round(share * len(layers))]:
+        layer.requires_grad_(False)
 
 
 def size_options(timm_name: str, size: int) -> list[Options]:

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from evaluate.downstream.encoders import load_encoder_weights, restore_folded_norms, weights_file
+from evaluate.downstream.encoders import (
+    freeze_first_layers,
+    load_encoder_weights,
+    restore_folded_norms,
+    weights_file,
+)
 from evaluate.downstream.training import (
     Augmentation,
     Learner,
@@ -78,14 +83,9 @@ class Downstream(ABC):
         train_pairs: of any size, resized to the settings' size by the augmentation; updates: the settings'
         where None; validation: pairs by which the best moment is chosen, None keeps the last.
         """
-        from augment.classical import training_augmentation
-
         regime = regime or uniform_regime(len(train_pairs))
         seed_everything(seed)
         self.network = self._initial_network(train_pairs)
-        augment: Augmentation = training_augmentation(
-            self.settings.size, seed, "strong" if regime.strong else "standard"
-        )
         return train(
             self.learner(self.network, regime, validation),
             train_pairs,
@@ -93,19 +93,32 @@ class Downstream(ABC):
             self.settings,
             updates=updates or self.settings.updates,
             seed=seed,
-            augment=augment,
+            augment=self._augmentation(train_pairs, regime, seed),
             progress=progress,
         )
+
+    def _augmentation(self, pairs: PairArrays, regime: Regime, seed: int) -> Augmentation:
+        from augment.classical import training_augmentation
+
+        classical = training_augmentation(self.settings.size, seed, "strong" if regime.strong else "standard")
+        if not regime.pasted:
+            return classical
+        from evaluate.downstream.copy_paste import CopyPaste
+
+        paste = CopyPaste(pairs, regime.pasted, seed)
+        return lambda images, masks: classical(*paste(images, masks))
 
     def _initial_network(self, pairs: PairArrays) -> nn.Module:
         import torch
 
-        path = weights_file(self.settings.encoder_weights)
-        network, (self.mean, self.deviation) = self.build(self.settings.encoder_weights == "hub")
+        path = weights_file(self.settings.weights)
+        network, (self.mean, self.deviation) = self.build(self.settings.weights == "hub")
         if path is not None:
             load_encoder_weights(self.encoder(network), path)
             spread = np.linspace(0, len(pairs) - 1, min(len(pairs), 64)).astype(int)
             restore_folded_norms(network, self.prepare(pairs.images[spread]).cpu())
+        if self.settings.weights is not None:
+            freeze_first_layers(self.encoder(network), self.settings.frozen)
         return network.to(self.device).to(memory_format=torch.channels_last)
 
     def prepare(self, images: np.ndarray) -> Tensor:

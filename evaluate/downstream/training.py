@@ -38,11 +38,13 @@ class Stage:
 @dataclass(frozen=True)
 class Regime:
     """How an arm trains on its pairs. class_weights: (C,), of the loss; strong: the strong augmentation
-    policy with mixup and CutMix instead of the standard policy."""
+    policy with mixup and CutMix instead of the standard policy; pasted: share of the draws whose lesion is put into
+    other skin."""
 
     stages: tuple[Stage, ...]
     class_weights: np.ndarray | None = None
     strong: bool = False
+    pasted: float = 0.0
 
 
 @dataclass

@@ -22,6 +22,7 @@ MARKS = (
     "M0 -5L4.8 -1.5L3 4H-3L-4.8 -1.5z",  # pentagon
     "M-5 -3h10v6h-10z",  # bar
     "M-3 -5h6v10h-6z",  # pillar
+    "M-5 0L0 -5L5 0L2 0L2 5L-2 5L-2 0z",  # arrow
 )
 
 

@@ -12,14 +12,15 @@ from evaluate.settings.benchmark import CONTROLS, GENERATED, TASKS, parse_arm
 Arm = dict[str, Any]
 Comparison = dict[str, Any]
 
-SERIES = {name: number for number, name in enumerate((*CONTROLS, *GENERATED))}
+# What came later is last, so that the others keep their looks from report to report.
+SERIES = {name: number for number, name in enumerate(sorted((*CONTROLS, *GENERATED), key=("real+copy-paste").__eq__))}
 _FIRST_METRIC = {"classification": "macro_f1", "segmentation": "dice"}
 
 
 @dataclass(frozen=True)
 class TaskResults:
     """One task of results.json. primary: the metric that decides; compared: all that arms are compared
-    by; confidence: that of the intervals."""
+    by; confidence: that of the intervals; pilot: how the updates were chosen, if they were."""
 
     task: str
     arms: tuple[Arm, ...]
@@ -29,6 +30,7 @@ class TaskResults:
     primary: str
     compared: tuple[str, ...]
     confidence: str = "95%"
+    pilot: Mapping[str, Any] | None = None
 
     @property
     def title(self) -> str:
@@ -104,7 +106,8 @@ def _task(results: Mapping[str, Any], task: str) -> TaskResults:
     primary = _primary(task, arms, comparisons, verdict)
     compared = tuple(dict.fromkeys([primary, *(c["metric"] for c in comparisons)]))
     confidence = wording.percent(_confidence(results["settings"]))
-    return TaskResults(task, arms, comparisons, verdict, results["metrics"], primary, compared, confidence)
+    pilot = next((found for found in results.get("pilot") or () if found["task"] == task), None)
+    return TaskResults(task, arms, comparisons, verdict, results["metrics"], primary, compared, confidence, pilot)
 
 
 def _confidence(settings: Mapping[str, Any]) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,7 +14,7 @@ Task = Literal["classification", "segmentation"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
 # The controls train on real pairs alone; every other arm is judged against the strongest of them.
-CONTROLS = ("real", "real+oversampling", "real+weighted-loss", "real+replay", "real+strong")
+CONTROLS = ("real", "real+oversampling", "real+weighted-loss", "real+replay", "real+strong", "real+copy-paste")
 GENERATED = ("hybrid", "hybrid-ungated", "synthetic", "synthetic-then-real")
 RATIO_ARMS = ("hybrid", "hybrid-ungated")
 # How they draw where classes are what is learned: part of what a trained cell is recognised by.
@@ -26,6 +27,9 @@ LOW_DATA_ARMS: dict[Task, tuple[str, ...]] = {
     "classification": ("real", "real+oversampling", "hybrid"),
     "segmentation": ("real", "hybrid"),
 }
+# timm's name of the network whose ImageNet weights come as a package; smp takes it as an encoder after tu-.
+LITE0_MODEL = "tf_efficientnet_lite0"
+AUTO, PACKAGE = "auto", "package"
 _ARM_NAME = re.compile(r"^(?P<base>[a-z+-]+)(?:@(?P<ratio>\d*\.?\d+))?(?:%(?P<percent>\d*\.?\d+))?$")
 
 
@@ -68,13 +72,19 @@ def parse_arm(name: str) -> ArmName:
 class TrainingSettings(Frozen):
     """One budget, the same for every arm of a task."""
 
-    updates: int = Field(250, ge=1, description="optimiser updates of every arm")
+    updates: int = Field(250, ge=1, description="optimiser updates of every arm; at most, where a pilot chooses")
     batch_size: int = Field(32, ge=2)
     size: int = Field(128, ge=32, le=1024, description="side of the square training images, in pixels")
     learning_rate: float = Field(2e-3, gt=0, description="peak of the one-cycle schedule")
     weight_decay: float = Field(0.02, ge=0)
     warmup: float = Field(0.2, gt=0, lt=1, description="share of the updates in which the rate rises")
     ema_decay: float = Field(0.98, ge=0, lt=1, description="0 switches the weight average off")
+    frozen: float = Field(
+        0.3,
+        ge=0,
+        lt=1,
+        description="share of a pretrained encoder's first layers that keep their weights; none of a random one's do",
+    )
     clip_norm: float = Field(1.0, gt=0, description="largest gradient norm")
     checks: int = Field(3, ge=1, description="how often validation is looked at, evenly over the second half")
     patience: int | None = Field(
@@ -86,44 +96,83 @@ class TrainingSettings(Frozen):
         "auto", description="auto is bf16 where the hardware has it and the network has no depthwise convolution"
     )
     encoder_weights: str | None = Field(
-        None, description="a local .safetensors file, 'hub' for the model's own pretrained weights, or none"
+        AUTO,
+        description="a local .safetensors file, 'hub' for the model's own pretrained weights, 'package' for those of "
+        "tf_efficientnet_lite0 that are installed, or none; auto is the package for that encoder, else none",
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
+    @property
+    def encoder_name(self) -> str:
+        """The network that encoder weights are for, as timm names it."""
+        raise NotImplementedError
+
+    @property
+    def weights(self) -> str | None:
+        """The encoder weights, chosen where the setting says auto."""
+        if self.encoder_weights != AUTO:
+            return self.encoder_weights
+        return PACKAGE if self.encoder_name == LITE0_MODEL else None
+
 
 class ClassifierSettings(TrainingSettings):
-    """The downstream classifier: torchvision's mobilenet_v2 or any timm model by name."""
+    """The downstream classifier: any timm model by name, or torchvision's mobilenet_v2."""
 
-    updates: int = Field(260, ge=1, description="optimiser updates of every arm")
-    size: int = Field(64, ge=32, le=1024, description="side of the square training images, in pixels")
+    updates: int = Field(200, ge=1, description="optimiser updates of every arm; at most, where a pilot chooses")
+    batch_size: int = Field(16, ge=2)
     learning_rate: float = Field(3e-3, gt=0, description="peak of the one-cycle schedule")
-    model: str = "resnet10t"
+    model: str = LITE0_MODEL
+
+    @property
+    def encoder_name(self) -> str:
+        return self.model
 
 
 class SegmenterSettings(TrainingSettings):
     """The downstream segmenter: any architecture and encoder of segmentation-models-pytorch by name."""
 
-    updates: int = Field(170, ge=1, description="optimiser updates of every arm")
+    updates: int = Field(200, ge=1, description="optimiser updates of every arm; at most, where a pilot chooses")
     batch_size: int = Field(16, ge=2)
-    size: int = Field(64, ge=32, le=1024, description="side of the square training images, in pixels")
-    learning_rate: float = Field(5e-3, gt=0, description="peak of the one-cycle schedule")
+    learning_rate: float = Field(2e-3, gt=0, description="peak of the one-cycle schedule")
     architecture: str = "Unet"
-    encoder: str = "tu-resnet18"
+    encoder: str = f"tu-{LITE0_MODEL}"
     decoder_channels: tuple[int, ...] | None = Field(
         (128, 64, 32, 16, 8), description="none keeps the architecture's own widths"
     )
+
+    @property
+    def encoder_name(self) -> str:
+        return self.encoder.removeprefix("tu-")
 
 
 class BenchmarkSettings(Frozen):
     """What is compared with what, how often and how sure one wants to be."""
 
     tasks: tuple[Task, ...] = Field(TASKS, min_length=1)
-    classification_arms: tuple[str, ...] = ("real", "real+oversampling", "hybrid", "synthetic")
-    segmentation_arms: tuple[str, ...] = ("real", "real+replay", "hybrid", "synthetic")
+    classification_arms: tuple[str, ...] = ("real", "real+oversampling", "real+copy-paste", "hybrid")
+    segmentation_arms: tuple[str, ...] = ("real", "real+replay", "real+copy-paste", "hybrid")
     ratio_sweep: tuple[float, ...] = Field((), description="adds hybrid@ratio for each, such as .5, 1, 2")
     low_data: tuple[float, ...] = Field(
         (),
         description="adds real, oversampled and hybrid arms at these shares of the training pairs, such as .1",
+    )
+    pilot: int = Field(
+        2,
+        ge=0,
+        description="controls that a pilot trains for a quarter, half and all of the updates, to stop where validation "
+        "rises no more; 0 gives every arm all updates",
+    )
+    plateau: float = Field(
+        0.005,
+        ge=0,
+        lt=1,
+        description="validation score (AUROC or Jaccard) that twice the updates must add",
+    )
+    budget: float | None = Field(
+        None,
+        gt=0,
+        description="minutes for all trainings on this machine; seeds, arms and updates are cut or seeds added to fit, "
+        "and the report says how",
     )
     seeds: int = Field(3, ge=1, description="training runs of each arm; evidence asks for three at least")
     first_seed: int = Field(0, ge=0)
@@ -168,6 +217,14 @@ class BenchmarkSettings(Frozen):
         sweep = [f"hybrid@{ratio:g}" for ratio in self.ratio_sweep]
         low = [f"{base}%{100 * fraction:g}" for fraction in self.low_data for base in LOW_DATA_ARMS[task]]
         return tuple(dict.fromkeys(parse_arm(name) for name in [*named, *sweep, *low]))
+
+    def with_updates(self, updates: Mapping[Task, int]) -> BenchmarkSettings:
+        """These settings with other updates of each task that is named."""
+        changed: dict[str, Any] = {}
+        for task, number in updates.items():
+            name = "classifier" if task == "classification" else "segmenter"
+            changed[name] = self.training(task).model_copy(update={"updates": number})
+        return self.model_copy(update=changed)
 
     def training(self, task: Task) -> ClassifierSettings | SegmenterSettings:
         """The budget of `task`."""

@@ -15,7 +15,7 @@ from manifests.format.writing import ManifestWriter
 from manifests.png import encode_mask, encode_png
 
 CLASSES = ("nv", "mel")
-CONTROLS = ("real", "real+oversampling", "real+replay", "real+strong")
+CONTROLS = ("real", "real+oversampling", "real+replay", "real+strong", "real+copy-paste")
 GENERATED = ("hybrid", "hybrid@2", "hybrid-ungated", "synthetic", "synthetic-then-real")
 SETTINGS = BenchmarkSettings.model_validate(
     {

@@ -71,6 +71,12 @@ def test_controls_see_real_pairs_only(name: str) -> None:
     assert not any(data.train_counts()["synthetic"].values())
 
 
+def test_copy_paste_moves_half_of_the_lesions_and_draws_classes_equally_often_where_they_are_learned() -> None:
+    assert set(built("real+copy-paste").draws(900)["real"].values()) == {300}
+    drawn = built("real+copy-paste", task="segmentation")
+    assert drawn.regime.pasted == 0.5 and drawn.draws(900)["real"] == {"nv": 600, "mel": 200, "bkl": 100}
+
+
 def test_oversampling_draws_each_class_equally_often() -> None:
     assert set(built("real+oversampling").draws(900)["real"].values()) == {300}
 
@@ -223,6 +229,6 @@ def test_sweeps_add_arms_once() -> None:
     chosen = BenchmarkSettings(ratio_sweep=(0.5, 1, 2), low_data=(0.1, 1.0))
     names = [str(arm) for arm in chosen.arms("classification")]
     assert names == [
-        "real", "real+oversampling", "hybrid", "synthetic", "hybrid@0.5", "hybrid@2",
+        "real", "real+oversampling", "real+copy-paste", "hybrid", "hybrid@0.5", "hybrid@2",
         "real%10", "real+oversampling%10", "hybrid%10",
     ]  # fmt: skip

@@ -92,8 +92,8 @@ def test_the_notes_tell_small_subgroups_few_seeds_and_controls_that_are_missing(
     assert not any("were not trained" in note for note in notes)
     few = evidence_notes(BenchmarkSettings(), {(task, arm) for task in SETTINGS.tasks for arm in ("real", "hybrid")})
     assert [note.partition(" not trained")[0] for note in few] == [
-        "classification: of the controls, real+oversampling, real+weighted-loss, real+replay were",
-        "segmentation: of the controls, real+oversampling, real+replay were",
+        "classification: of the controls, real+oversampling, real+weighted-loss, real+replay, real+copy-paste were",
+        "segmentation: of the controls, real+oversampling, real+replay, real+copy-paste were",
     ]
     assert evidence_notes(BenchmarkSettings(), {("classification", "real")}) == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import segmentation_models_pytorch as smp
 import timm
@@ -12,10 +13,18 @@ import torch
 from safetensors.torch import save_file
 
 from evaluate.downstream.classifier import Classifier, build_classifier, pooled_features
-from evaluate.downstream.encoders import load_encoder_weights, restore_folded_norms, weights_digest
+from evaluate.downstream.encoders import (
+    freeze_first_layers,
+    load_encoder_weights,
+    restore_folded_norms,
+    weights_digest,
+)
+from evaluate.downstream.lite0 import lite0_tensors
 from evaluate.downstream.segmenter import Segmenter
+from evaluate.settings.benchmark import BenchmarkSettings, ClassifierSettings, SegmenterSettings
+from evaluate.settings.gates import JudgeSegmenterSettings
 from manifests.errors import BadInput
-from tests.evaluate.downstream.small_trainings import CLASSES, TINY, TINY_MASKS, TRAIN
+from tests.evaluate.downstream.small_trainings import CLASSES, TINY, TINY_MASKS, TRAIN, lesions
 
 torch.set_num_threads(1)
 
@@ -166,3 +175,29 @@ def test_the_digest_of_weights_follows_the_file(tmp_path: Path) -> None:
     path.write_bytes(b"two")
     assert weights_digest(str(path)) != first
     assert weights_digest(None) is None and weights_digest("hub") == "hub"
+
+
+def test_the_packaged_weights_start_both_models_by_default_and_no_other_network() -> None:
+    chosen = BenchmarkSettings()
+    assert [chosen.training(task).weights for task in chosen.tasks] == ["package", "package"]
+    assert ClassifierSettings(model="test_resnet").weights is None and JudgeSegmenterSettings().weights is None
+    assert ClassifierSettings(encoder_weights=None).weights is None
+    stem = lite0_tensors()["conv_stem.weight"]
+    few = {"updates": 1, "batch_size": 4, "size": 32, "checks": 1, "device": "cpu"}
+    pairs = lesions(4, seed=0)
+    classifier = Classifier(ClassifierSettings(**few), CLASSES)
+    classifier.fit(pairs)
+    segmenter = Segmenter(SegmenterSettings(**few))
+    segmenter.fit(pairs)
+    for network in (classifier.fitted(), segmenter.fitted().encoder.model):
+        assert torch.equal(network.conv_stem.weight, stem), "the first layers are kept as they are"
+    other = Classifier(ClassifierSettings(model="test_resnet", encoder_weights="package", **few), CLASSES)
+    with pytest.raises(BadInput, match=r"choose the model that the file was made for"):
+        other.fit(pairs)
+
+
+def test_the_first_layers_are_kept_and_the_others_learn() -> None:
+    network = timm.create_model("test_resnet", num_classes=2)
+    freeze_first_layers(network, 0.5)
+    learn = [parameter.requires_grad for parameter in network.parameters()]
+    assert learn == sorted(learn) and 0.3 < np.mean(learn) < 0.7
