@@ -9,7 +9,7 @@ from typing import Any
 from evaluate.pages import wording
 from evaluate.pages.tables import Cell, Table, counts_table, figure_cell, number_cell
 from evaluate.report.classes import class_bars, confusions, reliabilities, subgroup_bars
-from evaluate.report.curves import learning_curve, ratio_curve, training_curve
+from evaluate.report.curves import learning_curve, pilot_curve, ratio_curve, training_curve
 from evaluate.report.differences import comparisons_table, forest, verdict_card
 from evaluate.report.tasks import Arm, TaskResults, series_of
 
@@ -105,6 +105,12 @@ def _budget_notes(results: TaskResults) -> tuple[str, ...]:
         notes.append(f"Every arm had the same budget: {wording.times(updates[0], 'update')}.")
     else:
         notes.append(f"Budgets differ between arms: {wording.listed([wording.count(u) for u in updates])} updates.")
+    if results.pilot:
+        tried = wording.listed([wording.count(rung["updates"]) for rung in results.pilot["rungs"]])
+        notes.append(
+            f"A pilot of controls chose it on validation, among trainings of {tried} updates: the first that twice as "
+            f"many did not better by {wording.number(results.pilot['plateau'])} points, or the last."
+        )
     if made != updates:
         notes.append(f"Training ended earlier where validation no longer rose: {_range(made)} updates were made.")
     models = dict.fromkeys(
@@ -128,7 +134,9 @@ def task_section(results: TaskResults, classes: Sequence[str]) -> dict[str, Any]
         "comparisons": comparisons_table(results),
         "metrics": all_metrics_table(results),
         "seeds": seeds_table(results),
-        "curves": [figure for figure in (learning_curve(results), ratio_curve(results)) if figure],
+        "curves": [
+            figure for figure in (learning_curve(results), ratio_curve(results), pilot_curve(results)) if figure
+        ],
         "training": training_curve(results),
         "class_bars": class_bars(results, classes),
         "subgroup_bars": subgroup_bars(results),

@@ -77,6 +77,17 @@ def ratio_curve(results: TaskResults) -> Figure | None:
     )
 
 
+def pilot_curve(results: TaskResults) -> Figure | None:
+    """Validation score of the controls that the pilot trained, by updates; None where it trained none."""
+    points: dict[str, list[Point]] = {}
+    for rung in results.pilot["rungs"] if results.pilot else ():
+        for arm, score in rung["scores"].items():
+            points.setdefault(arm, []).append(Point(rung["updates"], score))
+    lines = [Line(arm, series_of(arm), tuple(found)) for arm, found in points.items()]
+    title = f"{results.title}: validation score of the pilot"
+    return _figure(title, lines, "optimiser updates, each point a training of its own", "", "share")
+
+
 def training_curve(results: TaskResults) -> Figure | None:
     """Validation score over updates, mean over seeds, of the arms that saw all real pairs."""
     lines = []

@@ -73,6 +73,8 @@ REGISTRY: Mapping[str, RunStep] = {
             "benchmark",
             (
                 CallKind("benchmark", "benchmark:train_cell", "updates", "benchmark", uses_gpu=True),
+                CallKind("measure", "benchmark:measure", "updates", "benchmark", uses_gpu=True),
+                CallKind("pilot", "benchmark:train_pilot", "updates", "benchmark", uses_gpu=True),
                 CallKind("collect", "results:collect_results", "figures", "benchmark"),
             ),
             judging=True,

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.engine.calls import Call
+from flows.engine.terminal import duration
+from flows.engine.watch import watch_of
 from flows.run.folder import Job
 from flows.run.records import Step, file_digest, unfinished_steps
 from flows.settings import flat_groups
@@ -15,13 +17,14 @@ from flows.steps.digests import settings_of_gates
 from flows.steps.low_data import restricted_digests, restricted_manifests
 from flows.steps.prepare import open_real, real_digest, served_benchmark
 from flows.steps.synthesise import has_synthetic
+from manifests.errors import EvendermError
 from manifests.progress import Progress
 
 if TYPE_CHECKING:
-    from evaluate.settings.benchmark import Task
+    from evaluate.settings.benchmark import BenchmarkSettings, Task
     from manifests.format.reading import Manifest
 
-VERSION = 4
+VERSION = 5
 
 
 def steps(job: Job) -> list[Step]:
@@ -34,20 +37,88 @@ def steps(job: Job) -> list[Step]:
 
 
 def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
-    """A call for each arm, task and seed that is left; after the last, the one that collects what they found."""
-    from evaluate.benchmark.cells import is_finished, plan_cells
+    """The call that times an update; those of the pilot; one for each arm, task and seed that is left; and after the
+    last, the one that collects what they found. What they cost is said before they start."""
+    from evaluate.benchmark.budget import read_speed
+    from evaluate.benchmark.cells import has_masks, is_finished, plan_cells
+    from evaluate.benchmark.pilot import pilot_standings, settled
 
     if failed or not unfinished_steps(job.folder, steps(job)):
         return []
     real, synthetic, restricted = open_real(job), synthetic_manifest(job), restricted_manifests(job)
-    settings, work = served_benchmark(job), benchmark_work(job)
+    work = benchmark_work(job)
+    if read_speed(real, served_benchmark(job), work) is None:
+        return [Call("measure", "benchmark speed", {})]
+    settings, _ = budgeted(job)
+    standings = pilot_standings(settings, real, work)
+    if pilot := [cell for standing in standings for cell in standing.left]:
+        if not any(standing.scores for standing in standings):
+            say_cost(job, settings, pilot=True)
+        return [Call("pilot", f"benchmark pilot {c.task} {c.arm} {c.updates} updates", asdict(c)) for c in pilot]
+    settings = settled(settings, standings)
     cells = [
         cell
-        for cell in plan_cells(settings, real.counts(), synthetic is not None, restricted)
+        for cell in plan_cells(settings, real.counts(), synthetic is not None, restricted, has_masks(real))
         if not is_finished(cell, real, synthetic, settings, work, restricted=restricted)
     ]
+    if cells:
+        say_cost(job, settings, pilot=False)
     calls = [Call("benchmark", f"benchmark {cell.task} {cell.arm} seed {cell.seed}", asdict(cell)) for cell in cells]
     return calls or [Call("collect", "collect", {})]
+
+
+def say_cost(job: Job, settings: BenchmarkSettings, pilot: bool) -> None:
+    """Prints and logs what the trainings that are planned take at most."""
+    from evaluate.benchmark.budget import read_speed, seconds_of
+
+    speed = read_speed(open_real(job), served_benchmark(job), benchmark_work(job))
+    assert speed is not None, "an update is timed first"
+    seconds = seconds_of(settings, open_real(job), synthetic_manifest(job) is not None, speed, pilot)
+    each = ", ".join(
+        f"{settings.training(task).updates} updates of {took:.2g} s for {task}" for task, took in speed.update.items()
+    )
+    most = "at most " if pilot and settings.pilot else ""
+    line = f"benchmark: {settings.seeds} seeds of every arm, {most}{each}; {most}about {duration(seconds)} in all"
+    watch = watch_of(job.folder.log)
+    watch.say(line)
+    watch.event("cost", seconds=round(seconds, 1), said=line)
+
+
+def measure(job: Job, progress: Progress) -> Mapping[str, Any]:
+    """Times an update of each downstream model on this machine."""
+    from evaluate.benchmark.budget import measure_speed
+
+    measure_speed(open_real(job), served_benchmark(job), benchmark_work(job), job.folder.arrays, progress)
+    return {}
+
+
+def train_pilot(job: Job, progress: Progress, arm: str, task: Task, seed: int, updates: int) -> Mapping[str, Any]:
+    """Trains a control for the pilot, which chooses how many updates every arm gets."""
+    from evaluate.benchmark.pilot import PilotCell, run_pilot_cell
+
+    settings, _ = budgeted(job)
+    cell = PilotCell(arm, task, seed, updates)
+    run_pilot_cell(cell, open_real(job), settings, benchmark_work(job), progress, job.folder.arrays)
+    return {}
+
+
+def budgeted(job: Job) -> tuple[BenchmarkSettings, list[str]]:
+    """The benchmark's settings within its budget, and what was cut or added for it."""
+    from evaluate.benchmark.budget import read_speed, within_budget
+
+    settings, real = served_benchmark(job), open_real(job)
+    speed = read_speed(real, settings, benchmark_work(job))
+    if speed is None:
+        raise EvendermError("the speed of the benchmark is not measured; run the benchmark again")
+    return within_budget(settings, real, synthetic_manifest(job) is not None, speed)
+
+
+def settled_benchmark(job: Job) -> BenchmarkSettings:
+    """The benchmark's settings within its budget, with the updates that the pilot chose."""
+    from evaluate.benchmark.pilot import pilot_standings, settled
+
+    settings, _ = budgeted(job)
+    return settled(settings, pilot_standings(settings, open_real(job), benchmark_work(job)))
 
 
 def train_cell(job: Job, progress: Progress, arm: str, task: Task, seed: int) -> Mapping[str, Any]:
@@ -55,7 +126,7 @@ def train_cell(job: Job, progress: Progress, arm: str, task: Task, seed: int) ->
     from evaluate.benchmark.cells import Cell, run_cell
 
     real, synthetic = open_real(job), synthetic_manifest(job)
-    cell, settings, work = Cell(arm, task, seed), served_benchmark(job), benchmark_work(job)
+    cell, settings, work = Cell(arm, task, seed), settled_benchmark(job), benchmark_work(job)
     restricted, arrays = restricted_manifests(job), job.folder.arrays
     run_cell(cell, real, synthetic, settings, work, progress, arrays=arrays, restricted=restricted)
     return {}

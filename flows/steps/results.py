@@ -15,9 +15,9 @@ from flows.run.folder import Job
 from flows.run.log import read_events
 from flows.run.records import read_record, write_record
 from flows.steps.adapt import untrained_classes
-from flows.steps.benchmark import benchmark_work, steps, synthetic_manifest
+from flows.steps.benchmark import benchmark_work, budgeted, settled_benchmark, steps, synthetic_manifest
 from flows.steps.low_data import restricted_manifests, shares_of
-from flows.steps.prepare import open_real, served_benchmark
+from flows.steps.prepare import open_real
 from manifests.format.reading import Manifest
 from manifests.progress import Progress
 
@@ -41,6 +41,7 @@ LIBRARIES = (
 def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
     """Writes results.json: arms and comparisons, fidelity, copies, gates."""
     from evaluate.benchmark import collect
+    from evaluate.benchmark.pilot import pilot_report, pilot_standings
     from evaluate.results import write_results
 
     started = time.monotonic()
@@ -51,7 +52,7 @@ def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
         benchmark_work(job),
         real,
         synthetic,
-        served_benchmark(job),
+        settled_benchmark(job),
         environment(job),
         timings(job),
         arrays=job.folder.arrays,
@@ -60,7 +61,9 @@ def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
         copies=audits.get("copies"),
         gates=audits.get("gates"),
     )
-    results["data"]["notes"] += run_notes(job)
+    settings, cuts = budgeted(job)
+    results["pilot"] = pilot_report(settings, pilot_standings(settings, real, benchmark_work(job)))
+    results["data"]["notes"] += [*cuts, *run_notes(job)]
     results |= tables_of(job.folder.results)
     write_results(job.folder.results, results)
     verdicts = {verdict["task"]: verdict["verdict"] for verdict in results["verdicts"]}

@@ -128,5 +128,5 @@ def _what(name: str, results: Sequence[Result]) -> str:
     if name == "synthesise" and isinstance(figures.get("accepted"), Mapping):
         return f"{sum(figures['accepted'].values())} accepted of {sum(figures['candidates'].values())} drawn"
     if name == "benchmark":
-        return f"{len(results) - 1} models"
+        return f"{sum(result.call.kind in ('benchmark', 'pilot') for result in results)} models"
     return ""
