@@ -23,11 +23,12 @@ from evaluate.metrics.classification import (
     seeds_together,
 )
 from evaluate.metrics.masks import SEGMENTATION_METRICS, segmentation_figures, segmentation_replicates
+from evaluate.metrics.safety import SENSITIVITIES
 from evaluate.metrics.statistics import Replicates, estimate
 from evaluate.settings.benchmark import BenchmarkSettings, Task, parse_arm
 
 SUBGROUP_METRICS: dict[Task, tuple[str, ...]] = {
-    "classification": ("accuracy", "balanced_accuracy", "macro_f1", "auroc"),
+    "classification": ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece"),
     "segmentation": ("dice", "jaccard", "thresholded_jaccard"),
 }
 TOO_FEW_GROUPS = "it rests on fewer than two independent test groups, so no interval can be told"
@@ -129,7 +130,9 @@ def subgroups(
             part = judged.part(rows)
             measured = measure(part, [one[rows] for one in predictions])
             metrics = {
-                name: metric_entry(name, measured, settings.confidence) for name in SUBGROUP_METRICS[judged.task]
+                name: metric_entry(name, measured, settings.confidence)
+                for name in judged.names()
+                if name in SUBGROUP_METRICS[judged.task] or name.partition(":")[0] in SENSITIVITIES
             }
             rows_out.append({"attribute": attribute, "value": value, "pairs": len(rows), "metrics": metrics})
     return rows_out

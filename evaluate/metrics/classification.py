@@ -8,10 +8,11 @@ the library's. A metric that cannot be computed is absent from the values and ha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from evaluate.metrics.safety import SENSITIVITIES, THRESHOLDS, ranked, safety_figures, safety_names, weighted_safety
 from evaluate.metrics.statistics import Replicates, averaged_groups
 
 CALIBRATION_BINS = 15
@@ -34,10 +35,13 @@ class MetricInfo:
     title: str
     higher_is_better: bool = True
     unit: str = "share"
+    may_be_negative: bool = False
 
     @property
     def bounds(self) -> tuple[float, float | None]:
         """Smallest and largest value it can take, None for no bound."""
+        if self.may_be_negative:
+            return float("-inf"), 1.0
         return (0.0, 1.0) if self.unit == "share" else (0.0, None)
 
 
@@ -50,6 +54,11 @@ METRICS = {
     "recall": MetricInfo("Recall"),
     "f1": MetricInfo("F1"),
     "average_precision": MetricInfo("Average precision"),
+    **{name: MetricInfo(f"Sensitivity at {100 * share:g}% specificity") for name, share in SENSITIVITIES.items()},
+    **{
+        name: MetricInfo(f"Net benefit at a threshold of {100 * at:g}%", may_be_negative=True)
+        for name, at in THRESHOLDS.items()
+    },
     "dice": MetricInfo("Dice"),
     "jaccard": MetricInfo("Jaccard"),
     "thresholded_jaccard": MetricInfo("Jaccard, 0 where under .65"),
@@ -62,7 +71,7 @@ def metric_info(name: str) -> MetricInfo:
     """What `name` means; `recall:mel` is the recall of class mel."""
     base, _, dx = name.partition(":")
     info = METRICS[base]
-    return MetricInfo(f"{info.title} of {dx}" if dx else info.title, info.higher_is_better, info.unit)
+    return replace(info, title=f"{info.title} of {dx}") if dx else info
 
 
 def present_classes(labels: np.ndarray, classes: Sequence[str]) -> list[int]:
@@ -74,7 +83,7 @@ def classification_names(classes: Sequence[str], rare: Sequence[str]) -> list[st
     """Every classification metric that is reported, in the order of the report."""
     general = ["accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece"]
     per_class = [f"{kind}:{dx}" for kind in ("recall", "f1", "auroc") for dx in classes]
-    return general + per_class + [f"average_precision:{dx}" for dx in rare]
+    return general + per_class + [f"average_precision:{dx}" for dx in rare] + safety_names(classes)
 
 
 def classification_figures(
@@ -102,6 +111,7 @@ def classification_figures(
             values[f"average_precision:{classes[c]}"] = precision
     if len(present) > 1:
         values["auroc"] = np.mean([values[f"auroc:{classes[c]}"] for c in present])
+        values |= safety_figures(probabilities, labels, classes)
     return Figures({k: float(v) for k, v in values.items()}, _reasons(values, labels, classes, rare))
 
 
@@ -206,6 +216,7 @@ def _weighted_metrics(
             result[f"average_precision:{dx}"] = weighted_average_precision(probabilities[:, c], labels == c, weights)
     if len(present) > 1:
         result["auroc"] = np.mean([result[f"auroc:{classes[c]}"] for c in present], axis=0)
+        result |= weighted_safety(probabilities, labels, weights, classes)
     return result
 
 
@@ -215,24 +226,16 @@ def _weighted_calibration_error(probabilities: np.ndarray, labels: np.ndarray, w
     return np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
 
 
-def _ranked(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weight of positives and negatives at each distinct score, highest first, each (B, distinct scores)."""
-    order = np.argsort(-scores, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
-    ordered, hits = weights[:, order], positive[order]
-    return np.add.reduceat(ordered * hits, starts, axis=1), np.add.reduceat(ordered * ~hits, starts, axis=1)
-
-
 def weighted_auroc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Area under the ROC curve (B,), ties counting half; positive: bool (N,), weights: (B, N)."""
-    positives, negatives = _ranked(scores, positive, weights)
+    positives, negatives = ranked(scores, positive, weights)
     beaten = negatives.sum(axis=1, keepdims=True) - np.cumsum(negatives, axis=1) + negatives / 2
     return (positives * beaten).sum(axis=1) / (positives.sum(axis=1) * negatives.sum(axis=1))
 
 
 def weighted_average_precision(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Average precision (B,) as scikit-learn defines it; positive: bool (N,), weights: (B, N)."""
-    positives, negatives = _ranked(scores, positive, weights)
+    positives, negatives = ranked(scores, positive, weights)
     found = np.cumsum(positives, axis=1)
     precision = found / (found + np.cumsum(negatives, axis=1))
     return (positives * precision).sum(axis=1) / found[:, -1]

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from evaluate.metrics.safety import MELANOMA, SENSITIVITIES
 from evaluate.pages import wording
 from evaluate.pages.tables import Cell, Table, counts_table, figure_cell, number_cell
 from evaluate.report.classes import class_bars, confusions, reliabilities, subgroup_bars
-from evaluate.report.curves import learning_curve, pilot_curve, ratio_curve, training_curve
+from evaluate.report.curves import decision_curve, learning_curve, pilot_curve, ratio_curve, training_curve
 from evaluate.report.differences import comparisons_table, forest, verdict_card
 from evaluate.report.tasks import Arm, TaskResults, series_of
 
+_SAFETY_FIRST = (*(f"{name}:{dx}" for dx in MELANOMA for name in SENSITIVITIES), "ece")
+"""What stands beside the compared metrics, so that a gain that costs melanomas is seen."""
+
 
 def arms_table(results: TaskResults) -> Table:
-    """The main table: every arm with the metrics that arms are compared by."""
-    reached = (results.heading(name) for name in results.compared)
+    """The main table: every arm with the metrics that arms are compared by, and what it misses of melanomas."""
+    shown = (*results.compared, *_SAFETY_FIRST) if results.task == "classification" else results.compared
+    shown = tuple(name for name in shown if name in results.metrics)
+    reached = (results.heading(name) for name in shown)
     columns = ("arm", *reached, "real pairs", "generated pairs", "updates", "seeds")
     rows = tuple(
         (
             _name_cell(arm),
-            *(figure_cell(results.metric(arm, name), results.unit(name)) for name in results.compared),
+            *(figure_cell(results.metric(arm, name), results.unit(name)) for name in shown),
             *_training_cells(arm),
         )
         for arm in results.arms
@@ -122,8 +128,10 @@ def _budget_notes(results: TaskResults) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def task_section(results: TaskResults, classes: Sequence[str]) -> dict[str, Any]:
-    """Everything that the page says of one task, as its template reads it."""
+def task_section(results: TaskResults, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that the page says of one task, as its template reads it; data: of results.json."""
+    classes, test = data["classes"], data["real"]["counts"].get("test", {})
+    curves = (learning_curve(results), ratio_curve(results), pilot_curve(results), decision_curve(results, test))
     return {
         "name": results.task,
         "title": results.title,
@@ -134,9 +142,7 @@ def task_section(results: TaskResults, classes: Sequence[str]) -> dict[str, Any]
         "comparisons": comparisons_table(results),
         "metrics": all_metrics_table(results),
         "seeds": seeds_table(results),
-        "curves": [
-            figure for figure in (learning_curve(results), ratio_curve(results), pilot_curve(results)) if figure
-        ],
+        "curves": [figure for figure in curves if figure],
         "training": training_curve(results),
         "class_bars": class_bars(results, classes),
         "subgroup_bars": subgroup_bars(results),

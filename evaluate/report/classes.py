@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
+from evaluate.metrics.safety import SENSITIVITIES
 from evaluate.pages import wording
 from evaluate.pages.reliability import reliability_chart
 from evaluate.pages.svg import Scale
 from evaluate.pages.tracks import bar_track
 from evaluate.report.tasks import Arm, TaskResults, series_of
 
-PER_CLASS = ("recall", "f1", "average_precision")
+PER_CLASS = ("recall", "f1", "average_precision", *SENSITIVITIES)
 
 
 @dataclass(frozen=True)
@@ -86,30 +88,31 @@ def class_bars(results: TaskResults, classes: Sequence[str]) -> list[BarChart]:
 
 
 def subgroup_bars(results: TaskResults) -> list[BarChart]:
-    """A chart per attribute (sex, age group, site, skin tone) of the deciding metric."""
+    """A chart per attribute (sex, age group, site, skin tone) of the deciding metric and of melanoma's sensitivities."""
     arms = results.fully_trained()
+    measured = dict.fromkeys(name for arm in arms for group in arm["subgroups"] for name in group["metrics"])
+    shown = [results.primary, *(name for name in measured if name.partition(":")[0] in SENSITIVITIES)]
     places: dict[str, dict[str, int]] = {}
     for arm in arms:
         for subgroup in arm["subgroups"]:
             places.setdefault(subgroup["attribute"], {})[subgroup["value"]] = subgroup["pairs"]
     charts = []
-    for attribute, values in places.items():
+    for name, (attribute, values) in itertools.product(shown, places.items()):
         groups = []
         for value, pairs in values.items():
-            bars = [_subgroup_bar(arm, attribute, value, results) for arm in arms]
+            bars = [_subgroup_bar(arm, attribute, value, results, name) for arm in arms]
             groups.append(BarGroup(value, wording.times(pairs, "test pair"), tuple(bars)))
-        title = f"{results.title}: {results.heading(results.primary)} by {wording.title(attribute).lower()}"
+        title = f"{results.title}: {results.heading(name)} by {wording.title(attribute).lower()}"
         charts.append(BarChart(title, tuple(groups)))
     return charts
 
 
-def _subgroup_bar(arm: Arm, attribute: str, value: str, results: TaskResults) -> Bar:
+def _subgroup_bar(arm: Arm, attribute: str, value: str, results: TaskResults, name: str) -> Bar:
     metric = None
     for subgroup in arm["subgroups"]:
         if (subgroup["attribute"], subgroup["value"]) == (attribute, value):
-            metric = subgroup["metrics"].get(results.primary)
-    title = f"{results.metric_title(results.primary)}, {value}"
-    return _bar(arm, metric, title, results.unit(results.primary))
+            metric = subgroup["metrics"].get(name)
+    return _bar(arm, metric, f"{results.metric_title(name)}, {value}", results.unit(name))
 
 
 def _bar(arm: Arm, metric: Mapping[str, Any] | None, title: str, unit: str) -> Bar:

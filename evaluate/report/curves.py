@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from evaluate.metrics.safety import THRESHOLDS
 from evaluate.pages import wording
 from evaluate.pages.svg import Drawing, Scale, spread, ticks
-from evaluate.report.tasks import Arm, TaskResults, base_of, series_of
+from evaluate.report.tasks import SERIES, Arm, TaskResults, base_of, series_of
 
 HEIGHT = 240.0
 TOP, BOTTOM = 14.0, 206.0
@@ -86,6 +87,28 @@ def pilot_curve(results: TaskResults) -> Figure | None:
     lines = [Line(arm, series_of(arm), tuple(found)) for arm, found in points.items()]
     title = f"{results.title}: validation score of the pilot"
     return _figure(title, lines, "optimiser updates, each point a training of its own", "", "share")
+
+
+def decision_curve(results: TaskResults, test_counts: Mapping[str, int]) -> Figure | None:
+    """Net benefit of each arm by the probability from which a lesion is called melanoma, beside calling all; None
+    where it was not measured."""
+    named = [name for name in results.metrics if name.partition(":")[0] in THRESHOLDS]
+    arms = [arm for arm in results.fully_trained() if any(name in arm["metrics"] for name in named)]
+    if not arms or not sum(test_counts.values()):
+        return None
+    dx = named[0].partition(":")[2]
+    share = test_counts.get(dx, 0) / sum(test_counts.values())
+    lines = []
+    for arm in arms:
+        found = ((100 * at, arm["metrics"].get(f"{name}:{dx}")) for name, at in THRESHOLDS.items())
+        points = tuple(Point(at, metric["mean"]) for at, metric in found if metric and metric["mean"] is not None)
+        if points:
+            lines.append(Line(arm["name"], series_of(arm["name"]), points))
+    every = tuple(Point(100 * at, share - (1 - share) * at / (1 - at)) for at in THRESHOLDS.values() if at <= share)
+    if len(every) > 1:
+        lines.append(Line(f"calling every lesion {dx}", max(SERIES.values()) + 1, every))
+    title = f"{results.title}: net benefit of calling {dx}, higher is better and 0 is calling none"
+    return _figure(title, lines, "probability from which a lesion is called so", "%", "share")
 
 
 def training_curve(results: TaskResults) -> Figure | None:

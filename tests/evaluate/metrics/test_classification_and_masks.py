@@ -30,6 +30,7 @@ from evaluate.metrics.masks import (
     segmentation_figures,
     segmentation_replicates,
 )
+from evaluate.metrics.safety import SENSITIVITIES, THRESHOLDS
 
 CLASSES, RARE = ("nv", "mel", "bkl"), ("mel", "bkl")
 
@@ -95,6 +96,22 @@ def test_a_class_without_test_pairs_has_a_reason_and_no_value() -> None:
         assert figures.reasons[name] == "no test pair of class bkl"
     present = [figures.values["recall:nv"], figures.values["recall:mel"]]
     assert figures.values["balanced_accuracy"] == pytest.approx(np.mean(present))
+
+
+def test_sensitivity_at_a_specificity_is_a_point_of_scikit_learn_s_curve_and_net_benefit_is_counted() -> None:
+    probabilities, labels = predictions()
+    weights = np.random.default_rng(1).exponential(size=(3, len(labels)))
+    ours = classification_replicates(probabilities, labels, weights, CLASSES, RARE)
+    scores, positive = probabilities[:, 1], labels == 1
+    for row, w in enumerate(weights):
+        false, true, _ = sk.roc_curve(positive, scores, sample_weight=w, drop_intermediate=False)
+        for name, specificity in SENSITIVITIES.items():
+            assert ours[f"{name}:mel"][row] == pytest.approx(true[false <= 1 - specificity].max())
+        called = scores >= THRESHOLDS["net_benefit20"]
+        benefit = (w @ (called & positive) - 0.25 * (w @ (called & ~positive))) / w.sum()
+        assert ours["net_benefit20:mel"][row] == pytest.approx(benefit)
+    assert metric_info("net_benefit20:mel").bounds[0] < -1
+    assert not [name for name in classification_names(("nv", "bkl"), ()) if "sensitivity" in name]
 
 
 def test_ranking_metrics_of_a_single_class_have_a_reason() -> None:

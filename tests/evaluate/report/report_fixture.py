@@ -147,7 +147,14 @@ def make_results(
         "copies": None,
         "gates": None,
         "timings": TIMINGS,
+        "pilot": [_pilot(task) for task in tasks],
     }
+
+
+def _pilot(task: str) -> dict[str, Any]:
+    rungs = [{"updates": 62, "scores": {"real": 0.5}}, {"updates": 125, "scores": {"real": 0.6}}]
+    rungs.append({"updates": 250, "scores": {"real": 0.61}})
+    return {"task": task, "chosen": 250, "plateau": 0.005, "rungs": rungs}
 
 
 def _data(real: Manifest, synthetic: Manifest | None) -> dict[str, Any]:

@@ -217,6 +217,18 @@ def of_task(run: Path, task: str) -> str:
     return page[start : page.index('<section id="', start + 1)]
 
 
+def test_the_pilot_and_what_is_missed_of_melanomas_are_shown(run: Path) -> None:
+    said = of_task(run, "classification")
+    assert "A pilot of controls chose it on validation, among trainings of 62, 125 and 250 updates" in said
+    for title in (
+        "validation score of the pilot",
+        "net benefit of calling mel",
+        "Sensitivity at 80% specificity of mel",
+    ):
+        assert title in said, title
+    assert "net benefit" not in of_task(run, "segmentation")
+
+
 def test_confusion_matrices_give_shares_of_the_true_class_and_pairs(run: Path) -> None:
     section = of_task(run, "classification")
     matrices = re.findall(r'<table class="confusion">.*?</table>', section, flags=re.DOTALL)
