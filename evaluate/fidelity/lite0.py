@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from evaluate.downstream.lite0 import LITE0, lite0_network
-from evaluate.downstream.network import HALF
-from evaluate.fidelity.extractors import ImageFeatures
+from evaluate.downstream.lite0 import LITE0
+from evaluate.fidelity.extractors import ImageFeatures, pretrained_features
 
 
 def lite0_features(size: int = 128) -> ImageFeatures:
     """Pooled ImageNet features (B, 1280) of images brought to `size` px."""
-    return ImageFeatures(f"{LITE0} (ImageNet)", lite0_network(), size, HALF)
+    return pretrained_features(LITE0, None, size)

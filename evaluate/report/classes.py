@@ -88,7 +88,7 @@ def class_bars(results: TaskResults, classes: Sequence[str]) -> list[BarChart]:
 
 
 def subgroup_bars(results: TaskResults) -> list[BarChart]:
-    """A chart per attribute (sex, age group, site, skin tone) of the deciding metric and of melanoma's sensitivities."""
+    """A chart per attribute (sex, age group, site, skin tone) of the deciding metric and of sensitivities."""
     arms = results.fully_trained()
     measured = dict.fromkeys(name for arm in arms for group in arm["subgroups"] for name in group["metrics"])
     shown = [results.primary, *(name for name in measured if name.partition(":")[0] in SENSITIVITIES)]

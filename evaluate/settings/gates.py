@@ -11,6 +11,8 @@ from manifests.settings import Frozen
 
 PLAIN = "plain"
 ReviewPolicy = Literal["off", "required", "any", "majority"]
+# The extractor whose ImageNet weights are installed, and that never saw the pairs which it judges.
+LITE0 = "efficientnet_lite0"
 
 
 class CopySettings(Frozen):
@@ -18,7 +20,8 @@ class CopySettings(Frozen):
 
     extractor: str | None = Field(
         None,
-        description="sscd, mobilenet_v2 or a timm model to compare features of; none is the built-in descriptor",
+        description="efficientnet_lite0, sscd, mobilenet_v2 or a timm model to compare features of; none is the "
+        "built-in descriptor",
     )
     weights: str | None = Field(None, description="local .safetensors file of the extractor, or 'hub'")
     extractor_size: int = Field(224, ge=32, description="side of the extractor's input, in pixels")
@@ -40,7 +43,7 @@ class CopySettings(Frozen):
 
     @model_validator(mode="after")
     def _weights_need_an_extractor(self) -> CopySettings:
-        if self.weights and not self.extractor:
+        if self.weights and self.extractor in (None, LITE0):
             raise ValueError("copies.weights needs copies.extractor, the timm model that they belong to")
         return self
 
@@ -119,8 +122,9 @@ class FidelitySettings(Frozen):
     """With which eyes and on how many images distributions are compared."""
 
     extractor: str = Field(
-        "downstream",
-        description="our own classifier, trained on real pairs; else sscd, mobilenet_v2 or a timm model",
+        LITE0,
+        description="efficientnet_lite0 with its installed ImageNet weights; downstream is our own classifier, "
+        "trained on real pairs; else sscd, mobilenet_v2 or a timm model",
     )
     weights: str | None = Field(None, description="local .safetensors file of the extractor, or 'hub'")
     size: int = Field(128, ge=32, le=1024, description="side of the extractor's input, in pixels")
@@ -137,7 +141,7 @@ class FidelitySettings(Frozen):
 
     @model_validator(mode="after")
     def _own_classifier_has_its_own_weights(self) -> FidelitySettings:
-        if self.extractor == "downstream" and self.weights:
+        if self.extractor in ("downstream", LITE0) and self.weights:
             raise ValueError("fidelity.weights needs fidelity.extractor, the model that they belong to")
         return self
 
@@ -147,7 +151,7 @@ class QualitySettings(Frozen):
 
     share: float = Field(1.0, gt=0, le=4, description="generated pairs per real training pair, class by class")
     seeds: int = Field(3, ge=1, description="downstream trainings of each kind; their mean is judged")
-    classifier: ClassifierSettings = ClassifierSettings(updates=300, checks=5)
-    segmenter: SegmenterSettings = SegmenterSettings(updates=200, checks=5)
+    classifier: ClassifierSettings = ClassifierSettings(checks=1)
+    segmenter: SegmenterSettings = SegmenterSettings(checks=1)
     copies: CopySettings = CopySettings()
     fidelity: FidelitySettings = FidelitySettings()

@@ -20,7 +20,8 @@ from manifests.progress import Progress, no_progress
 if TYPE_CHECKING:
     from augment.adapters import AdapterFile
     from augment.base.folder import BaseFolder
-    from evaluate.studies.quality import BaseStudy, DownstreamModels
+    from evaluate.studies.quality import BaseStudy
+    from evaluate.studies.transfer import DownstreamModels
 
 TERMS = {"image": 1.0, "mask": 0.5, "lesion": 0.2, "dice": 0.1}
 """Loss terms, and the weight at which one that is off is tried."""
@@ -64,9 +65,9 @@ class Bench:
 def make_bench(subject: BaseStudy, progress: Progress = no_progress) -> Bench:
     """Trains the judges once."""
     from evaluate.fidelity.scores import build_extractor
-    from evaluate.studies.quality import fit_models
+    from evaluate.studies.transfer import equal_size, fit_models, transfer_settings
 
-    judges = fit_models(subject.train, subject.settings, progress)
+    judges = fit_models(subject.train, transfer_settings(subject.settings), equal_size(subject.train), progress)
     extractor = build_extractor(subject.settings.fidelity, subject.train, subject.work / "extractor", progress)
     return Bench(subject, judges, extractor)
 
@@ -76,13 +77,16 @@ def figures_of(
 ) -> dict[str, float | None]:
     """Figures of pairs that `subject` draws: agreement, own class, train-on-generated scores, KID."""
     from evaluate.fidelity.scores import fidelity_report
-    from evaluate.studies.quality import dice_of, draw_like_real, fit_models, macro_f1_of, mean_over, recalls_of
+    from evaluate.studies import transfer
+    from evaluate.studies.quality import draw_like_real
+    from evaluate.studies.transfer import dice_of, macro_f1_of, mean_over
 
     train, validation, settings = subject.train, subject.validation, subject.settings
     drawn = draw_like_real(subject, adapter, progress)
-    learned = fit_models(drawn, settings, progress)
+    chosen, size = transfer.transfer_settings(settings), transfer.equal_size(drawn)
+    learned = transfer.fit_models(drawn, chosen, size, progress)
     report = fidelity_report(train, validation, drawn, settings.fidelity, bench.extractor)
-    own = np.mean([recalls_of(classifier, drawn) for classifier in bench.judges.classifiers], axis=0)
+    own = np.mean([transfer.recalls_of(classifier, drawn) for classifier in bench.judges.classifiers], axis=0)
     return {
         "agreement": mean_over(bench.judges.segmenters, drawn, dice_of),
         "own_class": float(own.mean()),
@@ -205,7 +209,7 @@ def ablate_given(
     from augment.prompts import prompt_for
     from augment.sampling import PairSampler
     from evaluate.metrics.masks import dice
-    from evaluate.studies.quality import dice_of, mean_over
+    from evaluate.studies.transfer import dice_of, mean_over
 
     subject = bench.subject
     chosen = np.random.default_rng(subject.seed).permutation(len(subject.validation))[:pairs]

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evaluate.fidelity.lite0 import lite0_features, lite0_network
+from evaluate.downstream.lite0 import lite0_network
+from evaluate.fidelity.lite0 import lite0_features
 from evaluate.fidelity.realism import (
     Seen,
     at_frame,

@@ -156,8 +156,16 @@ def test_an_extractor_that_does_not_exist_or_fit_is_refused(splits: dict[str, Pa
         FidelitySettings(weights="hub")
 
 
+def test_the_default_extractor_comes_with_weights_from_outside(splits: dict[str, PairArrays], tmp_path: Path) -> None:
+    extractor = build_extractor(FidelitySettings(size=32), splits["train"], tmp_path)
+    assert extractor.name == "efficientnet_lite0 (ImageNet)" and extractor.num_features == 1280
+    assert not list(tmp_path.iterdir()), "nothing is trained for it"
+
+
 def test_the_downstream_extractor_is_trained_once(splits: dict[str, PairArrays], tmp_path: Path) -> None:
-    chosen = FidelitySettings(classifier=JudgeClassifierSettings(updates=2, size=32, batch_size=8))
+    chosen = FidelitySettings(
+        extractor="downstream", classifier=JudgeClassifierSettings(updates=2, size=32, batch_size=8)
+    )
     first = build_extractor(chosen, splits["train"], tmp_path)
     stamp = (tmp_path / "extractor" / "classifier.safetensors").stat().st_mtime_ns
     again = build_extractor(chosen, splits["train"], tmp_path)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from evaluate.settings.benchmark import ClassifierSettings, SegmenterSettings
-from evaluate.studies.transfer import TransferSettings, in_equal_numbers, transfer_rows
+from evaluate.studies.transfer import TransferSettings, dice_of, in_equal_numbers, mean_over, transfer_rows
 from manifests.errors import BadInput
 from tests.evaluate.drawn_pairs import drawn_pairs
 
 SMALL = TransferSettings(
-    ClassifierSettings(updates=3, batch_size=8, size=32, checks=1, device="cpu"),
-    SegmenterSettings(updates=3, batch_size=8, size=32, checks=1, device="cpu"),
+    ClassifierSettings(model="test_resnet", updates=3, batch_size=8, size=32, checks=1, device="cpu"),
+    SegmenterSettings(encoder="tu-test_resnet", updates=3, batch_size=8, size=32, checks=1, device="cpu"),
     seeds=1,
 )
 
@@ -20,10 +20,12 @@ SMALL = TransferSettings(
 def test_both_sides_are_learned_from_in_equal_numbers() -> None:
     real = drawn_pairs({"nv": 9, "mel": 6, "bkl": 5}, size=32)
     generated = drawn_pairs({"nv": 4, "mel": 4, "bkl": 4}, seed=1, size=32)
-    rows = transfer_rows(real, generated, drawn_pairs({"nv": 3, "mel": 3, "bkl": 3}, seed=2, size=32), SMALL)
+    test = drawn_pairs({"nv": 3, "mel": 3, "bkl": 3}, seed=2, size=32)
+    rows, of_real = transfer_rows(real, generated, test, SMALL)
     assert [row.figure for row in rows] == ["macro-F1 learned from it", "Dice learned from it"]
     assert all(row.count == 12 and row.value is not None and 0 <= row.value <= 1 for row in rows)
-    same = transfer_rows(real, real, real, SMALL)
+    assert rows[1].floor == mean_over(of_real.segmenters, test, dice_of)
+    same, _ = transfer_rows(real, real, real, SMALL)
     assert all(row.value == row.floor for row in same)
 
 

@@ -18,7 +18,7 @@ from manifests.errors import BadInput, EvendermError
 from tests.flows.conftest import FinishedRun
 
 QUICK = ("quality.share=0.3", "quality.seeds=1", "quality.classifier.updates=2", "quality.segmenter.updates=2",
-         "quality.fidelity.classifier.updates=2", "sampling.steps=2", "adapt.steps=2")  # fmt: skip
+         "quality.fidelity.size=64", "sampling.steps=2", "adapt.steps=2")  # fmt: skip
 
 
 @pytest.fixture
