@@ -15,7 +15,7 @@ from flows.engine.terminal import duration
 from flows.engine.watch import Watch, watched_run
 from flows.run.folder import Job, RunFolder, save_job
 from flows.run.lock import run_lock
-from flows.run.records import read_record
+from flows.run.records import read_record, remove_touched
 from flows.steps import STEPS, perform
 from flows.steps.sequence import Outcome, Planned, plan, run_steps
 from manifests.files import TEMPORARY
@@ -25,13 +25,18 @@ LEFTOVERS = (f"{TEMPORARY}*", ".*.part", "*.partial")
 LEFTOVER_FOLDERS = (".prepare-*",)
 
 
-def execute(job: Job, only: Sequence[str] = STEPS, console: Console | None = None) -> int:
-    """Runs what is unfinished of `only`; the exit code: 0, or 1 if a class failed and was left out."""
+def execute(job: Job, only: Sequence[str] = STEPS, console: Console | None = None, every: bool = False) -> int:
+    """Runs what is unfinished of `only`; the exit code: 0, or 1 if a class failed and was left out.
+
+    every: reads every byte of what is finished, to find what was changed.
+    """
     watch = Watch(job.folder.log, console or Console())
     started = time.monotonic()
     with run_lock(job.folder.lock, on_stale=watch.say):
         save_job(job)
         remove_leftovers(job.folder)
+        for line in remove_touched(job.folder, only, every):
+            watch.warn(f"{line}; it is made again")
         standing = retried(lambda: plan(job, only), iter(retry_delays(job)), "run", watch)
         if all(step.reason is None for step in standing):
             watch.say(f"{job.folder.path}: everything is finished ({', '.join(step.name for step in standing)})")

@@ -21,3 +21,6 @@ Overrides = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would run and why, and do nothing.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Any row that would be set aside is an error.")]
+Verify = Annotated[
+    bool, typer.Option("--verify", help="Read every byte of what is finished; what was changed is made again.")
+]

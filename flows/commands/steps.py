@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows.commands.options import Data, DryRun, Out, Overrides, Preset, SettingsFile, Strict
+from flows.commands.options import Data, DryRun, Out, Overrides, Preset, SettingsFile, Strict, Verify
 
 
 def run(
@@ -14,6 +14,7 @@ def run(
     settings: SettingsFile = None,
     overrides: Overrides = None,
     strict: Strict = False,
+    verify: Verify = False,
     dry_run: DryRun = False,
 ) -> int:
     """The whole job: prepare, adapt, synthesise, benchmark, report. Run it again to resume."""
@@ -23,7 +24,7 @@ def run(
 
     wanted = (*(overrides or ()), *(("prepare.strict=true",) if strict else ()))
     job = new_job(data, out, preset, load_settings(preset, settings, wanted))
-    return show_plan(job) if dry_run else execute(job)
+    return show_plan(job) if dry_run else execute(job, every=verify)
 
 
 def prepare(

@@ -17,6 +17,7 @@ from flows.orchestration.engines import SPREAD, engine_of, task_runner
 from flows.orchestration.story import RunStory, quietly
 from flows.run.folder import Job, new_job, open_job, save_job
 from flows.run.lock import run_lock
+from flows.run.records import remove_touched
 from flows.settings import Settings, load_settings
 from flows.steps import JUDGING_STEPS, STEPS
 from flows.steps.sequence import Outcome, run_steps
@@ -142,6 +143,8 @@ def _run(job: Job, only: Sequence[str]) -> Outcome:
     watch = watch_of(job.folder.log)
     with run_lock(job.folder.lock), watched_run(watch), listening(RunStory(job)):
         save_job(job)
+        for line in remove_touched(job.folder, only):
+            watch.warn(f"{line}; it is made again")
         outcome = run_steps(job, watch, engine_of(job.settings.engine), only)
     quietly(lambda: _tell_end(job, outcome))
     return outcome

@@ -5,16 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from flows.run.folder import RunFolder
 from manifests.files import write_json
+from manifests.format.schema import HEADER_NAME
 
 Values = Mapping[str, Any]
+CHANGED = "was changed"
+CELLS = "cells"
+"""Among a record's figures: sha256 by name of what may be deleted later, and must not be changed."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ def amend_outputs(folder: RunFolder, name: str, amend: Callable[[], None]) -> No
     Outputs that somebody else changed before stay known as changed.
     """
     record = read_record(folder, name)
-    intact = record is not None and _changed_output(folder, record) is None
+    intact = record is not None and not any(touched(folder, record))
     amend()
     if record is not None and intact:
         outputs = {name: file_digest(folder.path / name) for name in record.outputs}
@@ -109,7 +115,7 @@ def reason_to_run(folder: RunFolder, step: Step) -> str | None:
     changed += [name for name in record.inputs if name not in step.inputs]
     if changed:
         return "inputs changed: " + ", ".join(changed)
-    return _changed_output(folder, record)
+    return next((f"{name} {what}" for name, what in touched(folder, record)), None)
 
 
 def unfinished_steps(folder: RunFolder, steps: Sequence[Step]) -> list[Step]:
@@ -117,15 +123,70 @@ def unfinished_steps(folder: RunFolder, steps: Sequence[Step]) -> list[Step]:
     return [step for step in steps if reason_to_run(folder, step)]
 
 
-def _changed_output(folder: RunFolder, record: Record) -> str | None:
-    """Which output is no longer as the step left it, in a few words; None if all are."""
+def touched(folder: RunFolder, record: Record, every: bool = False) -> Iterator[tuple[str, str]]:
+    """(name, what happened to it) of each file that is no longer as the step left it.
+
+    Shards and the cells of a benchmark, which may be many gigabytes, are read where their size or a later time says
+    that they were touched; `every` reads them all. Cells may be deleted once a run is done.
+    """
     for name, digest in record.outputs.items():
         path = folder.path / name
         if not path.is_file():
-            return f"{name} is missing"
-        if file_digest(path) != digest:
-            return f"{name} was changed"
-    return None
+            yield name, "is missing"
+        elif file_digest(path) != digest:
+            yield name, CHANGED
+        elif path.name == HEADER_NAME:
+            for entry in json.loads(path.read_bytes())["shards"]:
+                shard = path.parent / entry["name"]
+                if not shard.is_file():
+                    yield f"{shard.relative_to(folder.path)}", "is missing"
+                elif _is_changed(shard, entry["sha256"], record, every):
+                    yield f"{shard.relative_to(folder.path)}", CHANGED
+    for name, digest in record.figures.get(CELLS, {}).items():
+        if (folder.path / name).is_file() and _is_changed(folder.path / name, digest, record, every):
+            yield name, CHANGED
+
+
+def remove_touched(folder: RunFolder, steps: Sequence[str], every: bool = False) -> list[str]:
+    """Removes what somebody changed of the finished `steps`, so that it and nothing else is made again; what it was.
+
+    Small outputs are left to their step, which replaces them.
+    """
+    found = []
+    for path in sorted(folder.records.glob("*.json")):
+        record = read_record(folder, path.stem)
+        if record is None or record.step.partition(":")[0] not in steps:
+            continue
+        changed = [name for name, what in touched(folder, record, every) if what == CHANGED]
+        found += [f"{name} {CHANGED} since {record.step} made it" for name in changed]
+        for name in changed:
+            _remove(folder, name, record)
+        if changed:
+            path.unlink()
+    return found
+
+
+def _remove(folder: RunFolder, name: str, record: Record) -> None:
+    """Removes a changed file with what is of no use without it, unless its step replaces it anyway."""
+    cell, _, model = name.partition("/models/")
+    if (folder.path / name).is_relative_to(folder.judge):
+        shutil.rmtree(folder.judge)
+    elif name not in record.outputs or name.endswith(".safetensors"):
+        (folder.path / name).unlink()
+    if model:
+        Path(folder.path, cell, f"{model.partition('/')[0]}.json").unlink(missing_ok=True)
+
+
+def _is_changed(path: Path, digest: str, record: Record, every: bool) -> bool:
+    status = path.stat()
+    later = status.st_mtime > record.finished_at
+    return (every or later) and _read_digest(path, status.st_size, status.st_mtime_ns) != digest
+
+
+@lru_cache(maxsize=1 << 14)
+def _read_digest(path: Path, size: int, time: int) -> str:
+    """sha256 of a file's bytes, read once for each size and time."""
+    return file_digest(path)
 
 
 def values_digest(*values: Any) -> str:

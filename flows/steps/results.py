@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from evaluate.results import tables_of
 from flows.run.folder import Job
 from flows.run.log import read_events
-from flows.run.records import read_record, write_record
+from flows.run.records import CELLS, file_digest, read_record, write_record
 from flows.steps.adapt import untrained_classes
 from flows.steps.benchmark import benchmark_work, budgeted, settled_benchmark, steps, synthetic_manifest
 from flows.steps.low_data import restricted_manifests, shares_of
@@ -67,7 +67,10 @@ def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
     results |= tables_of(job.folder.results)
     write_results(job.folder.results, results)
     verdicts = {verdict["task"]: verdict["verdict"] for verdict in results["verdicts"]}
-    write_record(job.folder, step, [job.folder.results], {"verdicts": verdicts}, time.monotonic() - started)
+    cells = (path for path in benchmark_work(job).rglob("*") if path.is_file())
+    kept = {path.relative_to(job.folder.path).as_posix(): file_digest(path) for path in sorted(cells)}
+    figures = {"verdicts": verdicts, CELLS: kept}
+    write_record(job.folder, step, [job.folder.results], figures, time.monotonic() - started)
     return {"verdicts": verdicts}
 
 

@@ -107,7 +107,8 @@ class ManifestWriter:
 
     def _put(self, content: bytes, info: ShardInfo) -> None:
         self._claim.renew()
-        if self._committed_sha256().get(info.name) != info.sha256:
+        there = self.storage.size(info.name) == info.bytes
+        if not there or self._committed_sha256().get(info.name) != info.sha256:
             self.storage.write(f"{STAGING}/{info.name}" if self._committed else info.name, content)
         self._written[info.name] = info
 
@@ -129,7 +130,7 @@ class ManifestWriter:
         header = self._header(infos)
         content = (json.dumps(header, indent=1, ensure_ascii=False, sort_keys=False) + "\n").encode()
         self._claim.renew()
-        if self._committed_header() != content:
+        if self._committed_header() != content or any(place != name for name, place in places.items()):
             self._check_not_overtaken()
             self._swap(places, {CARD_NAME: dataset_card(header).encode(), **(beside or {})}, content)
         self._clear(set(places))

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from flows.execution import execute
 from flows.run.folder import RunFolder, new_job
-from flows.run.records import Step, listing_digest, reason_to_run, record_path, write_record
+from flows.run.records import (
+    CELLS,
+    Step,
+    file_digest,
+    listing_digest,
+    reason_to_run,
+    record_path,
+    remove_touched,
+    write_record,
+)
 from flows.settings import load_settings
 from flows.steps import prepare
 from manifests.errors import BadInput
@@ -54,6 +67,69 @@ def test_an_output_that_is_gone_or_changed_is_named(folder: RunFolder) -> None:
     assert reason_to_run(folder, STEP) == "adapters/mel.safetensors was changed"
     folder.adapter("mel").unlink()
     assert reason_to_run(folder, STEP) == "adapters/mel.safetensors is missing"
+
+
+def touch(path: Path, later: bool = True) -> None:
+    """Flips a bit in the middle of a file; its time is of now and a bit, or stays what it was."""
+    status, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    time = status.st_mtime_ns + (10**10 if later else 0)
+    os.utime(path, ns=(time, time))
+
+
+def test_a_shard_that_was_touched_is_named_and_made_again_and_nothing_else(tmp_path: Path) -> None:
+    write_layout(tmp_path / "data", "folders", 21, 0, 48)
+    words = ["engine.name=plain", "prepare.duplicates=false"]
+    job = new_job(tmp_path / "data", tmp_path / "run", "tiny", load_settings("tiny", None, words))
+    screen = io.StringIO()
+
+    def run(every: bool = False) -> list[str]:
+        screen.truncate(0)
+        assert execute(job, ("prepare",), Console(file=screen, width=300), every) == 0
+        return [line for line in screen.getvalue().splitlines() if "was changed" in line]
+
+    assert run() == []
+    before = {path: path.read_bytes() for path in job.folder.real.rglob("*") if path.is_file()}
+    shard = min(path for path in before if path.suffix == ".parquet")
+    others = {path: path.stat().st_mtime_ns for path in before if path.suffix == ".parquet" and path != shard}
+    touch(shard)
+    assert reason_to_run(job.folder, prepare.steps(job)[0]) == f"{shard.relative_to(job.folder.path)} was changed"
+    (line,) = run()
+    assert f"{shard.relative_to(job.folder.path)} was changed since prepare made it; it is made again" in line
+    assert {path: path.read_bytes() for path in before} == before
+    assert {path: path.stat().st_mtime_ns for path in others} == others
+    touch(shard, later=False)
+    assert run() == [] and len(run(every=True)) == 1, "a change that hides its time is found where every byte is read"
+    assert shard.read_bytes() == before[shard]
+
+
+@pytest.mark.parametrize("name", ["hybrid-0.json", "models/hybrid-0/weights"])
+def test_a_cell_that_was_touched_is_trained_again_and_a_deleted_one_is_not(folder: RunFolder, name: str) -> None:
+    cells = folder.work / "benchmark"
+    for file in ("hybrid-0.json", "real-0.json", "models/hybrid-0/weights"):
+        (cells / file).parent.mkdir(parents=True, exist_ok=True)
+        (cells / file).write_bytes(b"what was measured")
+    folder.results.write_text("{}")
+    step = replace(STEP, name="benchmark")
+    files = [path for path in cells.rglob("*") if path.is_file()]
+    digests = {path.relative_to(folder.path).as_posix(): file_digest(path) for path in files}
+    write_record(folder, step, [folder.results], {CELLS: digests}, 1)
+    touch(cells / name)
+    assert remove_touched(folder, ("adapt",)) == [] and "was changed" in str(reason_to_run(folder, step))
+    (said,) = remove_touched(folder, ("benchmark",))
+    assert said == f"work/benchmark/{name} was changed since benchmark made it"
+    assert reason_to_run(folder, step) == "not finished yet"
+    assert not (cells / "hybrid-0.json").exists() and (cells / "real-0.json").exists()
+    write_record(folder, step, [folder.results], {CELLS: digests}, 1)
+    shutil.rmtree(folder.work)
+    assert reason_to_run(folder, step) is None
+
+
+def test_an_adapter_that_was_touched_is_removed(folder: RunFolder) -> None:
+    touch(folder.adapter("mel"))
+    assert remove_touched(folder, ("adapt",)) == ["adapters/mel.safetensors was changed since adapt:mel made it"]
+    assert not folder.adapter("mel").exists()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"step": "adapt:mel"}'])
