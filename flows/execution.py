@@ -86,13 +86,15 @@ def show_plan(job: Job, only: Sequence[str] = STEPS) -> int:
     return 0
 
 
-def plan_line(job: Job, step: Planned) -> str:
-    """One line on how a step stands."""
+def plan_line(job: Job, step: Planned, spent: float | None = None) -> str:
+    """One line on how a step stands; spent: seconds that it took in all, or else those of its last call."""
     if step.reason is not None:
-        return f"  {step.name:<14} to do: {step.reason}"
+        so_far = f" ({duration(spent)} so far)" if spent else ""
+        return f"  {step.name:<14} to do: {step.reason}{so_far}"
     record = read_record(job.folder, step.name)
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.finished_at)) if record else ""
-    took = f" in {duration(record.seconds)}" if record else ""
+    seconds = spent if spent is not None else record.seconds if record else None
+    took = f" in {duration(seconds)}" if seconds is not None else ""
     return f"  {step.name:<14} finished {when}{took}"
 
 

@@ -12,7 +12,9 @@ from flows.engine.terminal import duration
 from flows.run.folder import Job
 from flows.run.lock import live_holder
 from flows.run.log import read_events
+from flows.run.records import read_record
 from flows.steps.sequence import Planned, plan
+from flows.time_left import machine_rates, seconds_left, time_spent, units_left
 
 
 @dataclass
@@ -32,12 +34,14 @@ class Activity:
 
 @dataclass(frozen=True)
 class Status:
-    """How a run stands: holder is who runs it now, if anybody; left is in seconds, None where unknown."""
+    """How a run stands: holder is who runs it now, if anybody; left is in seconds by step, None where unknown;
+    spent: seconds in all, by step and by class."""
 
     holder: Mapping[str, Any] | None
     steps: list[Planned]
     activity: Activity
-    left: float | None
+    left: Mapping[str, float | None]
+    spent: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_status(job: Job) -> Status:
@@ -46,7 +50,21 @@ def read_status(job: Job) -> Status:
     holder = live_holder(job.folder.lock)
     if holder is None:
         activity.running.clear()
-    return Status(holder, plan(job), activity, _seconds_left(activity))
+    steps = _with_gates(job, plan(job))
+    left = seconds_left(units_left(job, steps, activity.calls), machine_rates(job))
+    now = next((title.partition(" ")[0] for title in activity.running), None)
+    if now in left and (rest := _seconds_left(activity)) is not None:
+        left[now] = rest  # what runs tells of itself
+    return Status(holder, steps, activity, left, time_spent(read_events(job.folder.log)))
+
+
+def _with_gates(job: Job, steps: list[Planned]) -> list[Planned]:
+    """The steps with the gates among them, which a run no longer asks for once its pairs are judged."""
+    names = [step.name for step in steps]
+    if "gates" in names or not job.settings.synthesis.gates or read_record(job.folder, "gates") is None:
+        return steps
+    place = names.index("synthesise") if "synthesise" in names else len(steps)
+    return [*steps[:place], Planned("gates", None), *steps[place:]]
 
 
 def activity_of(events: Iterable[Mapping[str, Any]]) -> Activity:
@@ -81,16 +99,25 @@ def status_lines(job: Job, status: Status) -> list[str]:
     else:
         done = all(step.reason is None for step in status.steps)
         lines.append("finished" if done else "not running; the command that started it goes on from here")
-    lines += [plan_line(job, step) for step in status.steps]
+    lines += [plan_line(job, step, status.spent.get(step.name)) for step in status.steps]
     for title, event in status.activity.running.items():
         lines.append(f"  now: {title}{_progress(event)}")
     lines += [f"  warning: {message}" for message in status.activity.warnings[-3:]]
-    if status.holder is not None:
-        left = f"about {duration(status.left)}" if status.left is not None else "not known yet"
-        lines.append(f"time left in this step: {left}")
+    if status.left:
+        lines.append(_left_line(status.left))
     if job.folder.report.exists():
         lines.append(f"report: {job.folder.report}")
     return lines
+
+
+def _left_line(left: Mapping[str, float | None]) -> str:
+    """How long the rest may take, by step, and of which steps nothing is known."""
+    known = {step: seconds for step, seconds in left.items() if seconds is not None}
+    unknown = [step for step in left if step not in known]
+    parts = ", ".join(f"{step} {duration(seconds)}" for step, seconds in known.items())
+    total = f"about {duration(sum(known.values()))} at this machine's rates ({parts})" if known else ""
+    rest = f"{', '.join(unknown)}: not known yet" if unknown else ""
+    return "time left: " + "; ".join(part for part in (total, rest) if part)
 
 
 def _progress(event: Mapping[str, Any]) -> str:

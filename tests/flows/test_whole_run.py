@@ -13,6 +13,7 @@ import pytest
 from flows.execution import execute
 from flows.run.folder import RunFolder, open_job
 from flows.run.log import read_events
+from flows.run.records import read_record
 from flows.status import read_status, status_lines
 from flows.steps import adapt, results
 from manifests.errors import EvendermError
@@ -83,7 +84,9 @@ def test_status_and_dry_run_say_that_a_finished_run_is_finished(tiny_run: Finish
     job = open_job(tiny_run.out)
     status = read_status(job)
     assert all(step.reason is None for step in status.steps) and status.holder is None
-    assert "finished" in status_lines(job, status)[1]
+    lines = status_lines(job, status)
+    assert "finished" in lines[1] and any(line.startswith("  gates ") and "finished" in line for line in lines)
+    assert status.spent["synthesise"] > read_record(job.folder, "synthesise").seconds and not status.left  # type: ignore[union-attr]
     output = whole_run.finish([*tiny_run.words, "--dry-run"])
     assert output.count("finished") >= 6 and "to do" not in output
 

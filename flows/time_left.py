@@ -1,0 +1,141 @@
+"""What the steps of a run have taken in all, and how long the rest will take at the rates of this machine."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.run.folder import Job
+from flows.run.log import read_events
+from flows.steps.sequence import Planned
+
+Event = Mapping[str, Any]
+_ENDS = ("finished", "failed", "interrupted")
+
+
+def time_spent(events: Iterable[Event]) -> dict[str, float]:
+    """Seconds of each step, and of each class or share of it (`adapt:mel`), in all runs, killed ones among them."""
+    spent: defaultdict[str, float] = defaultdict(float)
+    begun: dict[str, float] = {}
+    last = 0.0
+    for event in events:
+        name, time = event["event"], float(event["time"])
+        if name in ("run", "step started", "done"):
+            for key, since in begun.items():  # it was killed: until its last word
+                spent[key] += max(0.0, last - since)
+            begun = {}
+        if name == "step started":
+            begun[str(event["step"])] = time
+        elif name == "started" and ":" in (part := _part(str(event["task"]))):
+            begun[part] = time
+        elif name == "step" and begun.pop(str(event["step"]), None) is not None:
+            spent[str(event["step"])] += float(event["seconds"])
+        elif name in _ENDS and ":" in (part := _part(str(event["task"]))) and part in begun:
+            spent[part] += time - begun.pop(part)
+        last = time
+    for key, since in begun.items():
+        spent[key] += max(0.0, last - since)
+    return dict(spent)
+
+
+def _part(title: str) -> str:
+    """The part of a step that a task belongs to, `adapt:mel` of `adapt mel`; the step where it has none."""
+    kind, _, rest = title.partition(" ")
+    return f"{kind}:{rest.partition(' ')[0]}" if kind in ("adapt", "low-data") else kind
+
+
+def rates_of(events: Iterable[Event]) -> dict[str, float]:
+    """Seconds for one unit of each kind of task: a step of adapt, a pair of synthesise, an update of a task's model."""
+    seconds: defaultdict[str, float] = defaultdict(float)
+    units: defaultdict[str, int] = defaultdict(int)
+    for event in events:
+        if event["event"] == "finished" and event.get("units"):
+            kind = _rate_kind(str(event["task"]))
+            seconds[kind] += float(event["seconds"])
+            units[kind] += int(event["units"])
+    return {kind: seconds[kind] / units[kind] for kind in units}
+
+
+def _rate_kind(title: str) -> str:
+    words = title.split(" ")
+    return " ".join(words[:2]) if words[0] == "benchmark" else words[0]
+
+
+def machine_rates(job: Job) -> dict[str, float]:
+    """Rates of this run and, for what it has not done yet, of runs of the same preset in folders beside it."""
+    rates: dict[str, float] = {}
+    for log in sorted(job.folder.path.parent.glob("*/log.jsonl"), key=_age):
+        events = list(read_events(log))
+        if any(event["event"] == "run" and event.get("preset") == job.preset for event in events):
+            rates |= rates_of(events)
+    return rates | rates_of(read_events(job.folder.log))
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def units_left(job: Job, steps: Sequence[Planned], calls: Mapping[str, tuple[int, int]]) -> dict[str, dict[str, float]]:
+    """By unfinished step: how many units of each kind of task are left, NaN where nothing tells yet."""
+    from flows.steps.low_data import shares_of
+
+    left: dict[str, dict[str, float]] = {}
+    wanted = {"report": False, "low-data": bool(shares_of(job)), "gates": job.settings.synthesis.gates}
+    for planned in (step for step in steps if step.reason is not None):
+        step = planned.name.partition(":")[0]
+        if not wanted.get(step, True):
+            continue
+        units = left.setdefault(step, {})
+        if step == "adapt":
+            domain = planned.name == "adapt:domain"
+            amount = job.settings.adapt.domain_steps if domain else job.settings.adapt.steps
+            units["adapt"] = units.get("adapt", 0.0) + amount * (_classes(job) if planned.name == step else 1)
+        elif step == "benchmark":
+            settings, (done, total) = job.settings.benchmark, calls.get(step, (0, 0))
+            for task in settings.tasks:
+                cells = len(settings.arms(task)) * settings.seeds
+                share = (total - done) / total if total else 1.0
+                units[f"benchmark {task}"] = cells * share * settings.training(task).updates
+        elif step == "synthesise":
+            units["synthesise"] = _pairs_left(job, calls.get(step))
+        else:
+            units[step] = float("nan")
+    return left
+
+
+def _classes(job: Job) -> float:
+    """How many classes get an adapter; NaN before prepare has counted them."""
+    from flows.steps.adapt import trained_classes
+    from manifests.errors import BadInput
+
+    try:
+        return len(trained_classes(job))
+    except BadInput:
+        return float("nan")
+
+
+def _pairs_left(job: Job, calls: tuple[int, int] | None) -> float:
+    """Candidates that are still to be drawn: those of the calls that wait, or one for each pair that is wanted."""
+    from flows.steps.synthesise import wanted_pairs
+    from manifests.errors import BadInput
+
+    if calls is not None:
+        return (calls[1] - calls[0]) * job.settings.synthesis.shard_size
+    try:
+        return sum(wanted_pairs(job).values())
+    except BadInput:
+        return float("nan")
+
+
+def seconds_left(units: Mapping[str, Mapping[str, float]], rates: Mapping[str, float]) -> dict[str, float | None]:
+    """Seconds by step; None where neither this run nor one beside it tells."""
+    found: dict[str, float | None] = {}
+    for step, amounts in units.items():
+        total = sum(amount * rates.get(kind, float("nan")) for kind, amount in amounts.items())
+        found[step] = None if total != total else total
+    return found

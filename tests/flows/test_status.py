@@ -1,0 +1,88 @@
+"""What status says of a run: time that it took in all, and time that is left."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.run.folder import Job, new_job, save_job
+from flows.run.log import append_event
+from flows.settings import load_settings
+from flows.status import read_status, status_lines
+from flows.time_left import rates_of, seconds_left, time_spent
+
+KILLED = [
+    (0, "run", {}),
+    (0, "step started", {"step": "synthesise"}),
+    (0, "started", {"task": "synthesise mel 0"}),
+    (60, "finished", {"task": "synthesise mel 0", "seconds": 60, "units": 30}),
+    (61, "started", {"task": "synthesise mel 1"}),
+    (1300, "progress", {"task": "synthesise mel 1", "done": 620, "total": 640}),
+    (9000, "run", {}),  # it was killed, and went on hours later
+    (9000, "step started", {"step": "synthesise"}),
+    (9001, "step", {"step": "synthesise", "seconds": 1.4}),
+]
+
+
+def events(*told: tuple[float, str, dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"time": time, "event": event, **fields} for time, event, fields in told]
+
+
+def test_a_step_counts_the_time_of_the_runs_before_it_was_killed_and_not_the_pause() -> None:
+    assert time_spent(events(*KILLED))["synthesise"] == pytest.approx(1301.4)
+
+
+def test_a_class_counts_its_own_time() -> None:
+    told = events(
+        (0, "step started", {"step": "adapt"}),
+        (0, "started", {"task": "adapt mel"}),
+        (40, "interrupted", {"task": "adapt mel"}),
+        (50, "step started", {"step": "adapt"}),
+        (50, "started", {"task": "adapt mel"}),
+        (70, "finished", {"task": "adapt mel", "seconds": 20, "units": 10}),
+        (71, "step", {"step": "adapt", "seconds": 21}),
+    )
+    spent = time_spent(told)
+    assert spent["adapt:mel"] == 60 and spent["adapt"] == pytest.approx(61)
+
+
+def test_rates_are_by_kind_of_task_and_what_no_rate_tells_is_unknown() -> None:
+    told = [
+        (10, "finished", {"task": "benchmark classification real seed 0", "seconds": 10, "units": 20}),
+        (10, "finished", {"task": "benchmark segmentation real seed 0", "seconds": 10, "units": 5}),
+        (10, "finished", {"task": "report", "seconds": 1, "units": 0}),
+    ]
+    rates = rates_of(events(*told))
+    assert rates == {"benchmark classification": 0.5, "benchmark segmentation": 2}
+    units = {"benchmark": {"benchmark classification": 8, "benchmark segmentation": 3}, "gates": {"gates": math.nan}}
+    assert seconds_left(units, rates) == {"benchmark": 10, "gates": None}
+
+
+def test_a_run_that_has_not_begun_knows_the_rates_of_a_run_beside_it(tmp_path: Path) -> None:
+    job = _job(tmp_path / "new")
+    _job(tmp_path / "earlier")
+    log = tmp_path / "earlier" / "log.jsonl"
+    append_event(log, "run", preset="tiny")
+    for task in ("classification", "segmentation"):
+        append_event(log, "finished", task=f"benchmark {task} real seed 0", seconds=60, units=60)
+    status = read_status(job)
+    settings = job.settings.benchmark
+    cells = {task: len(settings.arms(task)) * settings.seeds for task in settings.tasks}
+    assert status.left["benchmark"] == sum(settings.training(task).updates * cells[task] for task in cells)
+    line = next(line for line in status_lines(job, status) if line.startswith("time left"))
+    assert "at this machine's rates (benchmark" in line
+    assert line.endswith(
+        "; prepare, adapt, gates, synthesise: not known yet"
+    )
+
+
+def _job(out: Path) -> Job:
+    data = out.parent / "data"
+    data.mkdir(exist_ok=True)
+    (data / "picture.jpg").write_bytes(b"x")
+    job = new_job(data, out, "tiny", load_settings("tiny"))
+    save_job(job)
+    return job
