@@ -61,7 +61,11 @@ def review_tables(review: Figures | None) -> list[Table]:
     met = [name for name in REASONS if any(name in own["reasons"] for own in review["per_reader"].values())]
     titles = ("reader", "accepted", "refused", "time per pair", *(REASONS[name] for name in met))
     tables = [
-        Table("Decisions by reader", titles, tuple(_decisions(*one, met) for one in review["per_reader"].items()))
+        Table(
+            "Decisions by reader",
+            titles,
+            tuple(_decisions(name, own, met) for name, own in review["per_reader"].items()),
+        )
     ]
     rows = tuple(
         (Cell(dx), *(number_cell(own[name]) for name in ("pairs", "accepted", "refused", "disagreed")))
@@ -107,8 +111,8 @@ def study_tables(study: Figures | None) -> list[Table]:
     """The figures of a study by class and by reader."""
     if not study:
         return []
-    titles = ("answers", "accuracy", "sensitivity", "specificity", "AUROC")
-    titles += ("right class, generated", "right class, real", "time per picture")
+    right = ("right class, generated", "right class, real", "time per picture")
+    titles = ("answers", "accuracy", "sensitivity", "specificity", "AUROC", *right)
     named = {"all": study["all"]}
     notes = (
         "Shares in per cent with 95 % Wilson intervals; several answers to one picture count as fewer (design effect "

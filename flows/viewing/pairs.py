@@ -129,6 +129,7 @@ class PairTable:
 
     def row(self, number: int) -> dict[str, Any]:
         """The small columns of a pair as the page shows them."""
+        self._place(number)
         found: dict[str, Any] = {"n": number, "id": self.ids[number].as_py()}
         found |= {name: values[codes[number]] for name, (values, codes) in self.kinds.items()}
         return found | {name: _number(figure[number]) for name, figure in self.figures.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -100,11 +100,13 @@ class ReviewDesk:
         table, reader = self._live.table(wish.version), reader_name(wish.reader)
         if wish.choice == "refuse" and wish.reason not in REASONS:
             raise BadInput(f"a refusal needs one of the reasons {', '.join(REASONS)}")
-        pair_id = table.row(wish.number)["id"]
+        row = table.row(wish.number)
+        if row["gate"] not in PASSED:
+            raise BadInput(f"{row['id']}: only generated pairs that passed every other gate are reviewed")
         at = datetime.now(UTC).isoformat(timespec="seconds")
         reason = wish.reason if wish.choice == "refuse" else None
         picture = table.digest(wish.number)
-        append_decision(self._decisions, Decision(pair_id, picture, reader, wish.choice, reason, wish.seconds, at))
+        append_decision(self._decisions, Decision(row["id"], picture, reader, wish.choice, reason, wish.seconds, at))
         return self.progress(reader)
 
 
@@ -128,8 +130,6 @@ def review_app(
 
     @app.post("/decisions")
     def decide(wish: Wish) -> dict[str, Any]:
-        if wish.number < 0:
-            raise HTTPException(422, "There is no such pair; open the page again.")
         return desk.decide(wish)
 
     add_routes(app, live, copies, desk)

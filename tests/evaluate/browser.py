@@ -84,8 +84,8 @@ class Browser:
         message, _, self._rest = self._rest.partition(b"\0")
         return dict(json.loads(message))
 
-    def open(self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> Page:
-        """A local file in a tab of its own, loaded to its end."""
+    def open(self, path: Path | str, *, width: int = 1280, height: int = 900, dark: bool = False) -> Page:
+        """A local file or an address in a tab of its own, loaded to its end."""
         target = self.command("Target.createTarget", url="about:blank")["targetId"]
         session = str(self.command("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
         page = Page(self, session)
@@ -94,7 +94,7 @@ class Browser:
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.command("Emulation.setEmulatedMedia", session, features=scheme)
         page.resize(width, height)
-        self.command("Page.navigate", session, url=path.resolve().as_uri())
+        self.command("Page.navigate", session, url=path if isinstance(path, str) else path.resolve().as_uri())
         self.wait_for("Page.loadEventFired", session)
         return page
 
@@ -122,9 +122,9 @@ class Page:
         return answer["result"].get("value")
 
     def press(self, key: str) -> None:
-        """Press and release a key, such as Enter or Tab."""
-        code = {"Enter": 13, "Tab": 9, " ": 32}[key]
-        text = {"Enter": "\r", " ": " "}.get(key, "")
+        """Press and release a key, such as Enter, Tab, ArrowRight or a letter."""
+        code = {"Enter": 13, "Tab": 9, "ArrowLeft": 37, "ArrowRight": 39}.get(key) or ord(key.upper())
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
         for kind, typed in (("keyDown", text), ("keyUp", "")):
             event = {"type": kind, "key": key, "text": typed, "windowsVirtualKeyCode": code}
             self.browser.command("Input.dispatchKeyEvent", self.session, **event)

@@ -446,7 +446,7 @@ async function begin() {
   const given = new URLSearchParams(location.search);
   for (const [name, value] of given) {
     const field = form.elements[name];
-    if (field) { if (field.type === "checkbox") field.checked = value === "true"; else field.value = value; }
+    if (field && field.name === name) { if (field.type === "checkbox") field.checked = value === "true"; else field.value = value; }
   }
   if (given.get("outlines") === "false") part("outlines").click();
   if (matchMedia("(min-width: 48rem)").matches) part("filters").open = true;
