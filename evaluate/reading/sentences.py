@@ -100,10 +100,9 @@ def study_sentences(study: Figures | None) -> list[str]:
             f"The mask fits, readers say, in {_percent(found['mask_fits_generated'])} of the generated and "
             f"{_percent(found['mask_fits_real'])} of the real pictures."
         )
-    if (low_high := accuracy["interval"]) and low_high[0] <= 0.5 <= low_high[1]:
-        sentences.append(
-            "That is not distinguishable from guessing, which does not show that they cannot be told apart."
-        )
+    if (bounds := accuracy["interval"]) and bounds[0] <= 0.5 <= bounds[1]:
+        guessed = "That is not distinguishable from guessing, which does not show that they cannot be told apart."
+        sentences.insert(1, guessed)
     return sentences
 
 

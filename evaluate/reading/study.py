@@ -43,12 +43,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Study:
-    """A study that is ready to be read. masks: whether readers are asked how the mask fits."""
+    """A study that is ready to be read. masks: whether readers are asked how the mask fits; drawn: whether the pictures
+    that were held out were drawn by a program, as those of a phantom are."""
 
     folder: Path
     seed: int
     classes: tuple[str, ...]
     masks: bool
+    drawn: bool
     items: tuple[Item, ...]
 
     @property
@@ -95,7 +97,13 @@ def make_study(
     rng.shuffle(chosen)
     items = tuple(Item(rng.bytes(8).hex(), *one) for one in chosen)
     _write_pictures(folder / "pictures", items, real, synthetic)
-    document = {"seed": seed, "classes": list(real.classes), "masks": masks, "items": [asdict(item) for item in items]}
+    document = {
+        "seed": seed,
+        "classes": list(real.classes),
+        "masks": masks,
+        "drawn": real.drawn > 0,
+        "items": [asdict(item) for item in items],
+    }
     write_json(folder / "study.json", document)
     return open_study(folder)
 
@@ -106,7 +114,8 @@ def open_study(folder: Path) -> Study:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         items = tuple(Item(**item) for item in found["items"])
-        return Study(folder, int(found["seed"]), tuple(found["classes"]), bool(found["masks"]), items)
+        asked = (bool(found["masks"]), bool(found["drawn"]))
+        return Study(folder, int(found["seed"]), tuple(found["classes"]), *asked, items)
     except FileNotFoundError:
         raise BadInput(f"{path}: there is no reader study yet; begin one with evenderm review RUN --blind") from None
     except (OSError, ValueError, KeyError, TypeError) as error:

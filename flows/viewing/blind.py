@@ -39,7 +39,13 @@ def blind_app(study: Study, reader: str, widths: Mapping[str, str], ports: Seque
 
     @app.get("/")
     def page() -> HTMLResponse:
-        values = {"pictures": len(study.items), "widths": widths, "classes": names, "masks": study.masks}
+        values = {
+            "pictures": len(study.items),
+            "widths": widths,
+            "classes": names,
+            "masks": study.masks,
+            "drawn": study.drawn,
+        }
         return HTMLResponse(page_of("blind.html.j2", "blind.js", reader=reader, levels=LEVELS, **values))
 
     @app.get("/progress")

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from manifests.errors import BadInput, EvendermError
+from manifests.format.header import ShardEntry
 from manifests.format.reading import Manifest, open_manifest, read_group
 from manifests.format.schema import BULKY, HEADER_NAME, SCORES
 from manifests.png import pixel_digest
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 KINDS = ("dx", "split", "origin", "gate", "review")
 """What pairs are told apart by, each with few values."""
 FIGURES = (*(f"score_{name}" for name in SCORES), "nearest_similarity")
-ACCEPTED, REAL = "accepted", "real"
+ACCEPTED = "accepted"
 NEAREST = 6
 CACHED_BYTES = 192_000_000
+OPEN_FILES = 16
 Pictures = tuple[bytes, bytes | None]
 """An image and its mask as PNG."""
 
@@ -60,7 +62,7 @@ class Shard:
     """A shard by its place, and where its row groups begin."""
 
     manifest: Manifest
-    name: str
+    entry: ShardEntry
     starts: np.ndarray
     first: int
 
@@ -79,9 +81,9 @@ class PairTable:
                      if name in manifest.columns()]  # fmt: skip
             for entry in manifest.shards:
                 with manifest.open_shard(entry) as file:
-                    tables.append(file.read(names, use_threads=False).replace_schema_metadata(None))
+                    tables.append(file.read(names).replace_schema_metadata(None))
                     counts = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-                shards.append(Shard(manifest, entry.name, np.cumsum([0, *counts]), first))
+                shards.append(Shard(manifest, entry, np.cumsum([0, *counts]), first))
                 first += entry.rows
         table = pa.concat_tables(tables, promote_options="default")
         self.ids = table["pair_id"].combine_chunks() if len(table) else table["pair_id"]
@@ -91,6 +93,7 @@ class PairTable:
         self._shards, self._firsts = shards, np.array([shard.first for shard in shards])
         self._groups: OrderedDict[tuple[int, int], list[Pictures]] = OrderedDict()
         self._lock, self._held = threading.Lock(), 0
+        self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
         self._digests: dict[int, str] = {}
 
     def __len__(self) -> int:
@@ -139,8 +142,8 @@ class PairTable:
         shard, row = self._place(number)
         names = [name for name in shard.manifest.columns() if name not in BULKY]
         group = int(np.searchsorted(shard.starts, row, "right")) - 1
-        with self._opened(shard) as file:
-            table = read_group(shard.manifest.storage, shard.name, file, group, names)
+        with self._lock:
+            table = self._read(shard, group, names)
         found: dict[str, Any] = table.slice(row - int(shard.starts[group]), 1).to_pylist()[0]
         return found
 
@@ -151,7 +154,8 @@ class PairTable:
         key = (shard.first, group)
         with self._lock:
             if key not in self._groups:
-                self._keep(key, self._read(shard, group))
+                rows = self._read(shard, group, BULKY).to_pylist()
+                self._keep(key, [(row["image"]["bytes"], row["mask"] and row["mask"]["bytes"]) for row in rows])
             self._groups.move_to_end(key)
             return self._groups[key][row - int(shard.starts[group])]
 
@@ -178,14 +182,15 @@ class PairTable:
         shard = self._shards[int(np.searchsorted(self._firsts, number, "right")) - 1]
         return shard, number - shard.first
 
-    def _opened(self, shard: Shard) -> pq.ParquetFile:
-        entry = next(entry for entry in shard.manifest.shards if entry.name == shard.name)
-        return shard.manifest.open_shard(entry)
-
-    def _read(self, shard: Shard, group: int) -> list[Pictures]:
-        with self._opened(shard) as file:
-            rows = read_group(shard.manifest.storage, shard.name, file, group, list(BULKY)).to_pylist()
-        return [(row["image"]["bytes"], row["mask"] and row["mask"]["bytes"]) for row in rows]
+    def _read(self, shard: Shard, group: int, columns: Sequence[str]) -> pa.Table:
+        """A row group of a shard, whose file stays open for the next one; the lock is held."""
+        if shard.first not in self._files:
+            self._files[shard.first] = shard.manifest.open_shard(shard.entry)
+            while len(self._files) > OPEN_FILES:
+                self._files.popitem(last=False)[1].close()
+        self._files.move_to_end(shard.first)
+        file = self._files[shard.first]
+        return read_group(shard.manifest.storage, shard.entry.name, file, group, list(columns))
 
     def _keep(self, key: tuple[int, int], pictures: list[Pictures]) -> None:
         self._groups[key] = pictures
@@ -225,17 +230,17 @@ def _stamp(location: str | Path) -> Any:
 
 
 def _gates(table: pa.Table) -> Any:
-    """What became of each pair: real, accepted, or the gate that rejected it."""
+    """What became of each generated pair: accepted, or the gate that rejected it; "" for others."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if "accepted" not in table.column_names:
-        return pa.repeat(REAL, len(table))
+        return pa.repeat("", len(table))
     reasons = pc.utf8_trim_whitespace(
         pc.replace_substring_regex(pc.fill_null(table["reject_reason"], "unknown"), ":.*", "")
     )
     fate = pc.if_else(pc.fill_null(table["accepted"], False), ACCEPTED, reasons)
-    return pc.if_else(pc.is_null(table["accepted"]), REAL, fate)
+    return pc.if_else(pc.is_null(table["accepted"]), "", fate)
 
 
 def _coded(values: Any) -> tuple[list[str], np.ndarray]:

@@ -62,7 +62,7 @@ class ReviewDesk:
             if self._known[0] != (table.version, size):
                 readings = standing(read_decisions(self._decisions))
                 numbers = table.numbers([pair_id for pair_id, _ in readings])
-                there = {
+                there: dict[int, Mapping[str, Decision]] = {
                     numbers[pair_id]: readers
                     for (pair_id, picture), readers in readings.items()
                     if pair_id in numbers and picture == table.digest(numbers[pair_id])

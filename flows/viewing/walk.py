@@ -83,12 +83,12 @@ def add_routes(app: FastAPI, live: LivePairs, copies: Path | None, marks: Marks 
     @app.get("/rows")
     def rows(query: Asked) -> dict[str, Any]:
         table = live.table()
-        numbers = chosen(table, query)
+        numbers, read = chosen(table, query), marks.among(table, query.reader, "") if marks else None
         said = marks.marks(table, query.reader) if marks else {}
         part = numbers[query.start : query.start + query.count]
         return {
             "version": table.version,
-            "total": len(table),
+            "total": len(table) if read is None else int(read.sum()),
             "found": len(numbers),
             "start": query.start,
             "rows": [{**table.row(int(number)), **said.get(int(number), {})} for number in part],
@@ -107,7 +107,7 @@ def add_routes(app: FastAPI, live: LivePairs, copies: Path | None, marks: Marks 
     def place(pair_id: str, query: Asked) -> dict[str, Any]:
         table = live.table()
         number = table.numbers([pair_id]).get(pair_id)
-        met = np.flatnonzero(chosen(table, query) == number) if number is not None else []
+        met = np.flatnonzero(chosen(table, query) == (-1 if number is None else number))
         return {"number": number, "place": int(met[0]) if len(met) else None}
 
     @app.get("/pairs/{version}/{number}")
@@ -138,7 +138,7 @@ def nearest_of(table: PairTable, number: int, copies: Path | None) -> list[dict[
     if copies is not None and (copies / "index.json").exists():
         image = decode_stored(table.pictures(number)[0], str(kept["pair_id"]))
         index = _copy_index(copies, (copies / "index.json").stat().st_mtime_ns)
-        own = kept["group_id"] if kept["origin"] == "real" else None
+        own = None if kept["origin"] == "synthetic" else kept["group_id"]
         more = index.nearest(image, pairs.NEAREST, own)
         found += [one for one in more if one[0] not in {name for name, _ in found}]
     places = table.numbers([name for name, _ in found])

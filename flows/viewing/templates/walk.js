@@ -69,7 +69,7 @@ async function load(block) {
     state.found = answer.found;
     state.blocks.set(block, answer);
     const of = answer.found === answer.total ? "" : " of " + answer.total.toLocaleString("en");
-    part("found").textContent = answer.found.toLocaleString("en") + of + " pairs";
+    part("found").textContent = answer.found.toLocaleString("en") + of + (reviewing ? " pairs to read" : " pairs");
     part("empty").hidden = answer.found > 0;
     draw();
   } catch (error) {
@@ -157,7 +157,7 @@ const address = (row, what, side = 0) => "/pairs/" + state.version + "/" + row.n
 const gateName = (value) => state.kinds.gate?.find((one) => one.value === value)?.name || value;
 
 function frame(row, side) {
-  const text = [row.origin === "synthetic" ? "Generated" : "Real", row.dx, row.id].join(", ");
+  const text = [{ synthetic: "Generated", drawn: "Drawn" }[row.origin] || "Real", row.dx, row.id].join(", ");
   const box = element("div", { className: "frame" }, element("img", { src: address(row, "image", side), alt: text, decoding: "async" }));
   box.append(element("img", { className: "line", src: address(row, "outline"), alt: "", decoding: "async" }));
   return box;
@@ -202,6 +202,14 @@ async function show() {
   else close();
 }
 
+// What is shown stays where the server is silent; where it refuses, the pairs are others than this page has.
+async function lost(error, more = "") {
+  say(reason(error) + more);
+  if (error instanceof TypeError) return;
+  state.version = "";
+  await renew();
+}
+
 let turn = 0;
 async function showNumber(number, mine = null, why = null) {
   const own = ++turn;
@@ -215,13 +223,13 @@ async function showNumber(number, mine = null, why = null) {
     part("detail").scrollTop = 0;
     shownAt = performance.now();
     if (wasHidden) choose(state.at, false);
-    beside(pair, own);
+    beside(pair, own).catch(() => {});
     for (const next of [1, 2, 3]) {
       const coming = rowAt(state.at + next);
       if (coming) new Image().src = address(coming, "image");
     }
   } catch (error) {
-    if (own === turn) { say(reason(error)); state.version = ""; renew(); }
+    if (own === turn) lost(error);
   }
 }
 
@@ -242,7 +250,7 @@ function figureOf(row, caption) {
 function detail(pair, mine, why) {
   const head = element("div", { className: "detail-head" }, element("h2", {}, pair.dx + " ", element("span", { className: "note" }, pair.id)));
   head.append(element("button", { className: "button", type: "button", title: "Close (Esc)", onclick: close }, "Close"));
-  const pictures = element("div", { className: "shown-pair", id: "shown-pair" }, figureOf(pair, pair.gate === "real" ? pair.split : gateName(pair.gate)));
+  const pictures = element("div", { className: "shown-pair", id: "shown-pair" }, figureOf(pair, pair.gate ? gateName(pair.gate) : pair.split));
   const scores = element("dl", { className: "scores" });
   for (const [name, title] of Object.entries(state.figures)) {
     if (pair[name] !== null && pair[name] !== undefined) scores.append(element("div", {}, element("dt", {}, title), element("dd", {}, pair[name].toFixed(3))));
@@ -263,7 +271,7 @@ async function beside(pair, own) {
   if (own !== turn || !part("shown-pair")) return;
   const like = (row) => row.similarity === null || row.similarity === undefined ? "" : row.similarity.toFixed(3);
   const [first, ...others] = nearest;
-  if (first) part("shown-pair").append(figureOf(first, "nearest real pair: " + first.dx + (like(first) && ", similarity " + like(first))));
+  if (first) part("shown-pair").append(figureOf(first, "nearest " + first.origin + " pair: " + first.dx + (like(first) && ", similarity " + like(first))));
   for (const other of others) {
     const button = element("button", { type: "button", title: other.id, onclick: () => go(other.id) });
     button.append(element("figure", {}, frame(other, 200), element("figcaption", {}, other.dx + " " + like(other))));
@@ -305,8 +313,8 @@ async function decide(choice, why = null, place = state.at) {
     say("");
     await next(place);
   } catch (error) {
-    say(reason(error) + " Nothing was written.");
-    if (!(error instanceof TypeError)) { state.version = ""; await renew(); await show(); }
+    await lost(error, " Nothing was written.");
+    if (!(error instanceof TypeError)) await show();
   }
 }
 

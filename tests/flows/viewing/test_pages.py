@@ -74,7 +74,7 @@ def test_every_row_is_found_by_class_gate_score_and_part_of_its_id(page: TestCli
     whole = page.get("/rows", params={"count": 14}).json()["rows"]
     assert [*parts[0], *parts[1]] == whole
     choices = page.get("/choices").json()["kinds"]
-    assert {one["value"] for one in choices["gate"]} > {"accepted", "real", "copy"}
+    assert {one["value"] for one in choices["gate"]} > {"accepted", "copy"}
 
 
 def test_a_pair_is_shown_with_its_pictures_provenance_and_nearest_real_one(page: TestClient, run: Path) -> None:

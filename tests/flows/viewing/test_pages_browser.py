@@ -61,7 +61,7 @@ def test_pairs_are_reviewed_by_keys_over_a_kill_and_counted_in_the_report(
     decisions = open_job(out).folder.decisions
     with served("review", str(out)) as first:
         page = browser.open(first.address)
-        appears(page, "document.activeElement.id === 'reader'", "the question who reads")
+        appears(page, "document.activeElement?.id === 'reader'", "the question who reads")
         type_in(page, EVIL)
         page.press("Enter")
         appears(page, "document.querySelectorAll('.decide button').length === 9", "the first pair")
@@ -94,7 +94,7 @@ def test_one_walks_through_pairs_by_keys_and_a_link_leads_back(run: Path, browse
         page = browser.open(server.address)
         appears(page, "document.querySelectorAll('.tile').length > 4", "the pairs")
         page.press("g")
-        until(lambda: "real" in text(page, "filter-text") or "accepted" in text(page, "filter-text"), "the filter")
+        until(lambda: text(page, "filter-text") != "", "the filter")
         page.press("x")
         until(lambda: text(page, "filter-text") == "", "the filters to be cleared")
         for key in ("ArrowRight", "ArrowRight", "Enter"):
@@ -115,15 +115,15 @@ def test_a_scripted_reader_of_the_blind_study_is_resumed_and_measured(
     run: Path, browser: Browser, tmp_path: Path
 ) -> None:
     out = Path(shutil.copytree(run, tmp_path / "run"))
-    with served("review", str(out), "--blind", "--masks", "--pictures", "8", "--reader", "ann") as server:
-        assert any("8 pictures" in line and "points" in line for line in server.said)
+    with served("review", str(out), "--blind", "--masks", "--pictures", "4", "--reader", "ann") as server:
+        assert any("4 pictures" in line and "points" in line for line in server.said)
         study = open_study(open_job(out).folder.study)
         truth = [item.generated for item in study.order("ann")]
         page = browser.open(server.address)
         for place, generated in enumerate(truth):
-            if place == 4:
+            if place == 2:
                 page = browser.open(server.address)
-            says(page, "read-text", f"{place} of 8")
+            says(page, "read-text", f"{place} of 4")
             appears(page, "!document.getElementById('first').hidden", "the questions")
             for key in ("ArrowRight" if generated else "ArrowLeft", "5", "W", "Enter"):
                 page.press(key)
@@ -134,5 +134,5 @@ def test_a_scripted_reader_of_the_blind_study_is_resumed_and_measured(
         assert quiet(page, server.address)
     assert exit_code(["review", str(out), "--report"]) == 0
     report = browser.open(out / "report.html")
-    assert "told real from generated in 100.0% (67.6 to 100.0) of 8 answers" in text(report, "readers")
-    assert len(study.answered()) == 8 and all(answer.fits for answer in study.answered())
+    assert "told real from generated in 100.0% (51.0 to 100.0) of 4 answers" in text(report, "readers")
+    assert len(study.answered()) == 4 and all(answer.fits for answer in study.answered())
