@@ -118,7 +118,7 @@ class TrainingSettings(Frozen):
 class ClassifierSettings(TrainingSettings):
     """The downstream classifier: any timm model by name, or torchvision's mobilenet_v2."""
 
-    updates: int = Field(200, ge=1, description="optimiser updates of every arm; at most, where a pilot chooses")
+    updates: int = Field(160, ge=1, description="optimiser updates of every arm; at most, where a pilot chooses")
     batch_size: int = Field(16, ge=2)
     learning_rate: float = Field(3e-3, gt=0, description="peak of the one-cycle schedule")
     model: str = LITE0_MODEL
@@ -131,7 +131,7 @@ class ClassifierSettings(TrainingSettings):
 class SegmenterSettings(TrainingSettings):
     """The downstream segmenter: any architecture and encoder of segmentation-models-pytorch by name."""
 
-    updates: int = Field(200, ge=1, description="optimiser updates of every arm; at most, where a pilot chooses")
+    updates: int = Field(80, ge=1, description="optimiser updates of every arm; at most, where a pilot chooses")
     batch_size: int = Field(16, ge=2)
     learning_rate: float = Field(2e-3, gt=0, description="peak of the one-cycle schedule")
     architecture: str = "Unet"
@@ -150,7 +150,7 @@ class BenchmarkSettings(Frozen):
 
     tasks: tuple[Task, ...] = Field(TASKS, min_length=1)
     classification_arms: tuple[str, ...] = ("real", "real+oversampling", "real+copy-paste", "hybrid")
-    segmentation_arms: tuple[str, ...] = ("real", "real+replay", "real+copy-paste", "hybrid")
+    segmentation_arms: tuple[str, ...] = ("real", "real+copy-paste", "hybrid")
     ratio_sweep: tuple[float, ...] = Field((), description="adds hybrid@ratio for each, such as .5, 1, 2")
     low_data: tuple[float, ...] = Field(
         (),

@@ -176,7 +176,7 @@ def test_without_generated_pairs_the_controls_run_and_the_rest_is_listed(
 def test_cells_go_seed_by_seed(data: tuple[Manifest, Manifest]) -> None:
     seeds = [c.seed for c in plan_cells(SETTINGS, data[0].counts(), True) if c.task == "segmentation"]
     assert seeds == sorted(seeds)
-    assert len(plan_cells(BenchmarkSettings(), data[0].counts(), True)) == 4 * 3 * 2
+    assert len(plan_cells(BenchmarkSettings(), data[0].counts(), True)) == (4 + 3) * 3
 
 
 def test_a_class_without_test_pairs_is_noted_and_its_metrics_are_null(

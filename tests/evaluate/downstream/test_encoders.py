@@ -180,7 +180,10 @@ def test_the_digest_of_weights_follows_the_file(tmp_path: Path) -> None:
 def test_the_packaged_weights_start_both_models_by_default_and_no_other_network() -> None:
     chosen = BenchmarkSettings()
     assert [chosen.training(task).weights for task in chosen.tasks] == ["package", "package"]
-    assert ClassifierSettings(model="test_resnet").weights is None and JudgeSegmenterSettings().weights is None
+    assert (
+        ClassifierSettings(model="test_resnet").weights is None
+        and JudgeSegmenterSettings(architecture="plain").weights is None
+    )
     assert ClassifierSettings(encoder_weights=None).weights is None
     stem = lite0_tensors()["conv_stem.weight"]
     few = {"updates": 1, "batch_size": 4, "size": 32, "checks": 1, "device": "cpu"}

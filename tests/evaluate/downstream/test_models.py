@@ -18,7 +18,7 @@ from tests.evaluate.downstream.model_tester import ModelTester
 from tests.evaluate.downstream.small_trainings import CLASSES, TINY, TINY_MASKS, TRAIN
 
 torch.set_num_threads(1)
-PLAIN = JudgeSegmenterSettings(updates=24, batch_size=8, size=32, ema_decay=0.8, device="cpu")
+PLAIN = JudgeSegmenterSettings(architecture="plain", updates=24, batch_size=8, size=32, ema_decay=0.8, device="cpu")
 
 
 class NetworkTester(ModelTester):

@@ -25,10 +25,12 @@ from tests.evaluate.drawn_pairs import CLASSES, drawn_pairs
 SETTINGS = GateSettings(
     folds=2,
     batch=8,
-    segmenter=JudgeSegmenterSettings(updates=40, size=32, batch_size=16),
+    segmenter=JudgeSegmenterSettings(architecture="plain", updates=40, size=32, batch_size=16),
     copies=CopySettings(calibration_pairs=60, planted_per_attack=4),
 )
-QUICK = SETTINGS.model_copy(update={"segmenter": JudgeSegmenterSettings(updates=4, size=32, batch_size=8)})
+QUICK = SETTINGS.model_copy(
+    update={"segmenter": JudgeSegmenterSettings(architecture="plain", updates=4, size=32, batch_size=8)}
+)
 
 
 @pytest.fixture(scope="module")
