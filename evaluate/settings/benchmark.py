@@ -118,8 +118,7 @@ class TrainingSettings(Frozen):
 class ClassifierSettings(TrainingSettings):
     """The downstream classifier: any timm model by name, or torchvision's mobilenet_v2."""
 
-    updates: int = Field(160, ge=1, description="optimiser updates of every arm; at most, where a pilot chooses")
-    batch_size: int = Field(16, ge=2)
+    updates: int = Field(80, ge=1, description="optimiser updates of every arm; at most, where a pilot chooses")
     learning_rate: float = Field(3e-3, gt=0, description="peak of the one-cycle schedule")
     model: str = LITE0_MODEL
 

@@ -78,7 +78,6 @@ class JudgeClassifierSettings(ClassifierSettings):
     """The classifiers of the class gate, if they are networks, and the fidelity extractor."""
 
     updates: int = Field(200, ge=1, description="optimiser updates of each classifier")
-    batch_size: int = Field(32, ge=2)
     size: int = Field(96, ge=32, le=1024, description="side of the square training images, in pixels")
     checks: int = Field(1, ge=1, description="the last weights are kept, since nothing is left to choose by")
 
