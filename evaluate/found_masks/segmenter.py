@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
+from evaluate.downstream.encoders import load_encoder_weights
+from evaluate.downstream.lite0 import lite0_weights
 from evaluate.downstream.segmenter import Segmenter
-from evaluate.settings.found_masks import LITE0_ENCODER, FinderSettings
+from evaluate.settings.benchmark import AUTO
+from evaluate.settings.found_masks import FinderSettings
 from manifests.pairs import PairArrays
 
 if TYPE_CHECKING:
@@ -32,10 +35,10 @@ class FindingSegmenter(Segmenter):
     def _initial_network(self, pairs: PairArrays) -> nn.Module:
         import torch
 
-        if self.settings.encoder_weights is not None or self.settings.encoder != LITE0_ENCODER:
+        started = self._started() if self.settings.encoder_weights == AUTO else None
+        if started is None:
             return super()._initial_network(pairs)
-        network = self._started() or self.imagenet_network()
-        return network.to(self.device).to(memory_format=torch.channels_last)
+        return started.to(self.device).to(memory_format=torch.channels_last)
 
     def _started(self) -> nn.Module | None:
         """The network of `start`, if it is built as this one."""
@@ -49,11 +52,6 @@ class FindingSegmenter(Segmenter):
 
     def imagenet_network(self) -> nn.Module:
         """A new network with ImageNet's encoder; the decoder is random."""
-        from evaluate.fidelity.lite0 import lite0_network
-
         network, (self.mean, self.deviation) = self.build(pretrained=False)
-        # The encoder lacks the last layers of the whole model, and has all others under the same names.
-        encoder = cast("Any", network).encoder.model
-        whole = lite0_network().state_dict()
-        encoder.load_state_dict({name: whole[name] for name in encoder.state_dict()})
+        load_encoder_weights(self.encoder(network), lite0_weights())
         return network

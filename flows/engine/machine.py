@@ -87,7 +87,7 @@ def look_at_machine(folder: Path) -> Machine:
     """What this machine has for a run in `folder`; takes as long as loading torch and, without network, two seconds."""
     import torch
 
-    from evaluate.fidelity.lite0 import lite0_weights
+    from evaluate.downstream.lite0 import lite0_weights
     from manifests.errors import BadInput
 
     place = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir())
