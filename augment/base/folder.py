@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,21 +90,30 @@ class BaseFolder:
         return _loaded(self.path / "scheduler", DDPMScheduler.from_pretrained)
 
 
-def open_base(settings: CheckpointSettings) -> BaseFolder:
-    """The base that `settings` name: shipped, a local folder, or a hub id at its pinned revision.
+def open_base(settings: CheckpointSettings, cache: Path | None = None) -> BaseFolder:
+    """The base that `settings` name: shipped, a local folder or file, or a hub id at its pinned revision.
 
-    Raises BadInput if a part is missing, pickled or does not fit the others.
+    cache: where a checkpoint in one file is converted into a folder, and found again. Raises BadInput if a part is
+    missing, pickled or does not fit the others.
     """
     if settings.path == "shipped":
         return check_base(SHIPPED)
     path = Path(settings.path).expanduser()
     if path.is_file():
-        refuse_file(path)
+        return _converted(path, settings.resolution, cache)
     if path.exists():
         return check_base(path)
     if settings.path.count("/") == 1 and not settings.path.startswith((".", "/", "~")):
         return check_base(_downloaded(settings.path, settings.revision))
     raise BadInput(f"{settings.path}: no such base folder; name a folder in Stable Diffusion layout or a hub id")
+
+
+def _converted(file: Path, resolution: int, cache: Path | None) -> BaseFolder:
+    from augment.base.single_file import converted_folder
+
+    refuse_file(file)
+    folder, digest = converted_folder(file, resolution, cache)
+    return replace(check_base(folder), digest=digest)
 
 
 def check_base(path: Path) -> BaseFolder:

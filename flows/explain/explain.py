@@ -174,13 +174,12 @@ def _downstream(job: Job) -> DownstreamMembers | None:
 def _load(job: Job, progress: Progress) -> Explainer:
     import numpy as np
 
-    from augment.base.folder import open_base
     from evaluate.explain.demonstrations import ClassSamplers
     from evaluate.explain.explainer import Explainer
 
     settings, ensemble, train = job.settings.explain, fit_ensemble(job, progress), job.pairs("train")
     base = job.settings.base
-    samplers = ClassSamplers(open_base(base), job.folder.adapters, job.settings.sampling, base.dtype)
+    samplers = ClassSamplers(job.base(), job.folder.adapters, job.settings.sampling, base.dtype)
     made_by = {
         "run": job.name,
         "real": real_digest(job),

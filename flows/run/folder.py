@@ -16,6 +16,7 @@ from manifests.format.schema import path_name
 from manifests.storage.base import on_disk
 
 if TYPE_CHECKING:
+    from augment.base.folder import BaseFolder
     from manifests.pairs import PairArrays
 
 SETTINGS_VERSION = 1
@@ -95,6 +96,11 @@ class RunFolder:
     def arrays(self) -> Path:
         return self.work / "arrays"
 
+    @property
+    def bases(self) -> Path:
+        """Where a base in one file is converted into a folder."""
+        return self.work / "bases"
+
     def adapter(self, dx: str) -> Path:
         """The adapter file of class `dx`."""
         return self.adapters / f"{path_name(dx)}.safetensors"
@@ -123,6 +129,12 @@ class Job:
     def name(self) -> str:
         """Dataset and preset, as shown in titles."""
         return f"{self.data.name} {self.preset}"
+
+    def base(self) -> BaseFolder:
+        """The base that the settings name."""
+        from augment.base.folder import open_base
+
+        return open_base(self.settings.base, self.folder.bases)
 
     def pairs(self, split: str, dx: str | None = None, size: int | None = None, masked: bool = False) -> PairArrays:
         """The real pairs of a split, or of one class of it, at the side that the base draws or at `size`.

@@ -59,13 +59,12 @@ def _check_counts(job: Job) -> None:
 def train_one(job: Job, progress: Progress, name: str) -> Mapping[str, Any]:
     """Trains the adapter of the class `name`, or the domain adapter, on the training split."""
     from augment.adapters import read_adapter
-    from augment.base.folder import open_base
     from augment.training.adapt import train_adapter, write_model_card
     from augment.training.adapter import AdaptTask
 
     started = time.monotonic()
     (step,) = (step for step in steps(job) if step.name == f"adapt:{name}")
-    base = open_base(job.settings.base)
+    base = job.base()
     start = read_adapter(job.folder.adapter(DOMAIN), base) if DOMAIN in step.inputs else None
     task = AdaptTask(name, job.settings.seed, real_digest(job), start)
     pairs = job.pairs("train", None if name == DOMAIN else name, masked=True)
@@ -133,7 +132,7 @@ def _looked_up(job: Job) -> dict[str, Any]:
     settings = job.settings.base
     shipped = Path(__file__).parents[2] / "augment" / "shipped_base"
     folder = shipped if settings.path == "shipped" else Path(settings.path).expanduser()
-    key = [settings.path, settings.revision, listing_digest(folder) if folder.is_dir() else ""]
+    key = [settings.path, settings.revision, listing_digest(folder) if folder.exists() else ""]
     note = job.folder.records / "base.json"
     try:
         known = json.loads(note.read_text(encoding="utf-8"))
@@ -141,9 +140,7 @@ def _looked_up(job: Job) -> dict[str, Any]:
             return dict(known)
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    from augment.base.folder import open_base
-
-    base = open_base(settings)
+    base = job.base()
     facts = {
         "key": key,
         "digest": base.digest,

@@ -61,7 +61,8 @@ def fill_range(job: Job, progress: Progress, dx: str, shard: int) -> Mapping[str
     """Draws and judges one range of candidates of class `dx`."""
     from augment.synthesis import draw_shard
 
-    sampler = _sampler(job.folder.adapter(dx), adapter_digest(job, dx), job.settings.base, job.settings.sampling)
+    folder, settings = job.folder, job.settings
+    sampler = _sampler(folder.adapter(dx), adapter_digest(job, dx), settings.base, folder.bases, settings.sampling)
     judge = _judge(job.folder.judge) if job.settings.synthesis.gates else None
     detail = _fine_detail(job, dx, sampler.side)
     people = _people(job.folder, real_digest(job), dx, sampler.attributes)
@@ -151,13 +152,15 @@ def has_synthetic(job: Job) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _sampler(adapter: Path, digest: str, checkpoint: CheckpointSettings, sampling: SamplingSettings) -> PairSampler:
+def _sampler(
+    adapter: Path, digest: str, checkpoint: CheckpointSettings, bases: Path, sampling: SamplingSettings
+) -> PairSampler:
     """The sampler of one adapter, kept for the next range; `digest` tells versions of the file apart."""
     from augment.adapters import read_adapter
     from augment.base.folder import open_base
     from augment.sampling import PairSampler
 
-    base = open_base(checkpoint)
+    base = open_base(checkpoint, bases)
     return PairSampler(base, read_adapter(adapter, base), sampling, checkpoint.dtype)
 
 

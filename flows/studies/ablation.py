@@ -84,7 +84,7 @@ def _variants(name: str, data: Path, out: Path, settings: Settings, watch: Watch
         sweep_sampling,
     )
 
-    base = open_base(settings.base)
+    base = open_base(settings.base, RunFolder(out).bases)
     subject = subject_of(data, base, out, settings, watch)
     if name == "codec":
         yield from compare_codecs(subject.validation.masks, base, seed=settings.seed)

@@ -46,7 +46,7 @@ def pretrain(
         real = open_manifest(work / "real")
         pairs = real.arrays(split="train", cache=work / "arrays")
         chosen, side = settings.pretrain, settings.base.resolution
-        made = Pretraining(pairs, side, chosen, settings.seed, real.digest, work, _start(settings))
+        made = Pretraining(pairs, side, chosen, settings.seed, real.digest, work, _start(settings, work))
         for part in (only,) if only else made.parts:
             limit = seconds if part == "denoiser" else 0
             with suppress(TimeLimitReached), watch.task(f"pretrain {part}", "steps", limit) as progress:
@@ -74,13 +74,13 @@ def _card(made: Pretraining, real: Manifest) -> Callable[[Path], str]:
     )
 
 
-def _start(settings: Settings) -> BaseFolder | None:
+def _start(settings: Settings, work: Path) -> BaseFolder | None:
     """The base to go on from, if there is one. BadInput if it has no mask channels or another size."""
     from augment.base.folder import open_base
 
     if settings.pretrain.start is None:
         return None
-    base = open_base(settings.base.model_copy(update={"path": settings.pretrain.start}))
+    base = open_base(settings.base.model_copy(update={"path": settings.pretrain.start}), work / "bases")
     if base.codec is None:
         raise BadInput(f"{base.path}: has no mask channels, so pretrain cannot go on from it; adapt can")
     if base.unet_side * base.downscale != settings.base.resolution:

@@ -25,7 +25,7 @@ def measure(data: Path, base_path: str, out: Path, settings: Settings) -> int:
     from evaluate.studies.quality import measure_quality, quality_json, quality_table
     from manifests.png import encode_png
 
-    base = open_base(settings.base.model_copy(update={"path": base_path}))
+    base = open_base(settings.base.model_copy(update={"path": base_path}), RunFolder(out).bases)
     out.mkdir(parents=True, exist_ok=True)
     limit_threads(settings.engine.threads)
     watch = Watch(out / "log.jsonl", Console())

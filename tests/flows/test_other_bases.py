@@ -17,13 +17,22 @@ from flows.settings import load_settings
 from flows.steps import adapt
 from manifests.errors import BadInput
 from manifests.format.reading import open_manifest
+from tests.augment.base.single_files import write_single_file
 from tests.augment.base.tiny_bases import write_narrow_base, write_narrow_xl_base
 from tests.flows import whole_run
 from tests.waiting import until
 
 STEPS = ("prepare", "adapt", "synthesise")
+
+
+def in_one_file(out: Path) -> Path:
+    """A narrow Stable Diffusion 2 as a checkpoint in one file."""
+    write_single_file(out.with_suffix(".safetensors"), "2")
+    return out.with_suffix(".safetensors")
+
+
 WRITTEN = {
-    "2": partial(write_narrow_base, prediction="v_prediction"),
+    "2 in one file": in_one_file,
     "1.5": partial(write_narrow_base, linear_projection=False),
     "XL": write_narrow_xl_base,
 }
@@ -68,11 +77,11 @@ def test_a_base_for_other_pictures_than_the_runs_is_one_sentence(tmp_path: Path,
         adapt.base_facts(job)
 
 
-@pytest.mark.parametrize("layout", ["2", "1.5", "XL"])
+@pytest.mark.parametrize("layout", [*WRITTEN])
 def test_a_base_without_mask_channels_goes_through_all_steps_and_resumes(
     tmp_path: Path, phantom_folder: Path, layout: str
 ) -> None:
-    base = WRITTEN[layout](tmp_path / f"sd-{layout}")
+    base = WRITTEN[layout](tmp_path / "base")
     data = with_people(phantom_folder, tmp_path / "data")
     whole = job_on(base, data, tmp_path / "whole")
     assert execute(whole, STEPS) == 0
@@ -82,6 +91,10 @@ def test_a_base_without_mask_channels_goes_through_all_steps_and_resumes(
     assert execute(cut, ("adapt",)) == 0
     kill_when("work/candidates/*/*", "synthesise", cut.folder.path)
     assert execute(cut, STEPS) == 0
+    if base.is_file():
+        assert [path.parent.name for path in cut.folder.bases.glob("*/model_index.json")] == [
+            path.parent.name for path in whole.folder.bases.glob("*/model_index.json")
+        ]
     names = {path.stem for path in (cut.folder.path / "adapters").glob("*.safetensors")}
     assert names == {"domain", "bkl", "mel", "nv"}
     domain = read_adapter(cut.folder.adapter("domain")).provenance
