@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from tests.augment.base.tiny_bases import scaled_to_one
 
 Tensors = dict[str, Tensor]
 KINDS = ("1.5", "2", "XL")
@@ -123,6 +126,10 @@ def narrow_parts(kind: str) -> dict[str, Any]:
         sample_size=64,
         scaling_factor=0.13025 if kind == "XL" else 0.18215,
     )
+    # A published VAE's latents have a standard deviation of one over its scaling factor.
+    factor = scaled_to_one(copy.deepcopy(vae)).config.scaling_factor / vae.config.scaling_factor
+    for value in vae.quant_conv.parameters():
+        value.data *= factor
     told = {
         "hidden_size": 16 if kind == "XL" else 32,
         "intermediate_size": 64,
