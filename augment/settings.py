@@ -12,7 +12,7 @@ from manifests.settings import Frozen
 class CheckpointSettings(Frozen):
     """Which Stable-Diffusion-layout checkpoint the adapters are trained on."""
 
-    path: str = Field("shipped", description="'shipped', a local folder or a hub id")
+    path: str = Field("shipped", description="'shipped', a local folder or .safetensors file, or a hub id")
     revision: str | None = Field(None, description="pinned hub revision")
     resolution: int = Field(128, description="side of the square images it draws, in pixels")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("bfloat16", description="of the denoiser in sampling")
