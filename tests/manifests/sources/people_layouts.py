@@ -63,6 +63,46 @@ def derm7pt(out: Path) -> None:
         write_csv(out / f"meta/{name}_indexes.csv", ("indexes",), [(n,) for n in chosen])
 
 
+def isic2019(out: Path) -> None:
+    """With _downsampled in names, the folder in itself, a picture of UNK, and lesions of two pictures."""
+    inside = "ISIC_2019_Training_Input/ISIC_2019_Training_Input"
+    pictures(out / inside, numbered("ISIC_{:07d}_downsampled.jpg"))
+    write_image(out / inside / "ISIC_0000099_downsampled.jpg", PAIRS[0].image[::-1])
+    truth = [(f"ISIC_{n:07d}_downsampled", float(DX[n] == "mel"), float(DX[n] == "nv"), 0.0) for n in range(COUNT)]
+    truth.append(("ISIC_0000099_downsampled", 0.0, 0.0, 1.0))
+    write_csv(out / "ISIC_2019_Training_GroundTruth.csv", ("image", "MEL", "NV", "UNK"), truth)
+    rows = [(row[0], 45.0, "back", f"BCN_{n // 2}", "female") for n, row in enumerate(truth)]
+    header = ("image", "age_approx", "anatom_site_general", "lesion_id", "sex")
+    write_csv(out / "ISIC_2019_Training_Metadata.csv", header, rows)
+
+
+def isic2024(out: Path) -> None:
+    """As on Kaggle, with the HDF5 copy of the pictures beside them."""
+    pictures(out / "train-image/image", numbered("ISIC_{:07d}.jpg"))
+    (out / "train-image.hdf5").write_bytes(b"\x89HDF\r\n")
+    rows = [(f"ISIC_{n:07d}", int(DX[n] == "mel"), f"IP_{n // 4}", 50.0, "male", f"IL_{n}") for n in range(COUNT)]
+    header = ("isic_id", "target", "patient_id", "age_approx", "sex", "lesion_id")
+    write_csv(out / "train-metadata.csv", header, rows)
+
+
+def isic_cli(out: Path) -> None:
+    """Diagnoses in depths, of which the deepest that nearly all have tells classes; two pictures of each patient."""
+    pictures(out, numbered("ISIC_{:07d}.jpg"))
+    names = {"mel": ("Malignant", "Melanoma"), "nv": ("Benign", "Nevus")}
+    rows = [(f"ISIC_{n:07d}", "Hospital", "CC-BY", *names[DX[n]], f"IL_{n}", f"IP_{n // 2}") for n in range(COUNT)]
+    header = ("isic_id", "attribution", "copyright_license", "diagnosis_1", "diagnosis_2", "lesion_id", "patient_id")
+    write_csv(out / "metadata.csv", header, rows)
+    (out / "licenses").mkdir()
+    (out / "licenses/CC-BY.txt").write_text("licence")
+
+
+def pad_ufes_20(out: Path) -> None:
+    names = [f"PAT_{n // 2}_{n}_{n}.png" for n in range(COUNT)]
+    pictures(out, [f"imgs_part_{1 + n % 3}/{name}" for n, name in enumerate(names)])
+    rows = [(f"PAT_{n // 2}", n, {"mel": "MEL", "nv": "NEV"}[DX[n]], names[n], "True") for n in range(COUNT)]
+    write_csv(out / "metadata.csv", ("patient_id", "lesion_id", "diagnostic", "img_id", "biopsed"), rows)
+
+
 def fitzpatrick17k(out: Path) -> None:
     pictures(out / "images", numbered("{:032x}.jpg"))
     rows = [(f"{n:032x}", n % 6 + 1, DX[n], "benign") for n in range(COUNT)]
@@ -164,6 +204,10 @@ FORMS = {
     "derm7pt": Form("derm7pt", derm7pt, groups=8, splits={"train": 4, "validation": 2, "test": 2}),
     "fitzpatrick17k": Form("fitzpatrick17k", fitzpatrick17k),
     "ddi": Form("ddi", ddi),
+    "isic2019": Form("isic2019", isic2019, {"mel": 4, "nv": 4, None: 1}, groups=5, splits={"train": COUNT + 1}),
+    "isic2024": Form("isic2024", isic2024, {"benign": 4, "malignant": 4}, groups=2, splits={"train": COUNT}),
+    "isic-cli": Form("isic-archive", isic_cli, {"Melanoma": 4, "Nevus": 4}, groups=4),
+    "pad-ufes-20": Form("pad-ufes-20", pad_ufes_20, groups=4),
     "nnunet": Form("nnunet", nnunet, {None: COUNT}, splits={"train": COUNT}, masks=COUNT),
     "voc": Form("voc", voc, splits={"train": 6, "validation": 2}, masks=COUNT),
     "saved-dataset": Form("saved-dataset", saved_dataset, splits=HELD, masks=COUNT),
