@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -33,7 +34,14 @@ for _name, _module in COMMANDS.items():
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and ends the process with its exit code."""
-    sys.exit(exit_code(sys.argv[1:] if arguments is None else arguments))
+    from flows.engine.stopping import STOP
+
+    code = exit_code(sys.argv[1:] if arguments is None else arguments)
+    if STOP.met:  # what libraries do at the end of a process may take longer than a stop may
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def exit_code(arguments: Sequence[str]) -> int:

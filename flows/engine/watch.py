@@ -27,6 +27,9 @@ LINE_SECONDS = 30.0
 SAMPLE_SECONDS = 0.2
 RATE_WINDOW = 12
 RATE_HISTORY = 5
+LOST_SECONDS = 120.0
+# By log and step: seconds that tasks lost because they were slower than usual.
+_LOST: dict[tuple[Path | None, str], float] = {}
 # Hears of every event that goes to the log: its name and fields.
 Listener = Callable[[str, dict[str, Any]], None]
 _LISTENERS: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
@@ -53,7 +56,7 @@ class TaskProgress:
     _logged_done: int = 0
     _logged: float = 0.0
     _rates: deque[float] = field(default_factory=lambda: deque(maxlen=RATE_WINDOW))
-    _slow: bool = False
+    _usual: float = 0.0
 
     def __call__(self, done: int, total: int, **figures: float | str) -> None:
         """Raises StopRequested once the process was asked to end, TimeLimitReached past the limit."""
@@ -67,6 +70,7 @@ class TaskProgress:
             # A task of several parts that each count from the start: another speed may be usual now.
             self._base, self._logged_done, self._logged = -self.tally.units, done, now
             self._rates.clear()
+            self._usual = 0.0
         self._reports += 1
         self._done = done
         self.tally.units = max(0, done - self._base)
@@ -93,15 +97,15 @@ class TaskProgress:
         self.tally.gpu_memory = max(self.tally.gpu_memory, gpu_memory())
 
     def _log(self, now: float, done: int, total: int, figures: dict[str, float | str]) -> None:
-        recent = (done - self._logged_done) / (now - self._logged)
+        seconds = now - self._logged
+        recent = (done - self._logged_done) / seconds
         self._logged, self._logged_done = now, done
         known = {"rate": round(self.rate, 4), "memory": self.tally.memory} | self._gpu_figure()
         self.watch.event("progress", task=self.title, done=done, total=total, **{**figures, **known})
-        usual = statistics.median(self._rates) if len(self._rates) >= RATE_HISTORY else 0.0
-        slow = recent < usual / 2
-        if slow and not self._slow:
-            self.watch.warn(f"{self.title}: {recent:.3g} {self.unit}/s, half its usual {usual:.3g} or less")
-        self._slow = slow
+        if len(self._rates) >= RATE_HISTORY:
+            self._usual = max(self._usual, statistics.median(self._rates))
+        if recent < self._usual / 2:
+            self.watch.lose(self, recent, self._usual, seconds * (1 - recent / self._usual))
         self._rates.append(recent)
 
     def _gpu_figure(self) -> dict[str, float | str]:
@@ -143,8 +147,18 @@ class Watch:
         started = self.clock()
         tally = Tally(memory=host_memory())
         self.event("step started", step=name)
+        _LOST.pop((self.log, name), None)
         yield tally
         tally.seconds = self.clock() - started
+
+    def lose(self, task: TaskProgress, recent: float, usual: float, seconds: float) -> None:
+        """Adds up the seconds that a slow task costs its step; once they are minutes, the step warns, and only once."""
+        key = (self.log, task.title.partition(" ")[0])
+        before = _LOST.get(key, 0.0)
+        _LOST[key] = before + seconds
+        if before < LOST_SECONDS <= _LOST[key]:
+            rates = f"{recent:.3g} {task.unit}/s, half its usual {usual:.3g} or less"
+            self.warn(f"{task.title}: {rates}, has cost {_LOST[key] / 60:.0f} minutes; is something else at work here?")
 
     def count(self, step: str, done: int, total: int) -> None:
         """Shows how many of a step's calls are done."""

@@ -13,6 +13,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from flows.engine.watch import Watch
 from flows.explain.explain import explain_chunk, finish, watched_explainer
 from flows.explain.sources import ImageSource, chunks, find_sources
+from flows.orchestration.form import Overrides, PagesPath, Places, RunPath, Split
 from flows.orchestration.server import prefect_server, wait_until_ready
 from flows.run.folder import Job, open_job
 from flows.run.lock import run_lock
@@ -35,7 +36,7 @@ def _run_name() -> str:
 
 @flow(name="explain", flow_run_name=_run_name)
 def explain(
-    run: str, places: Sequence[str], out: str, split: str = "validation", overrides: Sequence[str] = ()
+    run: RunPath, places: Places, out: PagesPath, split: Split = "validation", overrides: Overrides = ()
 ) -> list[str]:
     """The images, folders or manifests at `places`, explained with the run folder `run` into `out`: the pages.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import flow, runtime
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -14,11 +14,12 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from flows.engine.stopping import take_signals
 from flows.engine.watch import Watch, listening, watch_of, watched_run
 from flows.orchestration.engines import SPREAD, engine_of, task_runner
+from flows.orchestration.form import DataPath, OutPath, Overrides, OwnSettings, Preset, RunPath
 from flows.orchestration.story import RunStory, quietly
 from flows.run.folder import Job, new_job, open_job, save_job
 from flows.run.lock import run_lock
 from flows.run.records import remove_touched
-from flows.settings import Settings, load_settings
+from flows.settings import load_settings
 from flows.steps import JUDGING_STEPS, STEPS
 from flows.steps.sequence import Outcome, run_steps
 from manifests.errors import EvendermError
@@ -37,11 +38,11 @@ def _run_name() -> str:
 
 @flow(name="rebalance", flow_run_name=_run_name)
 def rebalance(
-    data: str,
-    out: str,
-    preset: str = "embedded",
-    settings: Settings | None = None,
-    overrides: Sequence[str] = (),
+    data: DataPath,
+    out: OutPath,
+    preset: Preset = "embedded",
+    settings: OwnSettings = None,
+    overrides: Overrides = (),
 ) -> Outcome:
     """The whole job on the dataset `data` into the run folder `out`; run again, it resumes.
 
@@ -51,25 +52,25 @@ def rebalance(
 
 
 @flow(name="prepare", flow_run_name=_run_name)
-def prepare(data: str, out: str, preset: str = "embedded", settings: Settings | None = None) -> Outcome:
+def prepare(data: DataPath, out: OutPath, preset: Preset = "embedded", settings: OwnSettings = None) -> Outcome:
     """The dataset `data` into the real manifest of the run folder `out`."""
     return _spread(new_job(Path(data), Path(out), preset, settings or load_settings(preset)), ("prepare",))
 
 
 @flow(name="adapt", flow_run_name=_run_name)
-def adapt(out: str) -> Outcome:
+def adapt(out: RunPath) -> Outcome:
     """One adapter per class of the run folder `out`."""
     return _spread(open_job(Path(out)), ("adapt",))
 
 
 @flow(name="synthesise", flow_run_name=_run_name)
-def synthesise(out: str) -> Outcome:
+def synthesise(out: RunPath) -> Outcome:
     """The synthetic manifest of the run folder `out`."""
     return _spread(open_job(Path(out)), ("gates", "synthesise"))
 
 
 @flow(name="benchmark", flow_run_name=_run_name)
-def benchmark(out: str) -> Outcome:
+def benchmark(out: RunPath) -> Outcome:
     """Results and report of the run folder `out`."""
     return _spread(open_job(Path(out)), JUDGING_STEPS)
 
@@ -156,3 +157,6 @@ def _tell_end(job: Job, outcome: Outcome) -> None:
     lines += [f"- {failure.call.title} failed: {failure.error}" for failure in outcome.failures]
     lines += [summary.read_text(encoding="utf-8")] if summary.exists() else []
     create_markdown_artifact("\n".join(lines), key="report", description=job.name)
+    if job.folder.report.exists():
+        page = job.folder.report.as_uri()
+        create_link_artifact(page, f"Report of {job.name}", key="report-page", description=job.name)

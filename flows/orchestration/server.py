@@ -162,12 +162,14 @@ def _end_with(parent: int) -> None:
 
 
 def _serve(port: int, parent: int) -> None:
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    """parent: the process whose end ends the server, which then has no page and no schedules; 0 for none."""
+    if parent:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     import uvicorn
     from prefect.server.api.server import create_app
 
     uvicorn.run(
-        with_short_waits(create_app(ephemeral=True, final=True)),
+        with_short_waits(create_app(ephemeral=bool(parent), final=True)),
         host="127.0.0.1",
         port=port,
         log_level="error",

@@ -29,6 +29,7 @@ def start(home: Path, data: Path, out: Path, port: int = PORT, pools: tuple[str,
     notes = home / "serving.json"
     if _alive(notes):
         raise BadInput(f"{notes}: a server is running already; make stop ends it")
+    _check_data(data, out)
     home.mkdir(parents=True, exist_ok=True)
     address = f"http://127.0.0.1:{free_port_or(port)}/api"
     environment = {
@@ -38,15 +39,14 @@ def start(home: Path, data: Path, out: Path, port: int = PORT, pools: tuple[str,
         "EVENDERM_DATA": str(data.resolve()),
         "EVENDERM_OUT": str(out.resolve()),
     }
-    where = ("--host", "127.0.0.1", "--port", _port(address))
-    pids = [_spawn(home / "server.log", environment, "server", "start", *where)]
+    pids = [_spawn(home / "server.log", environment, "flows.orchestration.server", _port(address), "0")]
     write_json(notes, {"address": address, "pids": pids})
     try:
         wait_until_ready(address)
         _make_pools(address)
         _prefect(environment, "--no-prompt", "deploy", "--all")
         for pool in pools:
-            pids.append(_spawn(home / f"worker-{pool}.log", environment, "worker", "start", "--pool", pool))
+            pids.append(_spawn(home / f"worker-{pool}.log", environment, "prefect", "worker", "start", "--pool", pool))
             write_json(notes, {"address": address, "pids": pids})
     except BaseException:
         stop(home)
@@ -64,10 +64,20 @@ def stop(home: Path) -> int:
     return len(pids)
 
 
-def _spawn(log: Path, environment: dict[str, str], *arguments: str) -> int:
+def _check_data(data: Path, out: Path) -> None:
+    """Reads what the data of the nightly run are, before anything starts. Raises BadInput where they are none."""
+    from flows.run.folder import new_job
+    from flows.settings import load_settings
+    from manifests.prepare.understanding import understand
+
+    job = new_job(data, out, "embedded", load_settings("embedded"))
+    understand(job.data, job.settings.prepare)
+
+
+def _spawn(log: Path, environment: dict[str, str], module: str, *arguments: str) -> int:
     with log.open("ab") as stream:
         return subprocess.Popen(
-            [sys.executable, "-m", "prefect", *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=REPOSITORY,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -120,7 +130,7 @@ def _alive(notes: Path) -> list[int]:
     for pid in pids:
         try:
             # A pid may have gone to another program since.
-            if "prefect" in " ".join(psutil.Process(pid).cmdline()):
+            if {"prefect", "flows.orchestration.server"} & set(psutil.Process(pid).cmdline()):
                 alive.append(pid)
         except psutil.Error:
             continue

@@ -74,9 +74,7 @@ def test_a_run_that_has_not_begun_knows_the_rates_of_a_run_beside_it(tmp_path: P
     assert status.left["benchmark"] == sum(settings.training(task).updates * cells[task] for task in cells)
     line = next(line for line in status_lines(job, status) if line.startswith("time left"))
     assert "at this machine's rates (benchmark" in line
-    assert line.endswith(
-        "; prepare, adapt, gates, synthesise: not known yet"
-    )
+    assert line.endswith("; prepare, adapt, gates, synthesise: not known yet")
 
 
 def _job(out: Path) -> Job:

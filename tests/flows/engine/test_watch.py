@@ -57,16 +57,26 @@ def test_a_task_of_parts_that_count_anew_adds_them_up_and_warns_of_none(tmp_path
     assert progress.tally.units == 200 and all(event["rate"] > 0 for event in events if event["event"] == "progress")
 
 
-def test_a_rate_that_falls_to_half_of_its_median_is_warned_of_once(tmp_path: Path) -> None:
+def test_a_rate_that_falls_and_costs_no_minutes_is_not_warned_of(tmp_path: Path) -> None:
+    clock = Clock()
+    with Watch(tmp_path / "log.jsonl", clock=clock).task("adapt mel") as progress:
+        for step in range(200):
+            clock.now += 3 if 100 <= step < 150 else 1
+            progress(step, 200)
+    assert not [e for e in read_events(tmp_path / "log.jsonl") if e["event"] == "warning"]
+
+
+def test_a_slow_step_warns_once_when_it_has_cost_minutes(tmp_path: Path) -> None:
     clock = Clock()
     screen = io.StringIO()
     watch = Watch(tmp_path / "log.jsonl", Console(file=screen), clock)
-    with watch.task("adapt mel") as progress:
-        for step in range(200):
-            clock.now += 1 if step < 100 else 3
-            progress(step, 200)
+    for dx in ("mel", "nv"):
+        with watch.task(f"adapt {dx}") as progress:
+            for step in range(300):
+                clock.now += 1 if step < 100 else 3
+                progress(step, 300)
     warnings = [e["message"] for e in read_events(tmp_path / "log.jsonl") if e["event"] == "warning"]
-    assert len(warnings) == 1 and "adapt mel" in warnings[0]
+    assert len(warnings) == 1 and "adapt mel" in warnings[0] and "has cost 2 minutes" in warnings[0]
     assert screen.getvalue().count("half its usual") == 1
 
 

@@ -8,18 +8,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.context import FlowRunContext
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.engine.watch import Watch
 from flows.orchestration import rebalance, serving
+from flows.orchestration.explain_flow import explain
 from flows.run.folder import Job, open_job, save_job
-from flows.settings import load_settings
+from flows.settings import load_settings, preset_names
 from manifests.errors import BadInput, EvendermError
 from tests.waiting import until
 
@@ -54,6 +57,36 @@ def test_every_deployment_has_a_form_typed_by_the_settings(
     assert deployments["nightly"].schedules[0].schedule.cron == "0 2 * * *"  # type: ignore[union-attr]
     overrides = deployments["nightly"].parameters["overrides"]
     assert load_settings("tiny", None, overrides).report.history == str(served[1] / "history.jsonl")
+
+
+def test_the_form_offers_presets_and_explains_every_parameter() -> None:
+    flows = [getattr(rebalance, name) for name in ("rebalance", "prepare", "adapt", "synthesise", "benchmark")]
+    for flow in (*flows, explain):
+        for name, field in flow.parameters.properties.items():
+            assert field.get("description"), f"{flow.name}: {name} is not explained"
+            assert name != "preset" or field["enum"] == preset_names()
+
+
+@pytest.mark.parametrize("wrong", [{"preset": "huge"}, {"data": "lesions"}, {"out": "s3://bucket/run"}])
+def test_what_can_be_no_parameter_is_refused_before_a_run_is_made(
+    client: SyncPrefectClient, wrong: dict[str, str]
+) -> None:
+    deployment = client.read_deployment_by_name("rebalance/on-demand")
+    given = {"data": "/data/lesions", "out": "/runs/mine", "preset": "tiny"} | wrong
+    with pytest.raises(PrefectHTTPStatusError, match=r"409|422"):
+        client.create_flow_run_from_deployment(deployment.id, parameters=given)
+    assert not [run for run in client.read_flow_runs() if run.deployment_id == deployment.id]
+
+
+def test_a_busy_server_asks_to_be_tried_again_soon(served: tuple[Path, Path]) -> None:
+    pids = json.loads((served[0] / "serving.json").read_text())["pids"]
+    assert "flows.orchestration.server" in psutil.Process(pids[0]).cmdline()
+
+
+def test_data_that_are_none_are_told_before_a_server_starts(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="nowhere"):
+        serving.start(tmp_path / "home", tmp_path / "nowhere", tmp_path / "run")
+    assert not (tmp_path / "home").exists()
 
 
 def test_a_gpu_pool_takes_one_run_per_gpu(client: SyncPrefectClient) -> None:
