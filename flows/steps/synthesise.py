@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from augment.synthesis import ClassJob, Settlement
     from manifests.storage.base import Storage
 
-VERSION = 2
+VERSION = 3
 
 
 def steps(job: Job) -> list[Step]:
@@ -52,7 +53,8 @@ def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
     if left_out and left_out == classes:
         raise BadInput(f"{job.folder.adapters}: no adapter yet; run evenderm adapt, or evenderm run, first")
     left_out |= {str(call.arguments["dx"]) for call in failed if call.kind == "synthesise"}
-    ranges = [(dx, shard) for dx in sorted(classes - left_out) for shard in class_outcome_of(job, dx).missing_shards]
+    outcomes = class_outcomes(job, classes - left_out)
+    ranges = [(dx, shard) for dx, outcome in outcomes.items() for shard in outcome.missing_shards]
     calls = [Call("synthesise", f"synthesise {dx} {shard}", {"dx": dx, "shard": shard}) for dx, shard in ranges]
     return calls or [Call("commit", "commit", {"without": sorted(left_out)})]
 
@@ -80,7 +82,7 @@ def commit_pairs(job: Job, progress: Progress, without: Sequence[str]) -> Mappin
     (step,) = steps(job)
     wanted = wanted_pairs(job)
     classes = [dx for dx, number in wanted.items() if number and dx not in without]
-    outcomes = {dx: class_outcome_of(job, dx) for dx in classes}
+    outcomes = class_outcomes(job, classes)
     outputs: list[Path] = []
     if any(outcome.candidates for outcome in outcomes.values()):
         provenance = {"inputs": dict(step.inputs), "settings": dict(step.settings), "without": list(without)}
@@ -89,7 +91,7 @@ def commit_pairs(job: Job, progress: Progress, without: Sequence[str]) -> Mappin
         )
         shards = []
         for number, dx in enumerate(classes):
-            count = write_class(_settlement(job, dx), writer)
+            count = write_class(_SETTLEMENTS[job.folder.work, dx].settlement, writer)
             shards += [(dx, index) for index in range(count)]
             progress(number + 1, len(classes))
         writer.commit(shards)
@@ -114,9 +116,25 @@ def wanted_pairs(job: Job) -> dict[str, int]:
     return {dx: number if dx in trained else 0 for dx, number in plan.items()}
 
 
-def class_outcome_of(job: Job, dx: str) -> ClassOutcome:
-    """How far class `dx` is with the candidates that are there."""
-    return _settlement(job, dx).outcome()
+def class_outcomes(job: Job, classes: Collection[str]) -> dict[str, ClassOutcome]:
+    """How far each class is with the candidates that are there; a pair that repeats one of a class before is rejected.
+
+    A class is settled anew when one before it has gone on, so that what comes out depends on the candidates alone.
+    """
+    from augment.synthesis import Settlement
+
+    outcomes: dict[str, ClassOutcome] = {}
+    before: list[_Settled] = []
+    for dx in sorted(classes):
+        made_of = (class_job(job, dx), *((done.made_of[0], outcomes[done.dx]) for done in before))
+        known = _SETTLEMENTS.get((job.folder.work, dx))
+        if known is None or known.made_of != made_of:
+            seen = _seen(job, [done.seen for done in before])
+            known = _Settled(dx, made_of, seen, Settlement(made_of[0], _candidates(job), seen, readers_of(job)))
+            _SETTLEMENTS[job.folder.work, dx] = known
+        outcomes[dx] = known.settlement.outcome()
+        before.append(known)
+    return outcomes
 
 
 def class_job(job: Job, dx: str) -> ClassJob:
@@ -196,19 +214,18 @@ def _judge(folder: Path) -> Any:
     return load_judge(folder)
 
 
-def _settlement(job: Job, dx: str) -> Settlement:
-    """The settled candidates of class `dx`, kept for the next round of this process: telling repeats takes time."""
-    made_of = class_job(job, dx)
-    key = (job.folder.work, dx)
-    if key not in _SETTLEMENTS or _SETTLEMENTS[key].job != made_of:
-        from augment.synthesis import Settlement
+@dataclass(frozen=True)
+class _Settled:
+    """The settled candidates of a class, and what they depend on: its job, and how the classes before it stood."""
 
-        _SETTLEMENTS[key] = Settlement(made_of, _candidates(job), _seen(job), readers_of(job))
-    return _SETTLEMENTS[key]
+    dx: str
+    made_of: tuple[Any, ...]
+    seen: Any
+    settlement: Settlement
 
 
-# By run and class.
-_SETTLEMENTS: dict[tuple[Path, str], Settlement] = {}
+# By run and class, kept for the next round of this process: telling repeats takes time.
+_SETTLEMENTS: dict[tuple[Path, str], _Settled] = {}
 
 
 def release_models() -> None:
@@ -225,10 +242,11 @@ def _candidates(job: Job) -> Storage:
     return storage_at(job.folder.work / "candidates")
 
 
-def _seen(job: Job) -> Any:
-    """What recognises a generated pair that repeats an earlier one of its class; None without gates."""
+def _seen(job: Job, earlier: Sequence[Any]) -> Any:
+    """What recognises a generated pair that repeats an earlier one of its class or of `earlier` ones; None without
+    gates."""
     if not job.settings.synthesis.gates:
         return None
     from evaluate.copies.index import CopyIndex, SeenIndex
 
-    return SeenIndex(CopyIndex.load(job.folder.judge / "copies"))
+    return SeenIndex(CopyIndex.load(job.folder.judge / "copies"), earlier)

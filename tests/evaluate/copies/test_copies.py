@@ -129,6 +129,8 @@ def test_repeats_among_generated_images_are_told_in_order(index: CopyIndex, held
     fresh = SeenIndex(index)
     pair = np.stack([held_out.images[0], held_out.images[0], held_out.images[1]])
     assert fresh.add(pair) == [False, True, False]
+    other_class = SeenIndex(index, [fresh])
+    assert other_class.add(held_out.images[:3]) == [True, True, False]
 
 
 def synthetic_table(similarities: list[float | None], accepted: list[bool]) -> pa.Table:
