@@ -126,11 +126,12 @@ def class_outcomes(job: Job, classes: Collection[str]) -> dict[str, ClassOutcome
     outcomes: dict[str, ClassOutcome] = {}
     before: list[_Settled] = []
     for dx in sorted(classes):
-        made_of = (class_job(job, dx), *((done.made_of[0], outcomes[done.dx]) for done in before))
+        own = class_job(job, dx)
+        made_of = (own, *((done.made_of[0], outcomes[done.dx]) for done in before))
         known = _SETTLEMENTS.get((job.folder.work, dx))
         if known is None or known.made_of != made_of:
             seen = _seen(job, [done.seen for done in before])
-            known = _Settled(dx, made_of, seen, Settlement(made_of[0], _candidates(job), seen, readers_of(job)))
+            known = _Settled(dx, made_of, seen, Settlement(own, _candidates(job), seen, readers_of(job)))
             _SETTLEMENTS[job.folder.work, dx] = known
         outcomes[dx] = known.settlement.outcome()
         before.append(known)
