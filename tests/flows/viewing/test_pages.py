@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from evaluate.reading.decisions import read_decisions
 from evaluate.reading.study import make_study
 from flows.command_line import exit_code
 from flows.run.folder import open_job
+from flows.steps.digests import judge_digest
 from flows.steps.review import add_readings, readers_digest, readings
 from flows.viewing.blind import blind_app
 from flows.viewing.pairs import LivePairs, PairTable, Query
@@ -230,3 +232,17 @@ def test_the_blind_page_tells_nothing_of_origin_and_takes_only_whole_answers(run
     client.post("/answers", json={"reader": "ann", "picture": left[0], "fits": True})
     (answer,) = study.answered()
     assert (answer.says_generated, answer.fits, answer.seconds) == (True, True, 3.0)
+
+
+def test_who_asks_readers_trains_no_judge_and_draws_no_candidate_anew(copied: Path) -> None:
+    digests = {judge_digest(open_job(copied, [f"gates.review={policy}"])) for policy in ("off", "any", "required")}
+    assert len(digests) == 1
+
+
+def test_a_port_in_use_is_said_in_one_sentence(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert exit_code(["view", str(run), "--port", port]) == 1
+    assert f"port {port} cannot be used" in capsys.readouterr().err
