@@ -12,6 +12,7 @@ from typing import Any
 MERGES = Path(__file__).with_name("clip_merges.txt.gz")
 TOKENS = 77
 """Length of a prompt."""
+VOCABULARY = 49_408
 END = "<|endoftext|>"
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from augment.base.clip_tokenizer import END, clip_tokenizer
+from augment.base.clip_tokenizer import END, VOCABULARY, clip_tokenizer
 from augment.base.file_configs import Header, text_config, unet_config, vae_config
 from augment.base.foreign import check_inputs, refuse_tensors
 from manifests.errors import BadInput
@@ -102,10 +102,10 @@ def _check_vocabulary(file: Path, header: Header, kind: _Kind) -> None:
     for prefix in kind.encoders:
         found = header.shapes.get(f"{prefix}token_embedding.weight")
         found = found or header.shapes.get(f"{prefix}embeddings.token_embedding.weight", (0,))
-        if found[0] != len(clip_tokenizer()):
+        if found[0] != VOCABULARY:
             raise BadInput(
-                f"{file}: its text encoder knows {found[0]} tokens, not CLIP's 49408, and a single file holds no "
-                "tokenizer; give the checkpoint as a folder in the diffusers layout, with its tokenizer"
+                f"{file}: its text encoder knows {found[0]} tokens, not CLIP's {VOCABULARY}, and a single file holds "
+                "no tokenizer; give the checkpoint as a folder in the diffusers layout, with its tokenizer"
             )
 
 

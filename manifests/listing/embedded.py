@@ -1,12 +1,32 @@
-"""Pictures that lie inside Arrow and Parquet files, each under a path of its own: FILE::COLUMN::ROW."""
+"""Pictures inside Arrow and Parquet files, and outlines that annotators drew, as files of their own would be read.
+
+Each has a path: FILE::COLUMN::ROW, or FILE::LABEL::NUMBER for the mask of a label in a file of outlines (CVAT's XML for
+images 1.1, COCO's instance JSON).
+"""
 
 from __future__ import annotations
 
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+
+from manifests.errors import BadInput
+from manifests.png import encode_mask
 
 MARK = "::"
+OUTLINE_ENDINGS = (".xml", ".json")
+_LARGEST = 1 << 14  # sides of pictures that annotation tools open
+# Draws a shape into a mask, uint8 (H, W).
+Shape = Callable[[np.ndarray], None]
 
 
 def embedded_path(file: Path, column: str, row: int) -> str:
@@ -20,6 +40,8 @@ def embedded_bytes(path: str) -> bytes | None:
     column, _, row = place.rpartition(MARK)
     if not mark or not row.isdigit():
         return None
+    if Path(file).suffix.lower() in OUTLINE_ENDINGS:
+        return mask_of(Path(file), column, int(row))
     import pyarrow as pa
 
     try:
@@ -52,3 +74,154 @@ def picture_columns(schema: Any) -> list[str]:
     import pyarrow as pa
 
     return [f.name for f in schema if pa.types.is_struct(f.type) and {"bytes", "path"} <= {c.name for c in f.type}]
+
+
+@dataclass(frozen=True)
+class Outlined:
+    """One picture of an annotation file: its name there, its size, the shapes of each label, and its own label."""
+
+    name: str
+    width: int
+    height: int
+    shapes: Mapping[str, tuple[Shape, ...]]
+    label: str | None = None
+
+    def mask(self, label: str) -> np.ndarray:
+        """What the shapes of a label cover: bool (H, W)."""
+        if not (0 < self.width <= _LARGEST and 0 < self.height <= _LARGEST):
+            raise OSError(0, f"has the size {self.width} x {self.height} in its annotations: export them again")
+        mask = np.zeros((self.height, self.width), np.uint8)
+        for draw in self.shapes.get(label, ()):
+            draw(mask)
+        return mask > 0
+
+
+def mask_of(file: Path, label: str, number: int) -> bytes:
+    """The mask of a label in picture `number` of an annotation file as PNG. Raises OSError where there is none."""
+    try:
+        outlined = outlines(file)[number]
+    except (BadInput, IndexError) as error:
+        raise OSError(0, f"damaged: {error}") from None
+    return encode_mask(outlined.mask(label))
+
+
+@lru_cache(maxsize=2)
+def outlines(file: Path) -> tuple[Outlined, ...]:
+    """The pictures of an annotation file in its order. BadInput if it is none that can be read."""
+    try:
+        if file.suffix.lower() == ".xml":
+            return tuple(_of_cvat(ElementTree.parse(file).getroot()))
+        return tuple(_of_coco(json.loads(file.read_text(encoding="utf-8-sig"))))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ElementTree.ParseError) as error:
+        told = f"{type(error).__name__}: {error}"[:160]
+        raise BadInput(f"{file}: cannot be read as annotations ({told}); export them again") from None
+
+
+def holds_outlines(file: Path) -> bool:
+    """Whether a file is one of these, by what it begins with or names."""
+    try:
+        if file.suffix.lower() == ".xml":
+            with file.open("rb") as stream:
+                return b"<annotations" in stream.read(4096)
+        found = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and {"images", "annotations", "categories"} <= found.keys()
+
+
+def _of_cvat(root: Any) -> Iterator[Outlined]:
+    for image in root.iter("image"):
+        shapes: dict[str, list[Shape]] = defaultdict(list)
+        for element in image:
+            if draw := _cvat_shape(element):
+                shapes[element.get("label", "")].append(draw)
+        tag = image.find("tag")
+        size = int(image.get("width")), int(image.get("height"))
+        kept = {label: tuple(drawn) for label, drawn in shapes.items()}
+        yield Outlined(image.get("name"), *size, kept, None if tag is None else tag.get("label"))
+
+
+def _cvat_shape(element: Any) -> Shape | None:
+    """A polygon, an ellipse or a brushed mask; boxes and points outline nothing."""
+    if element.tag == "polygon":
+        return _polygon([[float(value) for value in point.split(",")] for point in element.get("points").split(";")])
+    if element.tag == "ellipse":
+        middle_x, middle_y, radius_x, radius_y = (float(element.get(name)) for name in ("cx", "cy", "rx", "ry"))
+        turn, angles = math.radians(float(element.get("rotation", 0))), np.linspace(0, 2 * np.pi, 181)
+        x, y = radius_x * np.cos(angles), radius_y * np.sin(angles)
+        turned = (x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn))
+        return _polygon(np.stack([middle_x + turned[0], middle_y + turned[1]], axis=1))
+    if element.tag == "mask":
+        counts = [int(count) for count in element.get("rle").split(",")]
+        left, top, width, height = (int(element.get(name)) for name in ("left", "top", "width", "height"))
+        inside = _run_lengths(counts, width * height).reshape(height, width)
+
+        def draw(mask: np.ndarray) -> None:
+            mask[top : top + height, left : left + width] |= inside[: mask.shape[0] - top, : mask.shape[1] - left]
+
+        return draw
+    return None
+
+
+def _of_coco(document: Mapping[str, Any]) -> Iterator[Outlined]:
+    labels = {category["id"]: str(category["name"]) for category in document["categories"]}
+    by_image: dict[Any, dict[str, list[Shape]]] = defaultdict(lambda: defaultdict(list))
+    for annotation in document["annotations"]:
+        shapes = by_image[annotation["image_id"]][labels[annotation["category_id"]]]
+        segmentation = annotation.get("segmentation") or []
+        if isinstance(segmentation, dict):
+            shapes.append(_coco_run_lengths(segmentation))
+        else:
+            shapes += [_polygon(np.reshape(polygon, (-1, 2))) for polygon in segmentation]
+    for image in document["images"]:
+        kept = {label: tuple(drawn) for label, drawn in by_image[image["id"]].items() if drawn}
+        yield Outlined(str(image["file_name"]), int(image["width"]), int(image["height"]), kept)
+
+
+def _coco_run_lengths(segmentation: Mapping[str, Any]) -> Shape:
+    height, width = (int(side) for side in segmentation["size"])
+    counts = segmentation["counts"]
+    runs = _unpacked(counts) if isinstance(counts, str) else [int(count) for count in counts]
+    columns = _run_lengths(runs, width * height).reshape(width, height)
+
+    def draw(mask: np.ndarray) -> None:
+        mask |= columns.T
+
+    return draw
+
+
+def _unpacked(text: str) -> list[int]:
+    """COCO's compressed run lengths: five bits a letter, the rest a sign and whether the number goes on."""
+    counts: list[int] = []
+    number = shift = 0
+    for letter in text:
+        code = ord(letter) - 48
+        number |= (code & 31) << shift
+        shift += 5
+        if code & 32:
+            continue
+        number -= (1 << shift) if code & 16 else 0
+        counts.append(number + (counts[-2] if len(counts) > 2 else 0))
+        number = shift = 0
+    return counts
+
+
+def _run_lengths(counts: list[int], size: int) -> np.ndarray:
+    """uint8 (size,) of zeros and ones in turn, each as long as its count says."""
+    values = np.arange(len(counts), dtype=np.uint8) % 2
+    if min(counts, default=0) < 0 or sum(counts) > size:
+        raise ValueError("run lengths that are longer than the picture")
+    found = np.zeros(size, np.uint8)
+    found[: sum(counts)] = np.repeat(values, counts)
+    return found
+
+
+def _polygon(points: Any) -> Shape:
+    corners = np.round(np.asarray(points, np.float64)).astype(np.int32)
+    if corners.ndim != 2 or corners.shape[1] != 2:
+        raise ValueError("a polygon without corners")
+
+    def draw(mask: np.ndarray) -> None:
+        cv2.fillPoly(mask, [corners], 1)
+
+    return draw

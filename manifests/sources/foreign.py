@@ -21,8 +21,8 @@ _ADVICE = {
     **dict.fromkeys((".heic", ".heif"), _PHONE),
     **dict.fromkeys((".xls", ".ods", ".numbers"), "is a spreadsheet of another format: save it as CSV in UTF-8"),
     ".toml": "is a settings file: give it with --settings, and --data a folder of pictures",
-    ".xml": 'holds annotations and not masks: export them from CVAT as "Segmentation mask 1.1"',
-    ".json": "is no table of pictures: save it as CSV, or export masks as pictures (CVAT: Segmentation mask 1.1)",
+    ".xml": 'is no dataset alone: give the folder of CVAT\'s "for images 1.1", or export as "Segmentation mask 1.1"',
+    ".json": "is no dataset alone: give the folder of a COCO export with its pictures, or save a table as CSV",
     ".safetensors": "is a model and not a dataset: give it with --set base.path",
     **dict.fromkeys((".mp4", ".avi", ".mov"), "is a film: save its pictures as PNG or JPEG"),
 }
@@ -58,8 +58,8 @@ def _annotations(others: Mapping[str, str]) -> str | None:
     if found is None:
         return None
     return (
-        f"{found} may hold annotations (boxes or polygons), which are not read: export them from their tool as mask "
-        "pictures, and list pictures, masks and classes in a CSV with the columns image, mask and class"
+        f"{found} may hold annotations in a form that is not read: export them from their tool as COCO instances, CVAT "
+        "for images 1.1 or mask pictures, or list pictures, masks and classes in a CSV"
     )
 
 

@@ -8,6 +8,7 @@ from manifests.errors import BadInput
 from manifests.listing.source import Source
 from manifests.listing.tree import is_litter
 from manifests.sources import (
+    annotated,
     bcn20000,
     class_folders,
     ddi,
@@ -39,7 +40,9 @@ _PUBLISHED = (
     fitzpatrick17k.SOURCE, ddi.SOURCE, nnunet.SOURCE, saved_dataset.SOURCE,
 )  # fmt: skip
 # Tables or folders beside what was recognised already are a part of it.
-_FORMS = (isic_archive.SOURCE, imagefolder.SOURCE, voc.SOURCE, table.SOURCE, class_folders.SOURCE)
+_FORMS = (
+    isic_archive.SOURCE, imagefolder.SOURCE, voc.SOURCE, annotated.SOURCE, table.SOURCE, class_folders.SOURCE,
+)  # fmt: skip
 SOURCES: dict[str, Source] = {source.name: source for source in (*_PUBLISHED, *_FORMS)}
 DEEPEST_WRAPPER = 3
 

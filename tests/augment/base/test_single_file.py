@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from augment.base import single_file
-from augment.base.clip_tokenizer import clip_tokenizer
+from augment.base.clip_tokenizer import VOCABULARY, clip_tokenizer
 from augment.base.conditioning import conditioning_of
 from augment.base.file_configs import Header, text_config, unet_config, vae_config
 from augment.base.folder import open_base
@@ -117,6 +117,7 @@ def test_a_file_in_half_precision_stays_so_on_disk_and_is_loaded_in_float32(tmp_
 
 def test_prompts_are_cut_into_clips_tokens() -> None:
     found = clip_tokenizer()("a photo of a cat", padding="max_length").input_ids
+    assert len(clip_tokenizer()) == VOCABULARY
     assert found[:8] == [49406, 320, 1125, 539, 320, 2368, 49407, 49407] and len(found) == 77
     assert clip_tokenizer("!")("a", padding="max_length").input_ids[2:4] == [49407, 0]
 

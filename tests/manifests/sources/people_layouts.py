@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from manifests.phantom.draw import draw_pair, write_csv, write_image, write_mask
@@ -94,6 +95,43 @@ def isic_cli(out: Path) -> None:
     write_csv(out / "metadata.csv", header, rows)
     (out / "licenses").mkdir()
     (out / "licenses/CC-BY.txt").write_text("licence")
+
+
+def corners_of(mask: np.ndarray) -> np.ndarray:
+    """The outline of a mask as points (N, 2)."""
+    (outline, *_), _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return outline[:, 0]
+
+
+def cvat(out: Path) -> None:
+    """Polygons of two labels, with a small one of hair and a box; one picture by another path than it lies at."""
+    pictures(out, numbered("images/{:03d}.jpg"))
+    lines = ["<?xml version='1.0' encoding='utf-8'?>", "<annotations>", "<version>1.1</version>"]
+    for n, pair in enumerate(PAIRS):
+        points = ";".join(f"{x}.00,{y}.00" for x, y in corners_of(pair.mask))
+        folder = "project\\images" if n == 3 else "images"
+        lines.append(f'<image id="{n}" name="{folder}/{n:03d}.jpg" width="{SIDE}" height="{SIDE}">')
+        lines.append(f'<polygon label="{pair.dx}" points="{points}"/><polygon label="hair" points="0,0;47,0;47,47"/>')
+        lines.append('<box label="ruler" xtl="0" ytl="0" xbr="9" ybr="9"/></image>')
+    (out / "annotations.xml").write_text("\n".join([*lines, "</annotations>"]))
+
+
+def coco(out: Path) -> None:
+    """Polygons, and run lengths of one lesion; a file per split."""
+    pictures(out, numbered("images/{:03d}.jpg"))
+    names = [{"id": 1, "name": "mel"}, {"id": 2, "name": "nv"}]
+    (out / "annotations").mkdir()
+    for split, chosen in (("train", range(6)), ("val", range(6, 8))):
+        images = [{"id": n, "file_name": f"{n:03d}.jpg", "width": SIDE, "height": SIDE} for n in chosen]
+        shapes: list[dict] = []
+        for n in chosen:
+            flat: object = [corners_of(PAIRS[n].mask).ravel().tolist()]
+            if n == 1:
+                ends = np.flatnonzero(np.diff(PAIRS[n].mask.T.ravel().astype(int), prepend=0, append=0))
+                flat = {"size": [SIDE, SIDE], "counts": np.diff(ends, prepend=0).tolist()}
+            shapes.append({"id": n, "image_id": n, "category_id": 1 + n % 2, "segmentation": flat})
+        document = {"images": images, "annotations": shapes, "categories": names}
+        (out / f"annotations/instances_{split}.json").write_text("\ufeff" + json.dumps(document))
 
 
 def pad_ufes_20(out: Path) -> None:
@@ -206,6 +244,8 @@ FORMS = {
     "ddi": Form("ddi", ddi),
     "isic2019": Form("isic2019", isic2019, {"mel": 4, "nv": 4, None: 1}, groups=5, splits={"train": COUNT + 1}),
     "isic2024": Form("isic2024", isic2024, {"benign": 4, "malignant": 4}, groups=2, splits={"train": COUNT}),
+    "cvat": Form("annotated", cvat, masks=COUNT),
+    "coco": Form("annotated", coco, splits={"train": 6, "validation": 2}, masks=COUNT),
     "isic-cli": Form("isic-archive", isic_cli, {"Melanoma": 4, "Nevus": 4}, groups=4),
     "pad-ufes-20": Form("pad-ufes-20", pad_ufes_20, groups=4),
     "nnunet": Form("nnunet", nnunet, {None: COUNT}, splits={"train": COUNT}, masks=COUNT),

@@ -1,0 +1,90 @@
+"""Outlines of annotation tools become the masks that they mean."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from manifests.errors import BadInput
+from manifests.images import decode_mask
+from manifests.listing.embedded import embedded_bytes, embedded_path, outlines
+from manifests.sources.recognition import find_source
+from tests.manifests.sources.people_layouts import COUNT, DX, PAIRS, coco, cvat, pictures
+from tests.manifests.sources.source_layouts import read
+
+
+@pytest.mark.parametrize("write", [cvat, coco])
+def test_an_outline_becomes_the_mask_that_it_was_drawn_around(write, tmp_path: Path) -> None:
+    write(tmp_path)
+    rows = sorted(read(tmp_path).rows, key=lambda row: row.image)
+    assert [row.dx for row in rows] == DX and len(rows) == COUNT
+    for row, pair in zip(rows, PAIRS, strict=True):
+        found = decode_mask(embedded_bytes(row.mask), 1 << 20, row.mask)
+        assert 2 * (found & pair.mask).sum() / (found.sum() + pair.mask.sum()) > 0.97
+
+
+def shapes_of(tmp_path: Path, inside: str) -> np.ndarray:
+    (tmp_path / "a.xml").write_text(
+        f'<annotations><image name="a.png" width="20" height="10">{inside}</image></annotations>'
+    )
+    return outlines(tmp_path / "a.xml")[0].mask("lesion")
+
+
+def test_cvats_ellipses_brushed_masks_and_several_shapes_are_drawn(tmp_path: Path) -> None:
+    round_one = shapes_of(tmp_path, '<ellipse label="lesion" cx="10" cy="5" rx="6" ry="3" rotation="0"/>')
+    assert round_one[5, 4:17].all() and round_one[2:9, 10].all() and not round_one[:, :4].any()
+    (tmp_path / "b").mkdir()
+    brushed = '<mask label="lesion" rle="1,2,3" left="2" top="1" width="3" height="2"/>'
+    more = '<polygon label="lesion" points="10,2;14,2;14,6;10,6"/><polygon label="hair" points="0,0;9,0;9,9"/>'
+    found = shapes_of(tmp_path / "b", brushed + more)
+    expected = np.zeros((10, 20), bool)
+    expected[1, 3:5] = expected[2:7, 10:15] = True
+    assert np.array_equal(found, expected)
+
+
+def test_cocos_compressed_run_lengths_are_unpacked(tmp_path: Path) -> None:
+    # Columns of three: one 0, two 1, one 0, three 1, five 0, as COCO's own tool writes them.
+    segmentation = {"size": [3, 4], "counts": "12114"}
+    document = {
+        "images": [{"id": 7, "file_name": "a.png", "width": 4, "height": 3}],
+        "annotations": [{"image_id": 7, "category_id": 1, "segmentation": segmentation}],
+        "categories": [{"id": 1, "name": "lesion"}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    found = outlines(tmp_path / "a.json")[0].mask("lesion").T.ravel()
+    assert found.astype(int).tolist() == [0, 1, 1, 0, 1, 1, 1, 0, 0, 0, 0, 0]
+
+
+def test_one_label_is_no_class_and_a_picture_that_is_not_there_is_told(tmp_path: Path) -> None:
+    pictures(tmp_path, ["0.png", "1.png"])
+    entry = '<image name="{}.png" width="48" height="48"><polygon label="lesion" points="9,9;30,9;30,30"/></image>'
+    (tmp_path / "a.xml").write_text(f"<annotations>{entry.format(0)}{entry.format(5)}</annotations>")
+    listing = read(tmp_path)
+    assert [(row.dx, row.mask is not None) for row in listing.rows] == [(None, True), (None, False)]
+    assert [(rejection.check, "5.png" in rejection.reason) for rejection in listing.rejected] == [("missing", True)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<annotations><image name='a.png' width='x' height='4'/></annotations>",
+        "<annotations><image",
+        "<annotations><image name='a' width='9' height='9'><polygon points='1;2' label='a'/></image></annotations>",
+    ],
+)
+def test_damaged_annotations_are_one_sentence(content: str, tmp_path: Path) -> None:
+    pictures(tmp_path, ["a.png"])
+    (tmp_path / "a.xml").write_text(content)
+    with pytest.raises(BadInput, match=r"a\.xml: cannot be read as annotations .*; export them again"):
+        read(tmp_path)
+
+
+def test_a_mask_outside_of_the_annotations_is_an_error_that_prepare_tells(tmp_path: Path) -> None:
+    cvat(tmp_path)
+    for number, file in ((99, tmp_path / "annotations.xml"), (0, tmp_path / "gone.xml")):
+        with pytest.raises(OSError, match="damaged"):
+            embedded_bytes(embedded_path(file, "mel", number))
+    assert find_source(tmp_path)[0].name == "annotated"
