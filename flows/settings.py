@@ -103,6 +103,8 @@ def load_settings(preset: str, file: Path | None = None, overrides: Sequence[str
     for path, origin in ((_preset_file(preset), f"preset {preset}"), (file, f"--settings {file}")):
         if path is not None:
             for name, value in _leaves(_read_toml(path), Settings, origin):
+                if isinstance(value, str) and any(letter < " " for letter in value):
+                    raise BadInput(f"{origin}: {'.'.join(name)} holds {value!r}; write a Windows path in single quotes")
                 _put(values, name, value)
     return _overridden(values, overrides)
 
@@ -148,7 +150,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise BadInput(f"{path}: no such settings file; check the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        advice = "write a Windows path in single quotes" if "escape" in str(error) else "mend it"
+        escaped = "escape" in str(error) or "hex value" in str(error)
+        advice = "write a Windows path in single quotes" if escaped else "mend it"
         raise BadInput(f"{path}: cannot be read as TOML ({error}); {advice}") from None
 
 

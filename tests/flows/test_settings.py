@@ -79,6 +79,17 @@ def test_a_wrong_settings_file_is_one_sentence(tmp_path: Path, text: str, said: 
         load_settings("tiny", file)
 
 
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+def test_a_settings_file_as_windows_writes_it_is_read_as_meant_or_told(tmp_path: Path, start: str) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_bytes(f"{start}[base]\r\npath = 'C:\\bases\\union'\r\n".encode())
+    assert load_settings("tiny", file).base.path == r"C:\bases\union"
+    for path in (r"C:\bases\union", r"C:\my bases", r"C:\bases"):  # of which \b alone is an escape that TOML knows
+        file.write_text(f'{start}[base]\npath = "{path}"\n', encoding="utf-8")
+        with pytest.raises(BadInput, match=r"mine\.toml: .*; write a Windows path in single quotes"):
+            load_settings("tiny", file)
+
+
 def test_a_missing_settings_file_and_an_unknown_preset_are_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no such settings file"):
         load_settings("tiny", tmp_path / "none.toml")
