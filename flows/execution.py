@@ -79,7 +79,10 @@ def show_plan(job: Job, only: Sequence[str] = STEPS) -> int:
     if "prepare" in only:
         from manifests.prepare.understanding import understand
 
-        for line in understand(job.data, job.settings.prepare).lines():
+        understood, prepared = understand(job.data, job.settings.prepare), job.settings.prepare
+        found = understood.missing and prepared.masks.find and prepared.task == "auto"
+        how = "missing masks will be found by a segmenter; prepare.masks.find=false leaves them missing"
+        for line in [*understood.lines(), *([how] if found else [])]:
             console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     for step in plan(job, only):
         console.print(plan_line(job, step), highlight=False, markup=False, soft_wrap=True)

@@ -22,6 +22,7 @@ from augment.settings import (
 )
 from evaluate.settings.benchmark import BenchmarkSettings
 from evaluate.settings.explain import ExplainSettings
+from evaluate.settings.found_masks import FinderSettings
 from evaluate.settings.gates import FidelitySettings, GateSettings, QualitySettings
 from manifests.errors import BadInput
 from manifests.settings import Frozen, PrepareSettings
@@ -65,6 +66,7 @@ class Settings(Frozen):
 
     seed: int = Field(0, ge=0, description="seed of adapters, generated pairs and downstream models")
     prepare: PrepareSettings = PrepareSettings()
+    finder: FinderSettings = FinderSettings()
     base: CheckpointSettings = CheckpointSettings()
     adapt: AdaptSettings = AdaptSettings()
     sampling: SamplingSettings = SamplingSettings()

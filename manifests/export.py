@@ -12,7 +12,7 @@ from typing import Any, Literal
 from manifests.errors import BadInput
 from manifests.files import write_json
 from manifests.format.reading import Manifest
-from manifests.format.schema import ATTRIBUTES, file_stem, path_name
+from manifests.format.schema import ATTRIBUTES, MASK_FACTS, file_stem, path_name
 from manifests.hub import write_repository
 from manifests.images import decode_stored_mask
 from manifests.listing.source import harmless_cell
@@ -31,9 +31,10 @@ def export_manifest(manifest: Manifest, to: Target, out: Path, progress: Progres
 
     "nnunet" makes `out/Dataset501_Lesions` in nnU-Net v2's raw layout: training and validation pairs in
     imagesTr and labelsTr, test pairs in imagesTs and labelsTs, the validation split in `splits_final.json`.
-    "folders" makes `out/images/<split>/<dx>/`, `out/masks/<split>/<dx>/` and `out/metadata.csv`.
+    "folders" makes `out/images/<split>/<dx>/`, `out/masks/<split>/<dx>/` and `out/metadata.csv`; masks that a segmenter
+    found lie in `found_masks/` instead, where nobody takes them for given ones.
     "hub" makes `out` a dataset repository of the Hugging Face hub: Parquet files by split, a card, the provenance.
-    The folder appears when it is complete. Raises BadInput if it is there already, if a pair without a mask
+    The folder appears when it is complete. Raises BadInput if it is there already, if a pair without a given mask
     meets nnU-Net, or if a shard is damaged.
     """
     layouts: Mapping[str, Callable[[Manifest, Path, Progress], int]] = {
@@ -60,7 +61,8 @@ def export_manifest(manifest: Manifest, to: Target, out: Path, progress: Progres
 def _rows(manifest: Manifest, progress: Progress) -> Iterator[dict[str, Any]]:
     """Every accepted row, one row group in memory at a time."""
     done, total = 0, sum(sum(by_dx.values()) for by_dx in manifest.counts().values())
-    for table in manifest.row_groups([*_COLUMNS, "image", "mask"]):
+    told = [name for name in MASK_FACTS if name in manifest.columns()]
+    for table in manifest.row_groups([*_COLUMNS, *told, "image", "mask"]):
         yield from table.to_pylist()
         done += len(table)
         progress(done, total)
@@ -71,8 +73,9 @@ def _to_nnunet(manifest: Manifest, folder: Path, progress: Progress) -> int:
     cases: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
     for row in _rows(manifest, progress):
         where = f"{manifest.location}: pair {row['pair_id']}"
-        if row["mask"] is None:
-            raise BadInput(f"{where} has no mask, which nnU-Net needs; export to folders instead.")
+        if row["mask"] is None or row.get("mask_origin") == "predicted":
+            what = "no mask" if row["mask"] is None else "a mask that a segmenter found and no given one"
+            raise BadInput(f"{where} has {what}, which nnU-Net needs; export to folders instead.")
         case, part = file_stem(row["pair_id"]), "Ts" if row["split"] == "test" else "Tr"
         label = decode_stored_mask(row["mask"]["bytes"], f"{where}, mask").astype("uint8")
         _write_new(folder / f"images{part}" / f"{case}_0000.png", row["image"]["bytes"])
@@ -105,14 +108,17 @@ def _to_folders(manifest: Manifest, folder: Path, progress: Progress) -> int:
     exported = 0
     with (folder / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image", "mask", *_COLUMNS])
+        writer.writerow(["image", "mask", *_COLUMNS, "found_mask", "mask_confidence"])
         for row in _rows(manifest, progress):
             place = f"{row['split']}/{path_name(row['dx'])}/{file_stem(row['pair_id'])}.png"
             _write_new(folder / "images" / place, row["image"]["bytes"])
+            kind = "found_masks" if row.get("mask_origin") == "predicted" else "masks"
             if row["mask"] is not None:
-                _write_new(folder / "masks" / place, row["mask"]["bytes"])
-            files = [f"images/{place}", f"masks/{place}" if row["mask"] else ""]
-            writer.writerow([*files, *(harmless_cell(row[name] or "") for name in _COLUMNS)])
+                _write_new(folder / kind / place, row["mask"]["bytes"])
+            masks = {kind: f"{kind}/{place}"} if row["mask"] else {}
+            facts = (harmless_cell(row[name] or "") for name in _COLUMNS)
+            found = (masks.get("found_masks", ""), row.get("mask_confidence") or "")
+            writer.writerow([f"images/{place}", masks.get("masks", ""), *facts, *found])
             exported += 1
     return exported
 

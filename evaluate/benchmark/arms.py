@@ -76,10 +76,13 @@ class ArmData:
 
 
 def task_pairs(pairs: PairArrays, task: Task) -> PairArrays:
-    """The pairs that a task can use: those with a class, or those with a mask that is not empty."""
+    """The pairs that a task can use: those with a class, or those whose mask is given and not empty.
+
+    A found mask neither judges a segmenter nor teaches one: it would learn to be the one that found it.
+    """
     if task == "classification":
         return pairs.select(np.flatnonzero(pairs.labels >= 0))
-    return pairs.select(np.flatnonzero(pairs.masks.reshape(len(pairs), -1).any(axis=1)))
+    return pairs.given()
 
 
 def describe(arm: ArmName, task: Task) -> str:

@@ -34,8 +34,8 @@ class Demonstration:
 
     image: uint8 (S, S, 3); mask: bool (S, S). Generated ones have a seed, a prompt and, with a class adapter, its
     digest; group_id: of the real pair that their fine detail was taken from. Real and drawn ones have the id of
-    their pair and the similarity of their features. probability: of the class to the run's own classifier, before a
-    picture was changed and after.
+    their pair, the similarity of their features, and say whether a segmenter found their mask. probability: of the
+    class to the run's own classifier, before a picture was changed and after.
     """
 
     kind: DemonstrationKind
@@ -50,6 +50,7 @@ class Demonstration:
     similarity: float | None = None
     group_id: str | None = None
     probability: tuple[float, float] | None = None
+    mask_found: bool = False
 
     @property
     def synthetic(self) -> bool:
@@ -190,6 +191,7 @@ def nearest_cases(
             np.asarray(train.masks[place]),
             pair_id=train.pair_ids[place],
             similarity=round(float(similarity[place]), 4),
+            mask_found=train.predicted is not None and bool(train.predicted[place]),
         )
         for place in chosen
     ]

@@ -168,7 +168,7 @@ class Explainer:
         """Where reference pairs of `dx` have what is finer than the generator draws from; None from nowhere."""
         from augment.fine_detail import FineDetail
 
-        own = self.cases.of_class(dx)
+        own = self.cases.of_class(dx).masked()
         return FineDetail.of(own, self.detail, self.seed) if self.detail and len(own) else None
 
     def _diagnose(self, shown_image: np.ndarray, model_image: np.ndarray) -> Diagnosis:

@@ -200,8 +200,9 @@ def _cases(shown: ShownDiagnosis) -> Strip:
     cases = [demo for demo in shown.demonstrations if not demo.synthetic]
     pictures = []
     for demo in cases:
-        alt = f"{demo.kind.capitalize()} training case {demo.pair_id} of {shown.candidate.name}"
-        caption = f"{(demo.pair_id or '').rpartition(':')[2]}, likeness {wording.score(demo.similarity)}"
+        found = "; a segmenter found its outline" if demo.mask_found else ""
+        alt = f"{demo.kind.capitalize()} training case {demo.pair_id} of {shown.candidate.name}{found}"
+        caption = f"{(demo.pair_id or '').rpartition(':')[2]}, likeness {wording.score(demo.similarity)}{found}"
         pictures.append((given(demo.image, demo.mask, alt, demo.kind), caption))
     kinds = " or ".join(sorted({demo.kind for demo in cases}, reverse=True))
     about = "Training pictures of this class that are most like yours to the classifier."

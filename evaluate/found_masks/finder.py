@@ -12,21 +12,19 @@ from typing import Any
 
 import numpy as np
 
-import augment
 from evaluate.explain.localisation import largest_part
 from evaluate.found_masks.calibration import least_confidence
 from evaluate.found_masks.segmenter import FindingSegmenter
 from evaluate.gates.fitting import grouped_folds, padded
 from evaluate.metrics.masks import dice
 from evaluate.parts import Parts, pairs_digest, part_digest
-from evaluate.settings.found_masks import FinderSettings
+from evaluate.settings.found_masks import SHIPPED_SEGMENTER, WEIGHTS, FinderSettings
 from manifests.errors import BadInput
 from manifests.files import write_json
 from manifests.pairs import PairArrays
 from manifests.progress import Progress
 from manifests.settings import MaskSettings
 
-SHIPPED = Path(augment.__file__).parent / "shipped_segmenter"
 CALIBRATION = "calibration.json"
 OWN_FOLDS = 5
 """One in so many of a run's own masked pairs is held out to calibrate the segmenter that learns from the others."""
@@ -67,8 +65,8 @@ class FinderMaker:
         with one_thread():
             if len(train) >= self.masks.own:
                 return self._own(train, validation, progress)
-            shipped = FindingSegmenter.load(SHIPPED)
-            said = {"segmenter": "shipped", "segmenter_digest": weights_digest(SHIPPED)}
+            shipped = FindingSegmenter.load(SHIPPED_SEGMENTER)
+            said = {"segmenter": "shipped", "segmenter_digest": weights_digest(SHIPPED_SEGMENTER)}
             found = self._calibrated(shipped, [train, validation])
             if found is None:
                 found = shipped_calibration(self.masks)
@@ -76,10 +74,10 @@ class FinderMaker:
 
     def _own(self, train: PairArrays, validation: PairArrays, progress: Progress) -> SegmenterFinder:
         held = grouped_folds(train, OWN_FOLDS, self.seed) == 0
-        start = weights_digest(SHIPPED)
+        start = weights_digest(SHIPPED_SEGMENTER)
 
         def build(where: Path, progress: Progress) -> dict[str, Any]:
-            segmenter = FindingSegmenter(self.settings, start=SHIPPED)
+            segmenter = FindingSegmenter(self.settings, start=SHIPPED_SEGMENTER)
             segmenter.fit(train.select(np.flatnonzero(~held)), seed=self.seed, progress=progress)
             segmenter.save(where)
             return {}
@@ -104,7 +102,7 @@ class FinderMaker:
 
 def shipped_calibration(masks: MaskSettings) -> dict[str, Any]:
     """The calibration of the shipped segmenter, on the validation split of the data that it was trained on."""
-    path = SHIPPED / CALIBRATION
+    path = SHIPPED_SEGMENTER / CALIBRATION
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         agreement, confidence = (np.array(found[name], float) for name in ("dice", "confidence"))
@@ -165,7 +163,7 @@ def without_holes(mask: np.ndarray) -> np.ndarray:
 
 def weights_digest(folder: Path) -> str:
     """sha256 of the weights of a segmenter; BadInput where they are not there."""
-    path = folder / "segmenter.safetensors"
+    path = folder / WEIGHTS
     if not path.is_file():
         raise BadInput(f"{path}: the segmenter is not there; install evenderm again, or set prepare.masks.find=false")
     return hashlib.sha256(path.read_bytes()).hexdigest()

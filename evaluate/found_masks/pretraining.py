@@ -16,7 +16,7 @@ from augment.training.state import TrainingState
 from evaluate.downstream.mixing import refresh_norms
 from evaluate.downstream.segmenter import dice_and_cross_entropy
 from evaluate.found_masks.segmenter import FindingSegmenter
-from evaluate.settings.found_masks import FinderSettings
+from evaluate.settings.found_masks import WEIGHTS, FinderSettings
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, StopRequested, no_progress
@@ -24,7 +24,6 @@ from manifests.progress import Progress, StopRequested, no_progress
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-CHECKPOINT = "segmenter.safetensors"
 _EMA_DECAY = 0.998
 _NORM_BATCHES = 40
 
@@ -42,7 +41,7 @@ def pretrain_segmenter(
     network = segmenter.imagenet_network().to(segmenter.device).to(memory_format=torch.channels_last)
     segmenter.network = network.train()
     state = TrainingState(dict(network.named_parameters()), settings.learning_rate, _EMA_DECAY, settings.weight_decay)
-    header, checkpoint = {"key": _key(settings, seed, digest)}, work / CHECKPOINT
+    header, checkpoint = {"key": _key(settings, seed, digest)}, work / WEIGHTS
     if not state.load(checkpoint, header) and checkpoint.exists():
         raise BadInput(f"{checkpoint}: belongs to other data or settings; name another --work or take those")
     augment = training_augmentation(settings.size, seed, "strong")

@@ -54,6 +54,12 @@ def grouped_folds(pairs: PairArrays, folds: int, seed: int) -> np.ndarray:
     return np.array([fold[group] for group in pairs.group_ids])
 
 
+def segmenter_pairs(real: PairArrays, settings: GateSettings) -> PairArrays:
+    """The pairs that the judge's segmenters learn from: those with given masks, where there are enough of them."""
+    given = real.given()
+    return given if len(given) >= settings.given_minimum else real
+
+
 def fit_segmenter(
     real: PairArrays, held: np.ndarray, settings: GateSettings, seed: int, folder: Path, progress: Progress
 ) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from evaluate.gates.fitting import (
     load_class_judge,
     make_copies_part,
     padded,
+    segmenter_pairs,
 )
 from evaluate.metrics.mask_shape import ShapeLimits, mask_shapes
 from evaluate.metrics.masks import dice
@@ -137,7 +138,7 @@ def fit_judge(real: PairArrays, settings: GateSettings, folder: Path, progress: 
         "settings": settings.model_dump(mode="json"),
         "limits": {dx: limit.to_json() for dx, limit in limits.items()},
         **calibrate(held_out, real.labels, real.classes, settings),
-        "held_out": _quality(agreement, probabilities, real),
+        "held_out": _quality(agreement, probabilities, real, settings),
     }
     write_json(folder / "judge.json", header)
     return load_judge(folder)
@@ -164,8 +165,10 @@ def load_judge(folder: Path) -> Judge:
 
 
 def _fit_segmenters(real: PairArrays, settings: GateSettings, parts: Parts, data: str) -> np.ndarray:
-    # Out-of-fold Dice (N,) of real pairs.
-    folds = grouped_folds(real, settings.folds, settings.seed)
+    # Out-of-fold Dice (N,) of real pairs; none where found masks stand aside for given ones.
+    pairs = segmenter_pairs(real, settings)
+    data = data if pairs is real else pairs_digest(pairs)
+    folds = grouped_folds(pairs, settings.folds, settings.seed)
     found: dict[str, float] = {}
     for fold in range(settings.folds):
         digest = part_digest(data, settings.segmenter.model_dump(), settings.folds, settings.seed, settings.batch, fold)
@@ -174,11 +177,11 @@ def _fit_segmenters(real: PairArrays, settings: GateSettings, parts: Parts, data
             digest,
             settings.segmenter.updates,
             lambda where, progress, fold=fold: fit_segmenter(  # type: ignore[misc]
-                real, folds == fold, settings, settings.seed + fold, where, progress
+                pairs, folds == fold, settings, settings.seed + fold, where, progress
             ),
         )
         found |= report["dice"]
-    return np.array([found[pair] for pair in real.pair_ids])
+    return np.array([found.get(pair, np.nan) for pair in real.pair_ids])
 
 
 def _fit_classifiers(real: PairArrays, settings: GateSettings, parts: Parts, data: str) -> np.ndarray:
@@ -226,15 +229,17 @@ def calibrate(
     thresholds: dict[str, dict[str, float | None]] = {gate: {} for gate in GATES}
     skipped = []
     for label, dx in enumerate(classes):
-        own = labels == label
-        enough = int(own.sum()) >= settings.class_minimum
         for gate in GATES:
+            known = ~np.isnan(held_out[gate])
+            own = (labels == label) & known
+            enough = int(own.sum()) >= settings.class_minimum
             if not enough and gate == "class_consistency":
                 reason = f"{int(own.sum())} training pairs, fewer than {settings.class_minimum}"
                 skipped.append({"gate": gate, "dx": dx, "reason": reason})
                 thresholds[gate][dx] = None
                 continue
-            scores = held_out[gate][own if enough else labels >= 0]
+            labelled = (labels >= 0) & known
+            scores = held_out[gate][own if enough else labelled if labelled.any() else known]
             quantile = getattr(settings, f"{gate}_quantile")
             # The lower of the two neighbours, so that at least the stated share of real pairs passes.
             value = float(np.quantile(scores, quantile, method="lower")) if len(scores) else None
@@ -242,7 +247,11 @@ def calibrate(
     return {"thresholds": thresholds, "skipped": skipped}
 
 
-def _quality(agreement: np.ndarray, probabilities: np.ndarray, real: PairArrays) -> dict[str, Any]:
+def _quality(
+    agreement: np.ndarray, probabilities: np.ndarray, real: PairArrays, settings: GateSettings
+) -> dict[str, Any]:
+    predicted = segmenter_pairs(real, settings).predicted
+    given = predicted is None or not predicted.any()
     known = real.labels >= 0
     right = probabilities.argmax(1) == real.labels
     recall = {
@@ -252,7 +261,9 @@ def _quality(agreement: np.ndarray, probabilities: np.ndarray, real: PairArrays)
     }
     return {
         "pairs": len(real),
-        "mean_dice": float(agreement.mean()),
+        # Found masks teach the segmenters where there is nothing else, and never say how good they are.
+        "mean_dice": float(np.nanmean(agreement)) if given else None,
+        "masks": "given" if given else "found",
         "accuracy": float(right[known].mean()) if known.any() else None,
         "recall": recall,
     }

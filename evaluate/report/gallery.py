@@ -68,7 +68,7 @@ def gallery(pairs: RunPairs) -> list[Beside]:
     for dx in classes:
         others = evenly(real.get(dx, []), each)
         if not generated:
-            by_class.append([_Plan(None, row, f"a {row['origin']} training pair") for row in others])
+            by_class.append([_Plan(None, row, f"a {row['origin']} training pair{outline_note(row)}") for row in others])
         chosen = enumerate(evenly(generated.get(dx, []), each))
         by_class.append([_plan(row, known, others[place % len(others)] if others else None) for place, row in chosen])
     # One of each class in turn, so that the first ones shown already show them all.
@@ -97,8 +97,15 @@ def beside_nearest(rows: Sequence[Row], pairs: RunPairs) -> list[Beside]:
 def _plan(row: Row, known: Mapping[str, Row], other: Row | None) -> _Plan:
     nearest = known.get(row["nearest_real_id"] or "")
     if nearest is not None:
-        return _Plan(row, nearest, f"nearest {nearest['origin']} training pair ({nearest['dx']})")
-    return _Plan(row, other, f"a {other['origin']} training pair of this class" if other else "")
+        return _Plan(
+            row, nearest, f"nearest {nearest['origin']} training pair ({nearest['dx']}){outline_note(nearest)}"
+        )
+    return _Plan(row, other, f"a {other['origin']} training pair of this class{outline_note(other)}" if other else "")
+
+
+def outline_note(row: Row) -> str:
+    """That a segmenter found a real pair's mask, to stand behind what the picture is; nothing of a given one."""
+    return "; its outline was found by a segmenter" if row.get("mask_origin") == "predicted" else ""
 
 
 def _cards(plans: Sequence[_Plan], pairs: RunPairs) -> list[Beside]:

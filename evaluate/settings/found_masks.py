@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
+import augment
 from evaluate.settings.benchmark import SegmenterSettings
+
+SHIPPED_SEGMENTER = Path(augment.__file__).parent / "shipped_segmenter"
+WEIGHTS = "segmenter.safetensors"
 
 
 class FinderSettings(SegmenterSettings):

@@ -110,6 +110,9 @@ class GateSettings(Frozen):
         description="share of a class's held-out real pairs below its threshold",
     )
     class_minimum: int = Field(20, ge=2, description="training pairs below which a class gets no threshold of its own")
+    given_minimum: int = Field(
+        40, ge=2, description="training pairs with given masks from which on segmenters learn from those alone"
+    )
     batch: int = Field(32, ge=1, description="pairs judged at once; short batches are padded to it")
     segmenter: JudgeSegmenterSettings = JudgeSegmenterSettings()
     classifier: JudgeClassifierSettings = JudgeClassifierSettings()

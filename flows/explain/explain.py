@@ -215,13 +215,15 @@ def _finders(job: Job, train: PairArrays, samplers: ClassSamplers, progress: Pro
     """Who is asked where the lesion is, in the order in which they are believed."""
     from augment.prompts import prompt_for
     from evaluate.explain.localisation import SamLocaliser, by_denoiser, by_segmenters, run_segmenters
+    from evaluate.gates.fitting import segmenter_pairs
 
     settings, seed = job.settings.explain.localiser, job.settings.seed
+    taught = segmenter_pairs(train.masked(), job.settings.gates)
     finders: dict[str, FindLesion] = {}
     for method in dict.fromkeys((*settings.methods, *(("sam",) if settings.sam else ()))):
         if method == "unet":
             finders[method] = by_segmenters(
-                run_segmenters(job.folder.judge, _folder(job), train, settings, seed, progress)
+                run_segmenters(job.folder.judge, _folder(job), taught, settings, seed, progress)
             )
         elif method == "denoiser":
             prompts = [prompt_for(dx) for dx in train.classes]

@@ -77,19 +77,20 @@ def train_one(job: Job, progress: Progress, name: str) -> Mapping[str, Any]:
 
 
 def train_counts(job: Job) -> dict[str, int]:
-    """Real training pairs by class."""
+    """Real training pairs by class; those without a mask count only where classification is benchmarked."""
     real = open_real(job)
+    if "classification" not in job.settings.benchmark.tasks or len(real.classes) < 2:
+        return masked_counts(job)
     counts = real.counts().get("train", {})
     return {dx: int(counts.get(dx, 0)) for dx in real.classes}
 
 
 def masked_counts(job: Job) -> dict[str, int]:
-    """Real training pairs with a mask by class."""
+    """Real training pairs by class that teach adapters: with a mask that is given, or found and not doubtful."""
     real = open_real(job)
-    if real.header["masks"] == real.header["rows"]:
-        return train_counts(job)
-    table = real.table(["dx", "mask_sha256"], split="train")
-    there = Counter(row["dx"] for row in table.to_pylist() if row["mask_sha256"])
+    there: Counter[str] = Counter()
+    for (dx, origin), count in real.masks_by("train").items():
+        there[dx] += count if origin != "doubtful" else 0
     return {dx: there[dx] for dx in real.classes}
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from flows.engine.calls import Call
 from flows.run.folder import Job
 from flows.run.records import Step, file_digest, listing_digest, unfinished_steps, write_record
-from flows.settings import flat
+from flows.settings import flat, flat_groups
 from manifests.errors import BadInput
+from manifests.format.schema import FOUND_MASKS
 from manifests.progress import Progress
 
 if TYPE_CHECKING:
@@ -26,7 +27,19 @@ def steps(job: Job) -> list[Step]:
     """What the real manifest would be made from now."""
     known = flat(job.settings.prepare)
     settings = {f"prepare.{name}": value for name, value in known.items() if name != "workers"}
-    return [Step("prepare", VERSION, settings, {"data": _data_digest(job), **_kept_digest(job)})]
+    inputs = {"data": _data_digest(job), **_kept_digest(job)}
+    if job.settings.prepare.masks.find:
+        settings |= {"seed": job.settings.seed, **flat_groups(job.settings, "finder")}
+        inputs |= _segmenter_digest()
+    return [Step("prepare", VERSION, settings, inputs)]
+
+
+def _segmenter_digest() -> dict[str, str]:
+    """What stands for the shipped segmenter; nothing where it is not there, which is told once a mask is missing."""
+    from evaluate.settings.found_masks import SHIPPED_SEGMENTER, WEIGHTS
+
+    path = SHIPPED_SEGMENTER / WEIGHTS
+    return {"shipped segmenter": file_digest(path)} if path.is_file() else {}
 
 
 def _kept_digest(job: Job) -> dict[str, str]:
@@ -73,11 +86,14 @@ def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
 
 def prepare_source(job: Job, progress: Progress) -> Mapping[str, Any]:
     """Reads, checks and splits the source into the real manifest."""
+    from evaluate.found_masks.finder import FinderMaker
     from manifests.prepare.prepare import prepare
 
     started = time.monotonic()
     (step,) = steps(job)
-    summary = prepare(job.data, job.folder.real, job.settings.prepare, progress)
+    settings = job.settings
+    finder = FinderMaker(settings.prepare.masks, settings.finder, settings.seed, job.folder.work / "masks")
+    summary = prepare(job.data, job.folder.real, settings.prepare, progress, finder)
     figures = {
         "source": summary.source_name,
         "counts": summary.counts,
@@ -99,15 +115,31 @@ def open_real(job: Job) -> Manifest:
 
 
 def served_benchmark(job: Job) -> BenchmarkSettings:
-    """The benchmark's settings with the tasks that the real pairs serve: masks for segmentation, two classes for
-    classification. Raises BadInput where none is left."""
-    real, settings = open_real(job), job.settings.benchmark
-    serves = {"segmentation": real.header["masks"] > 0, "classification": len(real.classes) > 1}
-    tasks = tuple(task for task in settings.tasks if serves[task])
+    """The benchmark's settings with the tasks that the real pairs serve: given masks in every split for segmentation,
+    two classes for classification. Raises BadInput where none is left."""
+    settings, lacking = job.settings.benchmark, lacking_tasks(job)
+    tasks = tuple(task for task in settings.tasks if task not in lacking)
     if not tasks:
-        asked = " and ".join(settings.tasks)
-        raise BadInput(f"{job.data}: nothing to benchmark: {asked} needs masks, or two classes; set benchmark.tasks")
+        raise BadInput(f"{job.data}: nothing to benchmark: {'; '.join(lacking.values())}; set benchmark.tasks")
     return settings.model_copy(update={"tasks": tasks})
+
+
+def lacking_tasks(job: Job) -> dict[str, str]:
+    """The benchmark's tasks that the real pairs do not serve, each with a sentence that says why."""
+    real, lacking = open_real(job), {}
+    if ungiven := _splits_without_given(real):
+        judged = "; found masks judge no segmenter" if FOUND_MASKS in real.header["provenance"] else ""
+        lacking["segmentation"] = f"segmentation is not benchmarked: no masks are given in {ungiven}{judged}"
+    if len(real.classes) < 2:
+        lacking["classification"] = "classification is not benchmarked: it needs two classes, and there is one"
+    return {task: why for task, why in lacking.items() if task in job.settings.benchmark.tasks}
+
+
+def _splits_without_given(real: Manifest) -> str:
+    """The splits that have pairs and no given mask, in words; "" for none."""
+    there = [split for split, counts in real.counts().items() if any(counts.values())]
+    given = {split for split in there for (_, origin) in real.masks_by(split) if origin == "given"}
+    return " and ".join(split for split in there if split not in given)
 
 
 def real_digest(job: Job) -> str:

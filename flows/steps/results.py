@@ -17,7 +17,7 @@ from flows.run.records import CELLS, file_digest, read_record, write_record
 from flows.steps.adapt import untrained_classes
 from flows.steps.benchmark import benchmark_work, budgeted, settled_benchmark, steps, synthetic_manifest
 from flows.steps.low_data import restricted_manifests, shares_of
-from flows.steps.prepare import open_real
+from flows.steps.prepare import lacking_tasks, open_real
 from manifests.format.reading import Manifest
 from manifests.progress import Progress
 
@@ -63,7 +63,7 @@ def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
     )
     settings, cuts = budgeted(job)
     results["pilot"] = pilot_report(settings, pilot_standings(settings, real, benchmark_work(job)))
-    results["data"]["notes"] += [*cuts, *run_notes(job)]
+    results["data"]["notes"] += [*cuts, *run_notes(job), *mask_notes(audits.get("gates"))]
     results |= tables_of(job.folder.results)
     write_results(job.folder.results, results)
     verdicts = {verdict["task"]: verdict["verdict"] for verdict in results["verdicts"]}
@@ -146,6 +146,17 @@ def timings(job: Job) -> dict[str, Any]:
     return found | {"benchmark": round(time.time() - begun, 3), "peak memory": f"{peak / 2**30:.2f} GiB"}
 
 
+def mask_notes(gates: Mapping[str, Any] | None) -> list[str]:
+    """That found masks stand where given ones should, in what the gates learned from."""
+    held_out = ((gates or {}).get("judge") or {}).get("held_out", {})
+    if held_out.get("masks") != "found":
+        return []
+    return [
+        "the segmenters of the gates learned from found masks, since too few are given: their agreement is with what "
+        "another segmenter sees, and says nothing of how good they are"
+    ]
+
+
 def run_notes(job: Job) -> list[str]:
     """What a reader of the results must know of the run: classes left out or that gave up, and what a base has seen."""
     record = read_record(job.folder, "synthesise")
@@ -157,7 +168,7 @@ def run_notes(job: Job) -> list[str]:
     notes += [f"{title} failed and is left out: {why}" for title, why in sorted(failed.items())]
     prepared = read_record(job.folder, "prepare")
     notes += [str(line) for line in prepared.figures.get("understood", [])] if prepared else []
-    notes += untrained_classes(job)
+    notes += [*lacking_tasks(job).values(), *untrained_classes(job)]
     if shares_of(job):
         own = job.settings.base.path == "shipped"
         seen = "all training pairs of ISIC 2017" if own else "whatever it was trained on"

@@ -111,7 +111,10 @@ def wanted_pairs(job: Job) -> dict[str, int]:
     """The balance plan: pairs to generate by class."""
     from augment.balance import balance_plan
 
-    plan = balance_plan(train_counts(job), job.settings.synthesis.balance, job.settings.synthesis.cap)
+    counts, rule = train_counts(job), job.settings.synthesis.balance
+    if len(counts) == 1 and rule in ("max", "median"):
+        rule = 1.0  # nothing to even out: as many generated pairs as real ones
+    plan = balance_plan(counts, rule, job.settings.synthesis.cap)
     trained = trained_classes(job)
     return {dx: number if dx in trained else 0 for dx, number in plan.items()}
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from manifests.format.schema import SPLITS, hub_features
+from manifests.format.schema import FOUND_MASKS, SPLITS, hub_features
 from manifests.markdown import markdown_table
 
 _HUB_LICENCES = {
@@ -127,6 +127,8 @@ def _introduction(header: Mapping[str, Any]) -> str:
         text = f"{accepted:,} {made} dermoscopic images with their class and without masks"
     elif header["masks"] < header["rows"]:
         text += f", which {header['rows'] - header['masks']:,} of all rows do not have"
+    if FOUND_MASKS in header["provenance"]:
+        text += "; masks whose `mask_origin` is `predicted` did not come with the data and were found by a segmenter"
     if not header["classes"]:
         text += ", without classes"
     if made == "real" and header.get("drawn"):
