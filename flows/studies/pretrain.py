@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
@@ -24,18 +24,25 @@ if TYPE_CHECKING:
 
 
 def pretrain(
-    data: Path, out: Path, work: Path, settings: Settings, only: Part | None = None, seconds: float = 0
+    data: Path,
+    out: Path,
+    work: Path,
+    settings: Settings,
+    only: Part | Literal["segmenter"] | None = None,
+    seconds: float = 0,
 ) -> int:
     """Trains a base on the training split of `data` and writes it to `out`; checkpoints lie in `work`.
 
-    only: the one part to train, beside another process or without an end in sight; no base is written then.
+    only: the one part to train, beside another process or without an end in sight; no base is written then. The
+    segmenter, which finds missing masks, is no part of a base, and is written to `out` in its place.
     seconds: how long the denoiser is trained at most, 0 for all its steps; the base is what it has become by then.
     """
     from augment.training.pretrain import Pretraining
     from manifests.prepare.prepare import prepare
 
-    if out.exists() and any(out.iterdir()) and not (out / "model_index.json").exists():
-        raise BadInput(f"{out}: is not empty and holds no base; choose another --out")
+    what, mark = ("segmenter", "segmenter.json") if only == "segmenter" else ("base", "model_index.json")
+    if out.exists() and any(out.iterdir()) and not (out / mark).exists():
+        raise BadInput(f"{out}: is not empty and holds no {what}; choose another --out")
     work.mkdir(parents=True, exist_ok=True)
     limit_threads(settings.pretrain.threads)
     watch = Watch(work / "log.jsonl", Console())
@@ -44,6 +51,9 @@ def pretrain(
             with watch.task("prepare", "pairs") as progress:
                 prepare(data, work / "real", settings.prepare, progress)
         real = open_manifest(work / "real")
+        if only == "segmenter":
+            _segmenter(real, out, work, settings, watch)
+            return 0
         pairs = real.arrays(split="train", cache=work / "arrays")
         chosen, side = settings.pretrain, settings.base.resolution
         made = Pretraining(pairs, side, chosen, settings.seed, real.digest, work, _start(settings, work))
@@ -56,6 +66,23 @@ def pretrain(
         made.write_base(out, _card(made, real))
     watch.say(f"base: {out}")
     return 0
+
+
+def _segmenter(real: Manifest, out: Path, work: Path, settings: Settings, watch: Watch) -> None:
+    """Trains the segmenter that finds missing masks on given ones, and writes it to `out`."""
+    from evaluate.found_masks.pretraining import pretrain_segmenter, write_shipped
+
+    chosen, arrays = settings.finder, work / "arrays"
+    train, validation = (real.arrays(split=split, cache=arrays).given() for split in ("train", "validation"))
+    for split, pairs in (("training", train), ("validation", validation)):
+        if not len(pairs):
+            raise BadInput(f"{real.location}: no {split} pair has a given mask, from which a segmenter could learn")
+    with watch.task("pretrain segmenter", "steps") as progress:
+        segmenter = pretrain_segmenter(train, chosen, settings.seed, real.digest, work, progress)
+    made_of = {"pairs": len(train), "updates": chosen.pretrain_updates, "batch": chosen.batch_size}
+    made_of |= {name: sorted(real.header[name]) for name in ("sources", "licences")}
+    write_shipped(segmenter, validation, out, {**made_of, "size": chosen.size, "digest": real.digest[:16]})
+    watch.say(f"segmenter: {out}")
 
 
 def _card(made: Pretraining, real: Manifest) -> Callable[[Path], str]:

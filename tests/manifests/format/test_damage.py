@@ -139,9 +139,14 @@ def test_a_writer_makes_a_shard_with_a_damaged_footer_again(original: Any, tmp_p
     assert (tmp_path / info.name).read_bytes() == content and again.has_shard("nv", 0)
 
 
-def test_a_manifest_of_an_earlier_version_is_read_verified_and_copied(original: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_manifest_of_an_earlier_version_is_read_verified_and_copied(
+    original: Any, tmp_path: Path, version: int
+) -> None:
     folder = tmp_path / "manifest"
-    as_version_2(original[0], folder)
+    as_earlier_version(original[0], folder, version)
+    columns, told = open_manifest(folder).columns(), open_manifest(folder).masks_by()
+    assert ("mask_origin" in columns) == (version > 1) and {origin for _, origin in told} == {"given"}
     assert verify_manifest(folder).ok and same(open_manifest(folder).arrays(), original[1])
     copy = copy_manifest(open_manifest(folder), tmp_path / "copy")
     assert copy.digest == open_manifest(folder).digest and same(copy.arrays(), original[1])
@@ -152,16 +157,18 @@ def test_a_manifest_of_an_earlier_version_is_read_verified_and_copied(original: 
         open_manifest(folder).arrays()
 
 
-def as_version_2(source: Path, folder: Path) -> None:
-    """The same real manifest as the program wrote it before footers had digests."""
+def as_earlier_version(source: Path, folder: Path, version: int) -> None:
+    """The same real manifest as the program wrote it before footers had digests (2) or masks an origin (1)."""
     manifest = open_manifest(source)
     made_of = (manifest.classes, manifest.header["provenance"])
-    header = {**manifest.header, "format_version": 2, "manifest_id": manifest_identity("real", *made_of, 2)}
+    header = {**manifest.header, "format_version": version}
+    header["manifest_id"] = manifest_identity("real", *made_of, version)
     shards = []
     for entry in manifest.shards:
         table = manifest.open_shard(entry).read()
-        said = (header["manifest_id"], entry.name, made_of[1], 2)
-        table = table.cast(arrow_schema("real", made_of[0], *said))
+        said = (header["manifest_id"], entry.name, made_of[1], version)
+        schema = arrow_schema("real", made_of[0], *said)
+        table = table.select(schema.names).cast(schema)
         (folder / entry.name).parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, folder / entry.name)
         content = (folder / entry.name).read_bytes()
