@@ -29,7 +29,7 @@ CALIBRATION = "calibration.json"
 OWN_FOLDS = 5
 """One in so many of a run's own masked pairs is held out to calibrate the segmenter that learns from the others."""
 LEAST_HELD_OUT = 20
-"""Given masks below which nothing is calibrated on them."""
+"""Given masks below which the shipped segmenter is not calibrated on them."""
 BATCH = 32
 
 
@@ -63,13 +63,12 @@ class FinderMaker:
     def __call__(self, train: PairArrays, validation: PairArrays, progress: Progress) -> SegmenterFinder:
         """A finder that has learned from `train`, or the shipped one, calibrated on given masks that it never saw."""
         with one_thread():
-            if len(train) >= self.masks.own:
+            if len(train) >= self.masks.own and len(set(train.group_ids)) >= OWN_FOLDS:
                 return self._own(train, validation, progress)
             shipped = FindingSegmenter.load(SHIPPED_SEGMENTER)
             said = {"segmenter": "shipped", "segmenter_digest": weights_digest(SHIPPED_SEGMENTER)}
-            found = self._calibrated(shipped, [train, validation])
-            if found is None:
-                found = shipped_calibration(self.masks)
+            enough = len(train) + len(validation) >= LEAST_HELD_OUT
+            found = self._calibrated(shipped, train, validation) if enough else shipped_calibration(self.masks)
             return SegmenterFinder(shipped, said | found, "the shipped segmenter")
 
     def _own(self, train: PairArrays, validation: PairArrays, progress: Progress) -> SegmenterFinder:
@@ -87,15 +86,12 @@ class FinderMaker:
         parts.make("segmenter", digest, self.settings.updates, build)
         own = FindingSegmenter.load(self.folder / "segmenter")
         said = {"segmenter": "own", "segmenter_digest": weights_digest(self.folder / "segmenter")}
-        found = self._calibrated(own, [train.select(np.flatnonzero(held)), validation])
-        assert found is not None, "a fifth of the pairs that a segmenter of its own needs is enough to calibrate it"
+        found = self._calibrated(own, train.select(np.flatnonzero(held)), validation)
         learned = int((~held).sum())
         return SegmenterFinder(own, said | found, f"a segmenter trained on {learned} of the data's own masks")
 
-    def _calibrated(self, segmenter: FindingSegmenter, held: list[PairArrays]) -> dict[str, Any] | None:
-        """The least confidence by held-out given masks, and how good they are; None if there are too few."""
-        if sum(map(len, held)) < LEAST_HELD_OUT:
-            return None
+    def _calibrated(self, segmenter: FindingSegmenter, *held: PairArrays) -> dict[str, Any]:
+        """The least confidence by held-out given masks, and how good the found ones are."""
         agreement, confidence = (np.concatenate(parts) for parts in zip(*(judged(segmenter, p) for p in held)))
         return calibration(agreement, confidence, self.masks)
 
