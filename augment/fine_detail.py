@@ -46,20 +46,36 @@ class FineDetail:
 
         masks: (B, S, S); indices: of the candidates. What one gets depends on its index and mask alone.
         """
-        sources = [self._source(mask, index) for mask, index in zip(masks, indices, strict=True)]
-        both = zip(images, sources, strict=True)
-        blended = [self._blended(image, place, view) for image, (place, view) in both]
-        return np.stack(blended), [self.pairs.group_ids[place] for place, _ in sources]
+        sources = self.sources(masks, indices)
+        return self.blended(images, sources), [self.pairs.group_ids[place] for place, _ in sources]
+
+    def sources(
+        self, masks: np.ndarray, indices: Sequence[int], fixed: Sequence[tuple[int | None, int | None]] = ()
+    ) -> list[tuple[int, int]]:
+        """The real pair and its flip or turn for each of masks (B, S, S), by the candidates' `indices`.
+
+        fixed: pairs and views that are settled already; None leaves the choice to the best fit.
+        """
+        wanted = fixed or [(None, None)] * len(indices)
+        return [self._source(*one) for one in zip(masks, indices, wanted, strict=True)]
+
+    def blended(self, images: np.ndarray, sources: Sequence[tuple[int, int]]) -> np.ndarray:
+        """Images uint8 (B, S, S, 3) with the fine band of `sources`."""
+        reals = (dihedral(np.asarray(self.pairs.images[place]), view) for place, view in sources)
+        return np.stack([with_fine_band(image, real, self.share) for image, real in zip(images, reals, strict=True)])
 
     def given_to(self, generated: PairArrays, indices: Sequence[int]) -> PairArrays:
         """The generated pairs with the fine band of real ones, whose groups they join; see `onto`."""
         images, groups = self.onto(generated.images, generated.masks, indices)
         return replace(generated, images=images, group_ids=groups)
 
-    def _source(self, mask: np.ndarray, index: int) -> tuple[int, int]:
+    def _source(self, mask: np.ndarray, index: int, fixed: tuple[int | None, int | None]) -> tuple[int, int]:
+        place, settled = fixed
+        if place is not None and settled is not None:
+            return place, settled
         digest = hashlib.sha256(f"detail/{self.seed}/{index}".encode()).digest()
         rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
-        tried = rng.permutation(len(self.pairs))[:_TRIED]
+        tried = rng.permutation(len(self.pairs))[:_TRIED] if place is None else np.array([place])
         own, others = _occupancy(mask), self.occupancy[tried]
         # Turning the one mask back instead of the many.
         backs = np.stack([_undone(own, view) for view in range(DIHEDRAL)])
@@ -67,12 +83,6 @@ class FineDetail:
         fit = 2 * overlap / np.maximum((own**2).sum() + (others**2).sum(axis=(1, 2))[:, None], 1e-6)
         best, view = np.unravel_index(int(fit.argmax()), fit.shape)
         return int(tried[best]), int(view)
-
-    def _blended(self, image: np.ndarray, place: int, view: int) -> np.ndarray:
-        real = dihedral(np.asarray(self.pairs.images[place]), view).astype(np.float32)
-        drawn = image.astype(np.float32)
-        changed = drawn + self.share * (_fine(real) - _fine(drawn))
-        return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
 
 
 def detailed(generated: PairArrays, real: PairArrays, share: float, seed: int) -> PairArrays:
@@ -87,6 +97,13 @@ def detailed(generated: PairArrays, real: PairArrays, share: float, seed: int) -
             for place, group in zip(places, given.group_ids, strict=True):
                 groups[place] = group
     return replace(generated, images=images, group_ids=groups)
+
+
+def with_fine_band(image: np.ndarray, real: np.ndarray, share: float) -> np.ndarray:
+    """An image uint8 (S, S, 3) in which `share` of the fine band is that of a `real` one."""
+    drawn = image.astype(np.float32)
+    changed = drawn + share * (_fine(real.astype(np.float32)) - _fine(drawn))
+    return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
 
 
 def _fine(image: np.ndarray) -> np.ndarray:

@@ -275,10 +275,15 @@ class PairSampler:
         region = self._region(len(images), image=1.0, mask=0.0)
         return Known(self.encode_pair(images, empty), region, rounds=rounds)
 
-    def inside_mask(self, images: np.ndarray, masks: np.ndarray, strength: float) -> Known:
-        """Frees the image inside the masks only (B, S, S), from noise of `strength`; the mask is held."""
-        known = Known(self.encode_pair(images, masks), self._region(len(images), 1.0, 1.0), strength)
-        area = torch.from_numpy(masks[:, None].astype(np.float32))
+    def inside_mask(
+        self, images: np.ndarray, masks: np.ndarray, strength: float, regions: np.ndarray | None = None, rounds: int = 1
+    ) -> Known:
+        """Frees the image inside the masks only (B, S, S), from noise of `strength`; the mask is held.
+
+        regions: bool (B, S, S), what is freed instead where it is more than the mask; rounds: as in `Known`.
+        """
+        known = Known(self.encode_pair(images, masks), self._region(len(images), 1.0, 1.0), strength, rounds)
+        area = torch.from_numpy((masks if regions is None else regions)[:, None].astype(np.float32))
         side = known.latents.shape[-1]
         inside = torch.nn.functional.adaptive_max_pool2d(area, (side, side)).to(known.latents)
         region = known.region.clone()

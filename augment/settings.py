@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from manifests.settings import Frozen
+
+WAYS = ("text", "variation", "skin", "outline")
+"""Ways to draw a pair."""
 
 
 class CheckpointSettings(Frozen):
@@ -174,4 +178,34 @@ class SynthesisSettings(Frozen):
         description="share of what is finer than the shipped generator draws that comes from a real training pair of "
         "the class; 0 leaves pictures as they were drawn",
     )
+    ways: dict[str, float | dict[str, float]] = Field(
+        {"text": 1.0},
+        description="shares of text, variation (of a real pair), skin (painted into a real picture of another class) "
+        "and outline (to a real mask, turned and bent); a class name with a mix of its own overrides them",
+    )
+    variation_levels: tuple[float, ...] = Field(
+        (0.65, 0.8), min_length=1, description="shares of the noise that variations begin at, each as often"
+    )
+    skin_level: float = Field(1.0, gt=0, le=1, description="share of the noise that a painted lesion begins at")
     gates: bool = True
+
+    @field_validator("variation_levels")
+    @classmethod
+    def _levels_are_shares(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < level <= 1 for level in levels):
+            raise ValueError("each level is a share of the noise, above 0 and at most 1")
+        return levels
+
+    @field_validator("ways")
+    @classmethod
+    def _mixes_have_shares(cls, ways: dict[str, float | dict[str, float]]) -> dict[str, float | dict[str, float]]:
+        every = {name: share for name, share in ways.items() if not isinstance(share, Mapping)}
+        for where, mix in [("", every), *((f" of {dx}", mix) for dx, mix in ways.items() if isinstance(mix, Mapping))]:
+            for way, share in mix.items():
+                if way not in WAYS:
+                    raise ValueError(f"{way!r}{where} is no way to draw a pair; name {', '.join(WAYS)}")
+                if not 0 <= share < float("inf"):
+                    raise ValueError(f"the share of {way}{where} is {share}; give a number of at least 0")
+            if (where or mix) and not any(mix.values()):
+                raise ValueError(f"the shares{where} are all 0; give one way at least a share")
+        return ways

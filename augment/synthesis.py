@@ -16,14 +16,15 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
 from augment.balance import UNREAD, ClassOutcome
 from augment.fine_detail import FineDetail
 from augment.prompts import prompt_for
 from augment.sampling import PairSampler
 from augment.settings import SamplingSettings
-from augment.tensor_files import tensor_bytes
+from augment.ways.drawing import WaySources, draft_of, draw_candidates, finished
+from augment.ways.plan import FROM_TEXT, Origin, WayPlan
+from augment.ways.shard import origins_in, pack, unpack, verdicts_in
 from manifests.format.schema import ATTRIBUTES, PairRow, path_name
 from manifests.format.writing import ManifestWriter
 from manifests.pairs import PairArrays
@@ -51,7 +52,7 @@ class Verdict:
     review: str | None = None
 
 
-Judge = Callable[[PairArrays, str], Sequence[Verdict]]
+Judge = Callable[[PairArrays, str, Sequence[Origin]], Sequence[Verdict]]
 Readers = Callable[[str, np.ndarray], Mapping[str, str | None]]
 """What people said of a pair that passed every other gate, by its id and image (H, W, 3): `reviewed_by`, `review`,
 and the `reject_reason`, None where it passes."""
@@ -71,7 +72,8 @@ class ClassJob:
 
     wanted: accepted pairs to reach; limit: candidates after which the class gives up; digests: of base, adapter
     and judge ("" where the gates are off); detail: share of fine detail that is taken from real pairs, and the digest
-    of those ("" where none is); readers_digest: of what people said of the pairs ("" where nobody is asked).
+    of those ("" where none is); readers_digest: of what people said of the pairs ("" where nobody is asked); plan:
+    the ways to draw.
     """
 
     dx: str
@@ -88,6 +90,7 @@ class ClassJob:
     detail: float = 0.0
     detail_digest: str = ""
     readers_digest: str = ""
+    plan: WayPlan = FROM_TEXT
 
     @property
     def key(self) -> str:
@@ -95,6 +98,8 @@ class ClassJob:
         left_out = ("wanted", "limit", "sampling", "readers_digest")
         content = {name: value for name, value in asdict(self).items() if name not in left_out}
         content["sampling"] = self.sampling.model_dump(mode="json")
+        if self.plan == FROM_TEXT:  # candidates from text are those that they were before there were ways
+            del content["plan"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
     @property
@@ -127,11 +132,13 @@ def draw_shard(
     progress: Progress = no_progress,
     detail: FineDetail | None = None,
     people: Sequence[Mapping[str, str]] = (),
+    sources: WaySources | None = None,
 ) -> None:
     """Draws and judges the candidates of one index range, unless they are there already.
 
     detail: where fine detail is taken from; the group of a pair is then that of the real one it was taken from.
     people: attributes of the class's real training pairs; a candidate's prompt tells those that its seed picks.
+    sources: the real pairs that ways other than text begin at.
     """
     if is_drawn(job, shard, candidates):
         return
@@ -139,47 +146,19 @@ def draw_shard(
     seeds = [pair_seed(job.seed, job.dx, index) for index in indices]
     attributes = [people[seed % len(people)] for seed in seeds] if people else []
     prompts = [prompt_for(job.dx, known) for known in attributes or [{}] * len(seeds)]
-    images, masks = [], []
-    for start in range(0, len(seeds), job.sampling.batch):
-        part = seeds[start : start + job.sampling.batch]
-        drawn = sampler.draw(prompts[start : start + len(part)], part)
-        images.append(drawn.images)
-        masks.append(drawn.masks)
-        progress(start + len(part), len(seeds))
+    drafts = [draft_of(job.plan, sources, job.seed, job.dx, index) for index in indices]
+    drawn = draw_candidates(
+        sampler, drafts, prompts, seeds, job.sampling.batch, lambda count: progress(count, len(seeds))
+    )
     ids = [f"{SOURCE}:{job.dx}-{job.key[:8]}-{index:07d}" for index in indices]
+    images, origins, groups = finished(drawn, drafts, indices, ids, sources, detail)
     labels = np.zeros(len(ids), dtype=np.int64)
-    pairs = PairArrays(ids, np.concatenate(images), np.concatenate(masks), labels, (job.dx,), ids, attributes)
-    if detail is not None:
-        pairs = detail.given_to(pairs, indices)
-    verdicts = judge(pairs, job.dx) if judge else [Verdict()] * len(pairs)
-    candidates.write(job.name(shard), _pack(pairs, list(verdicts)))
-
-
-def _pack(pairs: PairArrays, verdicts: Sequence[Verdict]) -> bytes:
-    described = [{**asdict(verdict), "scores": dict(verdict.scores)} for verdict in verdicts]
-    for fields in described:  # no reader has seen it yet
+    pairs = PairArrays(ids, images, drawn.masks, labels, (job.dx,), groups, attributes)
+    verdicts = judge(pairs, job.dx, origins) if judge else [Verdict()] * len(pairs)
+    told = [{**asdict(verdict), "scores": dict(verdict.scores)} for verdict in verdicts]
+    for fields in told:  # no reader has seen it yet
         del fields["reviewed_by"], fields["review"]
-    tensors = {"images": torch.from_numpy(pairs.images), "masks": torch.from_numpy(pairs.masks)}
-    names = {"pair_ids": json.dumps(pairs.pair_ids), "group_ids": json.dumps(pairs.group_ids)}
-    if pairs.attributes:
-        names["attributes"] = json.dumps(pairs.attributes, sort_keys=True)
-    return tensor_bytes(tensors, {**names, "verdicts": json.dumps(described)})
-
-
-def _header(content: bytes) -> dict[str, str]:
-    """The metadata of a candidate shard."""
-    size = int.from_bytes(content[:8], "little")
-    metadata: dict[str, str] = json.loads(content[8 : 8 + size])["__metadata__"]
-    return metadata
-
-
-def _unpack(job: ClassJob, content: bytes) -> PairArrays:
-    from safetensors.numpy import load
-
-    header, tensors = _header(content), load(content)
-    ids, groups, attributes = (json.loads(header.get(key, "[]")) for key in ("pair_ids", "group_ids", "attributes"))
-    labels = np.zeros(len(ids), dtype=np.int64)
-    return PairArrays(ids, tensors["images"], tensors["masks"], labels, (job.dx,), groups, attributes)
+    candidates.write(job.name(shard), pack(pairs, told, origins))
 
 
 class Settlement:
@@ -212,13 +191,14 @@ class Settlement:
             missing = tuple(n for n in span if not is_drawn(job, n, self._candidates))
         return ClassOutcome(job.dx, job.wanted, self._looked_at, self._accepted, dict(self._reasons), missing)
 
-    def verdicts(self) -> Iterator[tuple[PairArrays, int, Verdict]]:
-        """Each settled candidate: the pairs of its shard, its place among them, and what became of it."""
+    def verdicts(self) -> Iterator[tuple[PairArrays, int, Verdict, Origin]]:
+        """Each settled candidate: the pairs of its shard, its place among them, what became of it, and its origin."""
         self._advance()
         for shard, verdicts in enumerate(self._verdicts):
-            pairs = _unpack(self.job, self._candidates.read(self.job.name(shard)))
+            content = self._candidates.read(self.job.name(shard))
+            pairs, origins = unpack(content, self.job.dx), origins_in(content)
             for index, verdict in enumerate(verdicts):
-                yield pairs, index, verdict
+                yield pairs, index, verdict, origins[index]
 
     @property
     def _filled(self) -> int:
@@ -232,8 +212,8 @@ class Settlement:
             if not is_drawn(job, shard, self._candidates):
                 return
             content = self._candidates.read(job.name(shard))
-            pairs = None if self._seen is None and self._readers is None else _unpack(job, content)
-            described = json.loads(_header(content)["verdicts"])
+            pairs = None if self._seen is None and self._readers is None else unpack(content, job.dx)
+            described = verdicts_in(content)
             self._verdicts.append([])
             for index, fields in enumerate(described):
                 if self._filled >= job.wanted or self._looked_at >= job.limit:
@@ -258,8 +238,8 @@ def write_class(settlement: Settlement, writer: ManifestWriter) -> int:
     job = settlement.job
     rows: list[PairRow] = []
     shards = 0
-    for pairs, index, verdict in settlement.verdicts():
-        rows.append(_row(job, pairs, index, verdict))
+    for pairs, index, verdict, origin in settlement.verdicts():
+        rows.append(_row(job, pairs, index, verdict, origin))
         if len(rows) == _ROWS_PER_SHARD:
             writer.write_shard(job.dx, shards, rows)
             rows, shards = [], shards + 1
@@ -269,7 +249,7 @@ def write_class(settlement: Settlement, writer: ManifestWriter) -> int:
     return shards
 
 
-def _row(job: ClassJob, pairs: PairArrays, index: int, verdict: Verdict) -> PairRow:
+def _row(job: ClassJob, pairs: PairArrays, index: int, verdict: Verdict, origin: Origin) -> PairRow:
     pair_id = pairs.pair_ids[index]
     number = int(pair_id.rsplit("-", 1)[1])
     attributes = pairs.attributes_of(index)
@@ -297,4 +277,5 @@ def _row(job: ClassJob, pairs: PairArrays, index: int, verdict: Verdict) -> Pair
         reject_reason=verdict.reject_reason,
         reviewed_by=verdict.reviewed_by,
         review=verdict.review,
+        **asdict(origin),
     )

@@ -13,7 +13,7 @@ from flows.engine.calls import Call
 from flows.run.folder import Job, RunFolder
 from flows.run.records import Step, unfinished_steps, write_record
 from flows.settings import flat_groups
-from flows.steps.adapt import adapter_digest, base_facts, train_counts, trained_classes
+from flows.steps.adapt import adapter_digest, base_facts, masked_counts, train_counts, trained_classes
 from flows.steps.digests import settings_of_gates
 from flows.steps.prepare import open_real, real_digest
 from flows.steps.review import readers_digest, readers_of
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from augment.sampling import PairSampler
     from augment.settings import CheckpointSettings, SamplingSettings
     from augment.synthesis import ClassJob, Settlement
+    from augment.ways.drawing import WaySources
     from manifests.storage.base import Storage
 
 VERSION = 3
@@ -68,7 +69,9 @@ def fill_range(job: Job, progress: Progress, dx: str, shard: int) -> Mapping[str
     judge = _judge(job.folder.judge) if job.settings.synthesis.gates else None
     detail = _fine_detail(job, dx, sampler.side)
     people = _people(job.folder, real_digest(job), dx, sampler.attributes)
-    draw_shard(class_job(job, dx), shard, sampler, judge, _candidates(job), progress, detail, people)
+    made_of = class_job(job, dx)
+    sources = _sources(job.folder, real_digest(job), dx, sampler.side) if made_of.plan.source_digest else None
+    draw_shard(made_of, shard, sampler, judge, _candidates(job), progress, detail, people, sources)
     return {}
 
 
@@ -146,6 +149,7 @@ def class_job(job: Job, dx: str) -> ClassJob:
     import math
 
     from augment.synthesis import ClassJob
+    from augment.ways.plan import plan_of
     from flows.steps.digests import judge_digest
 
     settings, wanted = job.settings, wanted_pairs(job)[dx]
@@ -165,6 +169,7 @@ def class_job(job: Job, dx: str) -> ClassJob:
         detail=settings.synthesis.detail,
         detail_digest=real.digest if settings.synthesis.detail else "",
         readers_digest=readers_digest(job),
+        plan=plan_of(settings.synthesis, dx, masked_counts(job), real.digest),
     )
 
 
@@ -198,6 +203,14 @@ def _detail_of(folder: RunFolder, digest: str, dx: str, side: int, share: float,
     from augment.fine_detail import FineDetail
 
     return FineDetail.of(folder.pairs("train", side, dx).masked(), share, seed)
+
+
+@lru_cache(maxsize=1)
+def _sources(folder: RunFolder, digest: str, dx: str, side: int) -> WaySources:
+    """The real pairs that ways other than text begin at; kept for the next range."""
+    from augment.ways.drawing import WaySources
+
+    return WaySources.of(folder.pairs("train", side).masked(), dx)
 
 
 @lru_cache(maxsize=1)
@@ -237,6 +250,7 @@ def release_models() -> None:
     _sampler.cache_clear()
     _detail_of.cache_clear()
     _people.cache_clear()
+    _sources.cache_clear()
     _judge.cache_clear()
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = "evenderm-manifest"
-FORMAT_VERSIONS: Mapping[str, int] = {"real": 3, "synthetic": 2}
+FORMAT_VERSIONS: Mapping[str, int] = {"real": 3, "synthetic": 3}
 """The version that is written; earlier ones are read too."""
 SOFTWARE = "evenderm"
 HEADER_NAME = "manifest.json"
@@ -38,6 +38,8 @@ MASK_FACTS = ("mask_origin", "mask_confidence")
 FOUND_MASKS = "found_masks"
 """What a real manifest's provenance says of found masks: who found them, and the least confidence of a teacher."""
 SCORES = ("mask_plausibility", "mask_agreement", "class_consistency")
+WAY_COLUMNS = ("way", "source_pair_id", "mask_pair_id", "detail_pair_id", "region")
+"""How a synthetic pair was drawn and from which real ones, from version 3 on."""
 BULKY = ("image", "mask")
 SHARD_PATTERN = re.compile(r"data/lesion=(?P<dx>[^/]+)/part-(?P<index>\d{5})\.parquet")
 
@@ -85,6 +87,12 @@ class PairRow:
     reject_reason: str | None = None
     reviewed_by: str | None = None
     review: str | None = None
+    way: str | None = None
+    source_pair_id: str | None = None
+    mask_pair_id: str | None = None
+    detail_pair_id: str | None = None
+    noise_level: float | None = None
+    region: str | None = None
 
 
 def column_types(kind: Kind, version: int | None = None) -> dict[str, pa.DataType]:
@@ -110,6 +118,8 @@ def column_types(kind: Kind, version: int | None = None) -> dict[str, pa.DataTyp
         }  # fmt: skip
     if kind == "synthetic" and (version or FORMAT_VERSIONS[kind]) > 1:
         columns |= {"reviewed_by": text, "review": text}
+    if kind == "synthetic" and (version or FORMAT_VERSIONS[kind]) > 2:
+        columns |= {**dict.fromkeys(WAY_COLUMNS, text), "noise_level": pa.float64()}
     return columns
 
 

@@ -20,6 +20,7 @@ from manifests.format.schema import (
     SOFTWARE,
     SPLITS,
     UNLABELLED,
+    WAY_COLUMNS,
     Kind,
     PairRow,
     arrow_schema,
@@ -40,11 +41,12 @@ DISCLAIMER = "Synthetic picture made by a generative model; it shows no patient 
 _SYNTHETIC_ONLY = (
     "prompt", "seed", "guidance", "steps", "sampler", "base_digest", "adapter_digest",
     "nearest_real_id", "nearest_similarity", "accepted", "reject_reason", "reviewed_by", "review",
+    *WAY_COLUMNS, "noise_level",
 )  # fmt: skip
 # Few values repeated: worth a dictionary. The others differ in every row.
 _REPEATED = (
     "dx", "origin", "split", "source", "licence", *ATTRIBUTES, "mask_origin", "attribution",
-    "prompt", "sampler", "base_digest", "adapter_digest", "reject_reason", "reviewed_by", "review",
+    "prompt", "sampler", "base_digest", "adapter_digest", "reject_reason", "reviewed_by", "review", "way", "region",
 )  # fmt: skip
 
 

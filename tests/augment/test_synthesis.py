@@ -32,14 +32,14 @@ class SeededNoise:
         return Drawn(np.stack(images), masks)
 
 
-def every_second(pairs: PairArrays, dx: str) -> list[Verdict]:
+def every_second(pairs: PairArrays, dx: str, origins=()) -> list[Verdict]:
     return [
         Verdict({"mask_agreement": 0.9}, "isic:1", 0.5, "mask_agreement" if int(i[-1]) % 2 else None)
         for i in pairs.pair_ids
     ]
 
 
-def refuse_all(pairs: PairArrays, dx: str) -> list[Verdict]:
+def refuse_all(pairs: PairArrays, dx: str, origins=()) -> list[Verdict]:
     return [Verdict(reject_reason="copy")] * len(pairs)
 
 
