@@ -157,6 +157,12 @@ class CopyIndex:
         # Rounded so that the last bits of a matrix product never decide.
         return round(float(rows[0] @ rows[1]), 5)
 
+    def similarity_to(self, image: np.ndarray, pair_id: str) -> float:
+        """How much an image uint8 (H, W, 3) is like one real pair, over all flips and turns."""
+        reference, thumbnail = self.thumbnails[self.ids.index(pair_id)], grey_thumbnails(image[None])
+        turned = [view(thumbnail, number)[0] for number in range(VIEWS)]
+        return max(self._close_similarity(one, reference, WHOLE[2]) for one in turned)
+
     def describe_closely(self, thumbnails: np.ndarray) -> np.ndarray:
         """Unit rows float32 (N, 512) of thumbnails (N, 64, 64), for images of one framing."""
         return self._close(resample(thumbnails, FINE))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evaluate.copies.drawn import lesion_squares
 from evaluate.copies.index import CopyIndex
 from evaluate.copies.threshold import ATTACKS
 from evaluate.gates.appearance import AppearanceClassifier, lesion_features
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 COPIES = "copies"
 """The part of the judge that holds the copy index."""
+LESIONS = "copies-lesions"
+"""The one that holds the index of lesions alone, where pairs are painted into real skin."""
 
 
 def grouped_folds(pairs: PairArrays, folds: int, seed: int) -> np.ndarray:
@@ -109,15 +112,17 @@ def copy_index(real: PairArrays, settings: GateSettings, folder: Path, progress:
     return CopyIndex.load(folder / COPIES)
 
 
-def make_copies_part(real: PairArrays, settings: GateSettings, parts: Parts, data: str) -> None:
-    """Index the real images for the copy audit and set its threshold."""
+def make_copies_part(real: PairArrays, settings: GateSettings, parts: Parts, data: str, lesions: bool = False) -> None:
+    """Index the real images, or their lesions alone, for the copy audit and set its threshold."""
 
     def build(where: Path, progress: Progress) -> dict[str, Any]:
-        index = CopyIndex.build(real.images, real.pair_ids, real.group_ids, settings.copies)
-        index.calibrated(real.images, settings.seed, progress).save(where)
+        images = lesion_squares(real.images, real.masks) if lesions else real.images
+        index = CopyIndex.build(images, real.pair_ids, real.group_ids, settings.copies)
+        index.calibrated(images, settings.seed, progress).save(where)
         return {}
 
-    parts.make(COPIES, part_digest(data, settings.copies.model_dump(), settings.seed), len(ATTACKS), build)
+    name = LESIONS if lesions else COPIES
+    parts.make(name, part_digest(data, settings.copies.model_dump(), settings.seed), len(ATTACKS), build)
 
 
 def held_out_plausibility(real: PairArrays, settings: GateSettings) -> tuple[dict[str, ShapeLimits], np.ndarray]:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evaluate.copies.drawn import nearest_drawn
 from evaluate.copies.index import CopyIndex
 from evaluate.copies.threshold import ATTACKS
 from evaluate.gates.appearance import AppearanceClassifier, lesion_features
 from evaluate.gates.fitting import (
     COPIES,
+    LESIONS,
     all_features,
     fit_appearance,
     fit_network,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from augment.synthesis import Verdict
+    from augment.ways.plan import Origin
     from evaluate.downstream.classifier import Classifier
     from evaluate.downstream.segmenter import Segmenter
     from manifests.pairs import PairArrays
@@ -60,26 +63,22 @@ class Judge:
     segmenters: list[Segmenter]
     classifiers: Sequence[AppearanceClassifier | Classifier]
     copies: CopyIndex
+    lesions: CopyIndex | None = None
 
-    def __call__(self, candidates: PairArrays, dx: str) -> list[Verdict]:
-        """A verdict for each candidate of class `dx`, in order; BadInput for an unknown class."""
+    def __call__(self, candidates: PairArrays, dx: str, origins: Sequence[Origin] = ()) -> list[Verdict]:
+        """A verdict for each candidate of class `dx`, in order; BadInput for an unknown class.
+
+        origins: what each was drawn from; none means from text.
+        """
         from augment.synthesis import Verdict
 
         scores = self.scores(candidates, dx)
-        nearest = self.copies.search(candidates.images)
+        nearest = nearest_drawn(self.copies, self.lesions, candidates, origins)
         verdicts = []
-        for i in range(len(candidates)):
+        for i, (found, similarity) in enumerate(nearest):
             own = {gate: float(scores[gate][i]) for gate in GATES}
-            similarity = float(nearest.similarity[i])
-            found = int(nearest.index[i]) >= 0
-            verdicts.append(
-                Verdict(
-                    scores=own,
-                    nearest_real_id=self.copies.ids[nearest.index[i]] if found else None,
-                    nearest_similarity=similarity if found else None,
-                    reject_reason=self.reject_reason(own, similarity, dx),
-                )
-            )
+            told = None if found is None else similarity
+            verdicts.append(Verdict(own, found, told, self.reject_reason(own, similarity, dx)))
         return verdicts
 
     def scores(self, candidates: PairArrays, dx: str) -> dict[str, np.ndarray]:
@@ -112,20 +111,26 @@ class Judge:
         return COPY if self.copies.is_copy(similarity) else None
 
 
-def fit_judge(real: PairArrays, settings: GateSettings, folder: Path, progress: Progress = no_progress) -> Judge:
+def fit_judge(
+    real: PairArrays, settings: GateSettings, folder: Path, progress: Progress = no_progress, painted: bool = False
+) -> Judge:
     """Make the judge from `real`, which must be the training split alone, and keep it in `folder`.
+
+    painted: whether lesions painted into real skin are to be judged too.
 
     Parts that were finished by an earlier call on the same data and settings are taken from there. Raises
     BadInput where the split holds too few groups, StopRequested when the progress callback asks to stop.
     """
     folder = Path(folder)
     data = pairs_digest(real)
-    units = settings.folds * settings.segmenter.updates + len(ATTACKS)
+    units = settings.folds * settings.segmenter.updates + (1 + painted) * len(ATTACKS)
     units += settings.folds * (settings.classifier.updates if settings.class_judge == "network" else 1)
     parts = Parts(folder, progress, units)
     agreement = _fit_segmenters(real, settings, parts, data)
     probabilities = _fit_classifiers(real, settings, parts, data)
     make_copies_part(real, settings, parts, data)
+    if painted:
+        make_copies_part(real, settings, parts, data, lesions=True)
     limits, plausibility = held_out_plausibility(real, settings)
     held_out = {
         "mask_plausibility": plausibility,
@@ -138,6 +143,7 @@ def fit_judge(real: PairArrays, settings: GateSettings, folder: Path, progress: 
         "settings": settings.model_dump(mode="json"),
         "limits": {dx: limit.to_json() for dx, limit in limits.items()},
         **calibrate(held_out, real.labels, real.classes, settings),
+        "painted": painted,
         "held_out": _quality(agreement, probabilities, real, settings),
     }
     write_json(folder / "judge.json", header)
@@ -161,6 +167,7 @@ def load_judge(folder: Path) -> Judge:
         [JudgeSegmenter.load(path.parent / f"segmenter-{i}") for i in range(settings.folds)],
         [load_class_judge(path.parent / f"classifier-{i}", settings) for i in range(settings.folds)],
         CopyIndex.load(path.parent / COPIES),
+        CopyIndex.load(path.parent / LESIONS) if header.get("painted") else None,
     )
 
 

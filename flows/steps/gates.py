@@ -10,7 +10,7 @@ from flows.engine.calls import Call
 from flows.run.folder import Job
 from flows.run.records import Step, unfinished_steps, write_record
 from flows.steps import synthesise
-from flows.steps.digests import gates_step
+from flows.steps.digests import gates_step, paints
 from manifests.progress import Progress
 
 
@@ -34,7 +34,7 @@ def fit_gates(job: Job, progress: Progress) -> Mapping[str, Any]:
 
     started = time.monotonic()
     real = job.pairs("train", masked=True)
-    fit_judge(real, job.settings.gates, job.folder.judge, progress)
+    fit_judge(real, job.settings.gates, job.folder.judge, progress, paints(job))
     files = sorted(path for path in job.folder.judge.rglob("*") if path.is_file())
     write_record(job.folder, gates_step(job), files, {"pairs": len(real)}, time.monotonic() - started)
     return {"pairs": len(real)}

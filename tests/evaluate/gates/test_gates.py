@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from augment.ways.plan import Origin
 from evaluate.copies.threshold import plant
 from evaluate.gates.fitting import copy_index, grouped_folds
 from evaluate.gates.judge import GATES, Judge, calibrate, fit_judge, gates_report, load_judge
@@ -46,7 +47,7 @@ def held_out() -> PairArrays:
 @pytest.fixture(scope="module")
 def folder(real: PairArrays, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("judge")
-    fit_judge(real, SETTINGS, folder)
+    fit_judge(real, SETTINGS, folder, painted=True)
     return folder
 
 
@@ -236,3 +237,29 @@ def test_too_few_groups_for_the_folds_name_a_setting_that_there_is() -> None:
     with pytest.raises(BadInput, match=r"has 2 groups but the gates need 3; add pairs or set gates.folds lower"):
         grouped_folds(pairs, 3, 0)
     assert "folds" in GateSettings.model_fields
+
+
+def test_a_variation_is_compared_with_its_own_source_and_a_painted_lesion_with_lesions(
+    judge: Judge, real: PairArrays, held_out: PairArrays
+) -> None:
+    source = real.pair_ids[5]
+    (verdict,) = judge(held_out.select([0]), held_out.dx(0), [Origin("variation", source)])
+    assert verdict.nearest_similarity is not None
+    assert verdict.nearest_similarity >= judge.copies.similarity_to(held_out.images[0], source)
+    copied = real.select([5])
+    (verdict,) = judge(copied, copied.dx(0), [Origin("variation", source)])
+    assert (verdict.nearest_real_id, verdict.nearest_similarity) == (source, 1.0)
+
+
+def test_a_real_lesion_painted_into_other_skin_is_a_copy_although_the_picture_is_none(
+    judge: Judge, real: PairArrays
+) -> None:
+    """All around a painted lesion is real, so that only the lesion tells."""
+    lesion, skin = real.select([30]), real.select([70])
+    pasted = np.where(lesion.masks[0][..., None], lesion.images[0], skin.images[0])[None]
+    pasted_pair = replace(lesion, images=pasted)
+    (painted,) = judge(pasted_pair, lesion.dx(0), [Origin("skin", skin.pair_ids[0], region="lesion")])
+    assert painted.nearest_real_id == lesion.pair_ids[0]
+    unchanged = replace(lesion, images=skin.images, masks=skin.masks)
+    (whole,) = judge(unchanged, lesion.dx(0))
+    assert whole.nearest_real_id == skin.pair_ids[0] and judge.copies.is_copy(whole.nearest_similarity or 0)
