@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from manifests.pairs import PairArrays
@@ -23,6 +25,22 @@ def contact_sheet(pairs: PairArrays, per_class: int = 8) -> np.ndarray:
         outlined = [outline(chosen.images[i], chosen.masks[i]) for i in range(count)]
         rows += [_row(plain + blank), _row(outlined + blank)]
     return np.concatenate(rows)
+
+
+def sheet_beside(rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray | None]], across: int) -> np.ndarray:
+    """uint8 (H, W, 3): images with their masks' outlines, `across` in a row, above each the real one it came from.
+
+    rows: image uint8 (S, S, 3), mask bool (S, S), and the real image or None.
+    """
+    blank = np.full_like(rows[0][0], 255)
+    found = []
+    for start in range(0, len(rows), across):
+        part = list(rows[start : start + across])
+        empty = [blank] * (across - len(part))
+        found.append(_row([blank if real is None else real for _, _, real in part] + empty))
+        found.append(_row([image for image, _, _ in part] + empty))
+        found.append(_row([outline(image, mask) for image, mask, _ in part] + empty))
+    return np.concatenate(found)
 
 
 def outline(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -52,7 +52,9 @@ def ablate(
     ],
     what: Annotated[
         str,
-        typer.Option("--what", help="terms, codec, trained-codec, adapters, sampling or given; several with commas."),
+        typer.Option(
+            "--what", help="terms, codec, trained-codec, adapters, sampling, given or ways; several with commas."
+        ),
     ] = "terms,codec",
     preset: Preset = "embedded",
     settings: SettingsFile = None,

@@ -29,6 +29,7 @@ TITLES = {
     "trained-codec": "Mask codecs, domain adapters trained with each",
     "adapters": "Class adapters, what LoRA sits on and how fast it learns",
     "sampling": "Sampling settings, one changed at a time",
+    "ways": "Ways to draw a pair, the same numbers of each",
     "given": "Given masks and pictures, by rounds through each noise level",
 }
 
@@ -83,6 +84,7 @@ def _variants(name: str, data: Path, out: Path, settings: Settings, watch: Watch
         make_bench,
         sweep_sampling,
     )
+    from evaluate.studies.ways import ablate_ways
 
     base = open_base(settings.base, RunFolder(out).bases)
     subject = subject_of(data, base, out, settings, watch)
@@ -92,6 +94,9 @@ def _variants(name: str, data: Path, out: Path, settings: Settings, watch: Watch
     with watch.task(f"ablate {name}", "units") as progress:
         if name == "adapters":
             yield from ablate_adapters(subject, settings.adapt, progress)
+            return
+        if name == "ways":
+            yield from ablate_ways(subject, progress)
             return
         bench = make_bench(subject, progress)
         measured = {
