@@ -47,8 +47,8 @@ class AdapterFile:
 def lora_config(settings: AdaptSettings) -> LoraConfig:
     """The peft configuration of an adapter."""
     return LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
+        r=settings.rank or 1,
+        lora_alpha=settings.alpha or settings.rank or 1,
         target_modules=list(settings.targets),
         use_rslora=settings.rslora,
         use_dora=settings.dora,

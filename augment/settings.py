@@ -105,15 +105,25 @@ class PretrainSettings(Frozen):
 
 
 class AdaptSettings(Frozen):
-    """How the domain adapter and the class adapters are trained."""
+    """How the domain adapter and the class adapters are trained; what is none follows from the number of pairs."""
 
-    steps: int = Field(300, ge=1)
-    domain_steps: int = Field(1000, ge=1, description="only for a base without mask channels")
+    domain: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="whether class adapters of a joint base begin at a domain adapter of all pairs; auto: where "
+        "classes or pictures are not those that the base knows. A base without mask channels always has one",
+    )
+    steps: int | None = Field(None, ge=1, description="of a class adapter, at most")
+    domain_steps: int | None = Field(None, ge=1, description="of the domain adapter, at most")
     batch: int = Field(16, ge=1)
-    learning_rate: float = Field(1e-3, gt=0, description="for the shipped base; a large one wants less")
+    learning_rate: float | None = Field(
+        None, gt=0, description="none: 0.001 for the shipped base, less for few pairs; a large base wants less"
+    )
     warmup: int = Field(20, ge=0)
-    rank: int = Field(16, ge=1)
-    alpha: int = Field(16, ge=1)
+    rank: int | None = Field(None, ge=1, description="that of the domain adapter where one is begun at")
+    alpha: int | None = Field(None, ge=1, description="none: the rank")
+    prior_share: float | None = Field(
+        None, ge=0, lt=1, description="of each batch drawn by the adapter's start, so that few pairs are not copied"
+    )
     targets: tuple[str, ...] = Field(
         ("conv2",), description="modules that get LoRA; to_q, to_k, to_v and to_out.0 are those of the attention"
     )

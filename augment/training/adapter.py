@@ -28,12 +28,14 @@ from augment.adapters import (
 from augment.base.conditioning import conditioning_of
 from augment.base.folder import BaseFolder, image_encoder
 from augment.base.memory import MemoryBatch
+from augment.budget.plan import budgeted
+from augment.budget.prior import prior_latents
 from augment.joint import compute_norms_in_float, outer_parameters, round_frozen_weights
 from augment.mask_codec import bound_codec, codec_from
 from augment.objectives import alpha_sigma, joint_loss, quiet_pairs
 from augment.prompts import prompt_for
 from augment.settings import AdaptSettings
-from augment.training.data import prompts_of, split_by_group
+from augment.training.data import prior_places, prompts_of, split_by_group
 from augment.training.draws import class_weights
 from augment.training.latents import DIHEDRAL, LatentCache, build_latent_cache
 from augment.training.schedules import warmed_up_cosine
@@ -44,7 +46,7 @@ from manifests.progress import Progress, StopRequested
 
 DOMAIN = "domain"
 _VALIDATION_LEVELS = 4  # noise levels at which each held-out pair is judged, other ones for each pair
-_VALIDATION_PAIRS = 32
+_VALIDATION_PAIRS, _VALIDATION_FEWEST = 32, 8
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ class AdapterTrainer:
     def __init__(
         self, pairs: PairArrays, task: AdaptTask, base: BaseFolder, settings: AdaptSettings, work: Path
     ) -> None:
-        if task.name == DOMAIN and base.codec is None:
-            settings = settings.model_copy(update={"steps": settings.domain_steps})
+        joint, lora = base.codec is not None, task.start.lora if task.start else None
+        settings = budgeted(settings, len(pairs), task.name == DOMAIN, joint, lora)
         self.task, self.base, self.settings = task, base, settings
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         chosen = {"channels": base.latent_channels} if settings.codec.name == "vae" else {"clip": settings.codec.clip}
@@ -83,9 +85,10 @@ class AdapterTrainer:
         torch.manual_seed(task.seed)  # peft draws the first LoRA factor
         self.unet = self._unet()
         trained = {name: value for name, value in self.unet.named_parameters() if value.requires_grad}
-        self.state = TrainingState(
-            trained, settings.learning_rate, settings.ema_decay, gradient_clip=settings.gradient_clip
-        )
+        assert settings.learning_rate is not None and settings.steps is not None
+        self.steps, clip = settings.steps, settings.gradient_clip
+        self.state = TrainingState(trained, settings.learning_rate, settings.ema_decay, gradient_clip=clip)
+        self.prior = prior_latents(base, task.start, task.seed, work) if settings.prior_share else None
         remedy = "set adapt.gradient_checkpointing=true or take a smaller base"
         self.memory = MemoryBatch(f"adapter {task.name!r}", remedy, settings.batch)
         self.weights = class_weights(self.cache.labels[self.training], len(pairs.classes))
@@ -110,7 +113,7 @@ class AdapterTrainer:
             return encoder()(images)  # which is not there before there is something to encode
 
         # No more views than the training can draw: a large class takes half as long to encode as to train on.
-        draws = self.settings.steps * self.settings.batch
+        draws = (self.settings.steps or 1) * self.settings.batch
         views = min(DIHEDRAL, math.ceil(draws / len(pairs)))
         key = f"{self.base.digest} {self.task.data_digest}"
         codec = bound_codec(self.codec, encode)
@@ -144,14 +147,14 @@ class AdapterTrainer:
             self.validate()
         started, first = time.monotonic(), state.step
         try:
-            while state.step < settings.steps and state.notes["bad"] < settings.patience:
+            while state.step < self.steps and state.notes["bad"] < settings.patience:
                 terms = self.step()
-                if state.step % settings.validate_every == 0 or state.step == settings.steps:
+                if state.step % settings.validate_every == 0 or state.step == self.steps:
                     self.validate(terms)
                 if state.step % settings.checkpoint_every == 0:
                     state.save(self.checkpoint, self.header)
                 rate = (state.step - first) / max(time.monotonic() - started, 1e-9)
-                progress(state.step, settings.steps, rate=rate, **terms)
+                progress(state.step, self.steps, rate=rate, **terms)
         except StopRequested:
             state.save(self.checkpoint, self.header)
             raise
@@ -167,7 +170,7 @@ class AdapterTrainer:
     def _attempt(self) -> dict[str, float]:
         self.state.optimizer.zero_grad(set_to_none=True)  # of an attempt that did not fit
         loss, terms = self._loss_of_step()
-        self.state.update(loss, warmed_up_cosine(self.state.step, self.settings.steps, self.settings.warmup))
+        self.state.update(loss, warmed_up_cosine(self.state.step, self.steps, self.settings.warmup))
         return {"loss": float(loss.detach()), **terms}
 
     def _loss_of_step(self) -> tuple[Tensor, dict[str, float]]:
@@ -178,6 +181,9 @@ class AdapterTrainer:
         silent = len(self.prompts) - 1
         places = np.where(numbers.random(batch) < self.settings.prompt_dropout, silent, self.prompt_places[indices])
         clean = self.cache.batch(indices, views)
+        if self.prior is not None:
+            chosen, drawn = prior_places(numbers, batch, self.settings.prior_share or 0.0, len(self.prior))
+            clean[chosen], places[chosen] = self.prior[drawn], silent
         noise = torch.randn(clean.shape, generator=generator)
         levels = self.schedule.config.num_train_timesteps
         # Stratified noise levels: one step covers the range evenly (Kingma et al. 2021, I.1).
@@ -257,7 +263,9 @@ class AdapterTrainer:
 
     def _loss_of_held_out(self) -> float:
         """Mean loss over held-out pairs and noise levels; noise and levels follow from the place of a pair alone."""
-        pairs = self.held_out[:_VALIDATION_PAIRS]
+        # Few pairs are looked at several times, each time in other noise.
+        count = min(max(len(self.held_out), _VALIDATION_FEWEST), _VALIDATION_PAIRS)
+        pairs = np.resize(self.held_out, count)
         levels = self.schedule.config.num_train_timesteps
         offsets = (torch.arange(len(pairs)) + 0.5) / len(pairs)
         losses = []

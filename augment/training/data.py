@@ -40,3 +40,9 @@ def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
     counts = np.bincount(labels, minlength=classes)
     weight = 1 / np.sqrt(np.maximum(counts, 1))[labels]
     return weight / weight.sum()
+
+
+def prior_places(numbers: np.random.Generator, batch: int, share: float, draws: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places in a batch that prior draws take, at random since noise levels rise along it, and which draw each gets."""
+    count = max(1, round(share * batch))
+    return numbers.choice(batch, count, replace=False), numbers.integers(0, draws, count)

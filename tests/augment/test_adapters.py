@@ -21,7 +21,16 @@ from manifests.pairs import PairArrays
 
 ROOT = Path(__file__).parents[2]
 SHORT = AdaptSettings(
-    steps=6, domain_steps=6, batch=4, warmup=1, rank=2, alpha=2, learning_rate=5e-3, validate_every=2, bf16=False
+    steps=6,
+    domain_steps=6,
+    batch=4,
+    warmup=1,
+    rank=2,
+    alpha=2,
+    learning_rate=5e-3,
+    validate_every=2,
+    bf16=False,
+    prior_share=0,
 )
 
 

@@ -17,6 +17,7 @@ SHORT = AdaptSettings(
     checkpoint_every=2,
     validate_every=4,
     bf16=False,
+    prior_share=0.0,
     objective=ObjectiveSettings(lesion=0.2, dice=0.1),
 )
 TASK = AdaptTask("mel", 0, "data")

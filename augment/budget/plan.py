@@ -1,0 +1,64 @@
+"""Steps, rank and rate of an adapter from its number of pairs; what the settings say goes before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from augment.settings import AdaptSettings
+
+RARE = 60
+"""Training pairs below which a class is rare: an adapter of it copies if nothing holds it."""
+_RATE, _RANK = 1e-3, 16  # for the shipped base and a class of a hundred pairs or more
+_MASKLESS_STEPS = 1000  # of the domain adapter that teaches a base its mask channels
+_HELD_OUT = 3  # groups at least: the loss of one pair says nothing about when to stop
+_STEPS_A_SECOND = 5.0  # of 16 pairs, for the shipped base on one core of a processor
+
+
+def budgeted(
+    settings: AdaptSettings, pairs: int, domain: bool, joint: bool, start: Mapping[str, Any] | None = None
+) -> AdaptSettings:
+    """`settings` with numbers for what they leave to the data.
+
+    pairs: training pairs; domain: whether this is the domain adapter; joint: whether the base has mask channels;
+    start: the LoRA config of the adapter that this one begins as a copy of, whose rank it keeps.
+    """
+    own = settings.domain_steps if domain else settings.steps
+    steps = own or (_domain_steps(pairs, joint) if domain else _rounded(min(20 * math.sqrt(pairs), 300)))
+    rank = int(start["r"]) if start else settings.rank or (_RANK if domain or pairs >= 100 else 8 if pairs >= 30 else 4)
+    changed: dict[str, Any] = {
+        "steps": steps,
+        "rank": rank,
+        "alpha": int(start["lora_alpha"]) if start else settings.alpha or rank,
+        "learning_rate": settings.learning_rate or _RATE * (1.0 if domain else min(1.0, math.sqrt(pairs / 100))),
+    }
+    rare = not domain and pairs < RARE
+    if settings.prior_share is None:
+        changed["prior_share"] = 0.25 if rare else 0.0
+    if own is None:  # looked at four times at least, so that it can stop early
+        changed["validate_every"] = min(settings.validate_every, max(5, steps // 4))
+    if rare and own is None:
+        changed["holdout"] = min(0.3, max(settings.holdout, _HELD_OUT / pairs))
+    return settings.model_copy(update=changed)
+
+
+def _domain_steps(pairs: int, joint: bool) -> int:
+    return _rounded(min(max(25 * math.sqrt(pairs), 100), 600)) if joint else _MASKLESS_STEPS
+
+
+def _rounded(steps: float) -> int:
+    return 10 * round(steps / 10)
+
+
+def told(name: str, settings: AdaptSettings, pairs: int) -> str:
+    """What the training of one adapter will do; settings: after `budgeted`."""
+    line = f"{name}: {settings.steps} steps at most on {pairs} pairs, rank {settings.rank}, rate "
+    line += f"{settings.learning_rate:.2g}"
+    return f"{line}, a quarter of each batch drawn before it" if settings.prior_share else line
+
+
+def minutes_of(settings: AdaptSettings) -> float:
+    """About how long these steps take with the shipped base on one core; settings: after `budgeted`."""
+    assert settings.steps is not None
+    return settings.steps * settings.batch / 16 / _STEPS_A_SECOND / 60
