@@ -14,14 +14,14 @@ from flows.engine.calls import Call
 from flows.run.folder import Job
 from flows.run.records import Step, file_digest, listing_digest, unfinished_steps, write_record
 from flows.settings import flat_groups
+from flows.steps.domain import DOMAIN, changed_classes, domain_reason
 from flows.steps.prepare import open_real, real_digest
 from manifests.errors import BadInput
 from manifests.files import write_json
 from manifests.format.schema import path_name
 from manifests.progress import Progress
 
-VERSION = 3
-DOMAIN = "domain"
+VERSION = 4
 
 
 def steps(job: Job) -> list[Step]:
@@ -31,10 +31,35 @@ def steps(job: Job) -> list[Step]:
     settings |= flat_groups(job.settings, "adapt", "base")
     base = base_facts(job)
     inputs = {"real": real_digest(job), "base": str(base["digest"])}
-    domain = [] if base["joint"] else [Step(f"adapt:{DOMAIN}", VERSION, settings, inputs)]
+    classes = trained_classes(job)
+    domain = [Step(f"adapt:{DOMAIN}", VERSION, settings, inputs)] if domain_reason(job, base, classes) else []
     if domain:
         inputs = {**inputs, DOMAIN: adapter_digest(job, DOMAIN)}
-    return domain + [Step(f"adapt:{dx}", VERSION, settings, inputs) for dx in trained_classes(job)]
+    return domain + [Step(f"adapt:{dx}", VERSION, settings, inputs) for dx in classes]
+
+
+def announced(job: Job) -> list[str]:
+    """What the training will do, before it begins: why a domain adapter comes first, each adapter's budget, the time.
+
+    The time is told for the shipped base on a processor, whose speed is known.
+    """
+    from augment.budget.plan import budgeted, minutes_of, told
+
+    base, counts, settings = base_facts(job), masked_counts(job), job.settings.adapt
+    classes = trained_classes(job)
+    reason = domain_reason(job, base, classes)
+    lines = changed_classes(job, classes)
+    lines += [f"a domain adapter comes first: {reason}"] if reason else []
+    minutes = 0.0
+    for step in unfinished_steps(job.folder, steps(job)):
+        name = step.name.partition(":")[2]
+        pairs = sum(counts.values()) if name == DOMAIN else counts[name]
+        own = budgeted(settings, pairs, name == DOMAIN, bool(base["joint"]))
+        lines.append(told(name, own, pairs))
+        minutes += minutes_of(own)
+    if job.settings.base.path == "shipped":
+        lines.append(f"about {max(1, round(minutes))} min on one idle core, less where an adapter stops early")
+    return lines
 
 
 def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
@@ -71,7 +96,12 @@ def train_one(job: Job, progress: Progress, name: str) -> Mapping[str, Any]:
     out, work = job.folder.adapter(name), job.folder.work / "adapt" / path_name(name)
     report = train_adapter(pairs, task, base, job.settings.adapt, out, work, progress)
     write_model_card(out.parent)
-    figures = {key: value for key, value in asdict(report).items() if isinstance(value, int | float | str)}
+    found = asdict(report).items()
+    figures: dict[str, Any] = {key: value for key, value in found if isinstance(value, int | float | str)}
+    if name == DOMAIN:
+        figures["classes"] = trained_classes(job)
+    elif start is None:
+        job.folder.adapter(DOMAIN).unlink(missing_ok=True)  # of an earlier training, which no adapter begins at now
     write_record(job.folder, step, [out], figures, time.monotonic() - started)
     return {**figures, "given_up": untrained_classes(job)}
 
@@ -137,7 +167,7 @@ def _looked_up(job: Job) -> dict[str, Any]:
     note = job.folder.records / "base.json"
     try:
         known = json.loads(note.read_text(encoding="utf-8"))
-        if known["key"] == key and "side" in known:
+        if known["key"] == key and "knows" in known:
             return dict(known)
     except (OSError, ValueError, KeyError, TypeError):
         pass
@@ -147,6 +177,8 @@ def _looked_up(job: Job) -> dict[str, Any]:
         "digest": base.digest,
         "joint": base.codec is not None,
         "side": base.unet_side * base.downscale,
+        "path": str(base.path),
+        "knows": file_digest(base.path / "domain.json") if (base.path / "domain.json").is_file() else "",
     }
     note.parent.mkdir(parents=True, exist_ok=True)
     write_json(note, facts)

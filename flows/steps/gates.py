@@ -34,7 +34,17 @@ def fit_gates(job: Job, progress: Progress) -> Mapping[str, Any]:
 
     started = time.monotonic()
     real = job.pairs("train", masked=True)
-    fit_judge(real, job.settings.gates, job.folder.judge, progress, paints(job))
+    judge = fit_judge(real, job.settings.gates, job.folder.judge, progress, paints(job))
     files = sorted(path for path in job.folder.judge.rglob("*") if path.is_file())
     write_record(job.folder, gates_step(job), files, {"pairs": len(real)}, time.monotonic() - started)
-    return {"pairs": len(real)}
+    return {"pairs": len(real), "given_up": _indistinct(judge.header["held_out"]["recall"])}
+
+
+def _indistinct(recall: Mapping[str, float]) -> list[str]:
+    """A sentence for each class of which the judge recognises held-out real pairs no better than by chance."""
+    return [
+        f"{dx}: of its own real pairs, held out, the judge recognises {share:.0%}, no more than by chance; its "
+        "pictures cannot be told from other classes' (prepare.classes can merge it, more pairs may help)"
+        for dx, share in recall.items()
+        if len(recall) > 1 and share <= 1 / len(recall)
+    ]

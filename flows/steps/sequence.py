@@ -51,6 +51,8 @@ def run_step(step: RunStep, job: Job, watch: Watch, engine: Engine, outcome: Out
     if not unfinished:
         outcome.finished_before.append(step.name)
         return
+    for line in getattr(step.module, "announced", lambda job: ())(job):
+        watch.say(f"  {line}")
     with watch.step(step.name) as tally:
         results = _all_results(step, job, watch, engine, iter(retry_delays(job)))
         for result in results:

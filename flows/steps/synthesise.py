@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evaluate.gates.judge import COPY
 from flows.engine.calls import Call
 from flows.run.folder import Job, RunFolder
 from flows.run.records import Step, unfinished_steps, write_record
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from manifests.storage.base import Storage
 
 VERSION = 3
+
+_COPIES = 8  # below so many nothing is said
 
 
 def steps(job: Job) -> list[Step]:
@@ -102,7 +105,8 @@ def commit_pairs(job: Job, progress: Progress, without: Sequence[str]) -> Mappin
     figures = {
         "accepted": {dx: outcome.accepted for dx, outcome in outcomes.items()},
         "candidates": {dx: outcome.candidates for dx, outcome in outcomes.items()},
-        "given_up": [line for outcome in outcomes.values() if (line := outcome.given_up)],
+        "copies": {dx: outcome.rejected.get(COPY, 0) for dx, outcome in outcomes.items()},
+        "given_up": [line for outcome in outcomes.values() for line in (outcome.given_up, copied(outcome)) if line],
     }
     if not without:
         write_record(job.folder, step, outputs, figures, time.monotonic() - started)
@@ -170,6 +174,17 @@ def class_job(job: Job, dx: str) -> ClassJob:
         detail_digest=real.digest if settings.synthesis.detail else "",
         readers_digest=readers_digest(job),
         plan=plan_of(settings.synthesis, dx, masked_counts(job), real.digest),
+    )
+
+
+def copied(outcome: ClassOutcome) -> str | None:
+    """A sentence if most pairs of a class that passed every other gate were copies of real ones."""
+    copies = outcome.rejected.get(COPY, 0)
+    if copies < _COPIES or copies <= outcome.accepted:
+        return None
+    return (
+        f"class {outcome.dx} can only be copied: {copies} of {copies + outcome.accepted} pairs that passed the other "
+        "gates repeat a real one; add training pairs, or lower adapt.steps and adapt.rank"
     )
 
 

@@ -64,6 +64,7 @@ def pretrain(
         if only:
             return 0
         made.write_base(out, _card(made, real))
+        _note_what_it_knows(out, real, side, work, watch)
     watch.say(f"base: {out}")
     return 0
 
@@ -83,6 +84,17 @@ def _segmenter(real: Manifest, out: Path, work: Path, settings: Settings, watch:
     made_of |= {name: sorted(real.header[name]) for name in ("sources", "licences")}
     write_shipped(segmenter, validation, out, {**made_of, "size": chosen.size, "digest": real.digest[:16]})
     watch.say(f"segmenter: {out}")
+
+
+def _note_what_it_knows(out: Path, real: Manifest, side: int, work: Path, watch: Watch) -> None:
+    """Keeps beside the base what its training pairs look like, by which `adapt` knows other data."""
+    from evaluate.fidelity.domain import known_domain, save_domain
+
+    train, held_out = (real.arrays(split=split, size=side, cache=work / "arrays") for split in ("train", "validation"))
+    try:
+        save_domain(known_domain(train, held_out), out)
+    except BadInput as error:  # the base serves all the same
+        watch.warn(f"{out}: does not say what it knows: {error}")
 
 
 def _card(made: Pretraining, real: Manifest) -> Callable[[Path], str]:
