@@ -88,28 +88,18 @@ def times() -> str:
 
 def quality() -> str:
     """What generated pairs of the shipped base are worth, each figure beside its bar."""
+    lines = content("quality.json")
     rows = [
         (
             line["name"],
             f"{line['value']:.3f}",
             "" if line["bar"] is None else f"{line['bar']:.3f}",
             "" if line["reached"] is None else "yes" if line["reached"] else "no",
-            line["detail"],
+            "as above" if number and line["detail"] == lines[number - 1]["detail"] else line["detail"],
         )
-        for line in content("quality.json")
+        for number, line in enumerate(lines)
     ]
     return table(("measured", "value", "bar", "reached", "beside"), rows)
-
-
-def codec_noise() -> str:
-    """Mean Dice of the masks that codecs give back, by the noise that they are read through."""
-    found: dict[str, dict[str, str]] = {}
-    for row in content("ablation.json")["ablation_codec"]:
-        codec, noise = row["variant"].split(", noise ")
-        found.setdefault(codec, {})[noise] = f"{row['dice']:.3f}"
-    noises = list(dict.fromkeys(noise for by_noise in found.values() for noise in by_noise))
-    rows = [(codec, *(by_noise[noise] for noise in noises)) for codec, by_noise in found.items()]
-    return table(("codec", *(f"noise {noise}" for noise in noises)), rows)
 
 
 def ablation(name: str) -> str:
@@ -120,6 +110,18 @@ def ablation(name: str) -> str:
         for row in rows
     ]
     return table([wording.title(key) for key in rows[0]], cells)
+
+
+def ways() -> str:
+    """What each way to draw a pair earns."""
+    told = {"variant": "way", "own_class": "own class", "agreement": "agreement", "classes_learned": "AUROC learned",
+            "classes_half": "half real", "dice_learned": "Dice learned", "kid": "KID", "copies": "copies",
+            "vendi": "Vendi"}  # fmt: skip
+    rows = [
+        [row["variant"], *(f"{row[name]:.0f}" if name == "kid" else f"{row[name]:.2f}" for name in [*told][1:])]
+        for row in content("ablation.json")["ablation_ways"]
+    ]
+    return table([*told.values()], rows)
 
 
 def faults() -> str:
@@ -161,10 +163,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "arms-isic2017-imagenet": lambda: arms("isic2017-imagenet"),
     "times": times,
     "quality": quality,
-    "codec-noise": codec_noise,
     "trained-codec": lambda: ablation("trained-codec"),
-    "terms": lambda: ablation("terms"),
     "given": lambda: ablation("given"),
+    "ways": ways,
     "faults": faults,
     "found-masks": found_masks,
 }

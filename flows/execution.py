@@ -86,7 +86,20 @@ def show_plan(job: Job, only: Sequence[str] = STEPS) -> int:
             console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     for step in plan(job, only):
         console.print(plan_line(job, step), highlight=False, markup=False, soft_wrap=True)
+    for line in _announced(job, only):
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     return 0
+
+
+def _announced(job: Job, only: Sequence[str]) -> list[str]:
+    """What the adapters' training will do, where the data are prepared already."""
+    from flows.steps.adapt import announced
+    from manifests.errors import BadInput
+
+    try:
+        return announced(job) if "adapt" in only else []
+    except BadInput:  # nothing is prepared yet, or the plan has said what is wrong
+        return []
 
 
 def plan_line(job: Job, step: Planned, spent: float | None = None) -> str:

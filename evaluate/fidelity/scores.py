@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evaluate.fidelity.variety import vendi_score
 from evaluate.metrics.mask_shape import STATISTICS, mask_shapes
 from evaluate.parts import Parts, pairs_digest, part_digest
 from evaluate.settings.gates import FidelitySettings
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from manifests.pairs import PairArrays
 
-FIGURES = ("kid", "fid", "precision", "recall", "density", "coverage")
+FIGURES = ("kid", "fid", "precision", "recall", "density", "coverage", "vendi")
 MASK_FIGURES = ("area", "compactness", "row", "column")
 
 Figures = dict[str, Any]
@@ -158,6 +159,7 @@ def compare_sets(reference: Described, other: Described, settings: FidelitySetti
         "kid": mean,
         "kid_deviation": deviation,
         "fid": frechet_distance(reference.features, other.features),
+        "vendi": vendi_score(other.features),
         **neighbour_figures(reference.features, other.features, min(settings.neighbours, fewest - 1)),
         "masks": {
             name: _earth_mover(reference.shapes[:, i], other.shapes[:, i]) for i, name in enumerate(MASK_FIGURES)

@@ -14,6 +14,7 @@ _OWN_SECTIONS = {
     "fidelity", "copies", "gates", "timings", "pilot", "review", "reader_study",
 }  # fmt: skip
 _FIGURES = {"kid": "KID", "fid": "FID"} | {name: name for name in ("precision", "recall", "density", "coverage")}
+_FIGURES |= {"vendi": "different pictures (Vendi)"}
 _MASKS = {"area": "area", "compactness": "compactness", "row": "position down", "column": "position across"}
 
 

@@ -45,13 +45,16 @@ def announced(job: Job) -> list[str]:
     """
     from augment.budget.plan import budgeted, minutes_of, told
 
+    unfinished = unfinished_steps(job.folder, steps(job))
+    if not unfinished:
+        return []
     base, counts, settings = base_facts(job), masked_counts(job), job.settings.adapt
     classes = trained_classes(job)
     reason = domain_reason(job, base, classes)
     lines = changed_classes(job, classes)
     lines += [f"a domain adapter comes first: {reason}"] if reason else []
     minutes = 0.0
-    for step in unfinished_steps(job.folder, steps(job)):
+    for step in unfinished:
         name = step.name.partition(":")[2]
         pairs = sum(counts.values()) if name == DOMAIN else counts[name]
         own = budgeted(settings, pairs, name == DOMAIN, bool(base["joint"]))
