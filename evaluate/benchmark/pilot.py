@@ -85,14 +85,13 @@ def contestants(settings: BenchmarkSettings, task: Task, real: Manifest) -> list
 
 
 def _standing(task: Task, settings: BenchmarkSettings, real: Manifest, work: Path) -> Standing | None:
-    """The first rung is climbed by every control, the others by those that did best on it; a rung that adds too little
-    ends it, and the one before is chosen."""
+    """The first rung is climbed by every control, the others by those that did best on it, to the top: a dip of one
+    training is no plateau. Chosen are the fewest updates that come near enough to the best."""
     arms = contestants(settings, task, real)
     if not arms:
         return None
     whole = settings.training(task).updates
     scores: dict[int, dict[str, float]] = {}
-    chosen = whole
     for updates in sorted({max(1, round(share * whole)) for share in SHARES}):
         cells = [PilotCell(arm, task, settings.first_seed, updates) for arm in arms]
         known = {cell.arm: _score(cell, real, settings, work) for cell in cells}
@@ -100,11 +99,10 @@ def _standing(task: Task, settings: BenchmarkSettings, real: Manifest, work: Pat
         if left:
             return Standing(task, left, scores, None)
         scores[updates] = {arm: score for arm, score in known.items() if score is not None}
-        if len(scores) > 1 and _mean(scores[updates], arms) < _mean(scores[chosen], arms) + settings.plateau:
-            return Standing(task, (), scores, chosen)
         arms = sorted(arms, key=lambda arm: -scores[updates][arm])[: settings.pilot]
-        chosen = updates
-    return Standing(task, (), scores, chosen)
+    means = {updates: _mean(of_rung, arms) for updates, of_rung in scores.items()}
+    near = max(means.values()) - settings.plateau
+    return Standing(task, (), scores, min(updates for updates, mean in means.items() if mean >= near))
 
 
 def _mean(scores: Mapping[str, float], arms: Sequence[str]) -> float:

@@ -114,8 +114,8 @@ def _budget_notes(results: TaskResults) -> tuple[str, ...]:
     if results.pilot:
         tried = wording.listed([wording.count(rung["updates"]) for rung in results.pilot["rungs"]])
         notes.append(
-            f"A pilot of controls chose it on validation, among trainings of {tried} updates: the first that twice as "
-            f"many did not better by {wording.number(results.pilot['plateau'])} points, or the last."
+            f"A pilot of controls chose it on validation, among trainings of {tried} updates: the fewest that came "
+            f"within {wording.number(results.pilot['plateau'])} points of the best."
         )
     if made != updates:
         notes.append(f"Training ended earlier where validation no longer rose: {_range(made)} updates were made.")

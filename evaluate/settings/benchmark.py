@@ -158,14 +158,14 @@ class BenchmarkSettings(Frozen):
     pilot: int = Field(
         2,
         ge=0,
-        description="controls that a pilot trains for a quarter, half and all of the updates, to stop where validation "
-        "rises no more; 0 gives every arm all updates",
+        description="controls that a pilot trains for a quarter, half and all of the updates, of which the fewest are "
+        "taken that come near the best on validation; 0 gives every arm all updates",
     )
     plateau: float = Field(
         0.005,
         ge=0,
         lt=1,
-        description="validation score (AUROC or Jaccard) that twice the updates must add",
+        description="validation score (AUROC or Jaccard) within which it is near",
     )
     budget: float | None = Field(
         None,

@@ -45,7 +45,7 @@ def _left(real: Manifest) -> list[tuple[str, int]]:
     return [(cell.arm, cell.updates) for cell in standing.left]
 
 
-def test_the_best_control_climbs_until_twice_the_updates_add_too_little(
+def test_the_best_control_climbs_and_the_fewest_updates_that_come_near_its_best_are_chosen(
     real: Manifest, scores: dict[tuple[str, int], float]
 ) -> None:
     assert _left(real) == [("real", 2), ("real+copy-paste", 2)]
@@ -53,11 +53,13 @@ def test_the_best_control_climbs_until_twice_the_updates_add_too_little(
     assert _left(real) == [("real+copy-paste", 4)]
     with pytest.raises(EvendermError, match="not finished"):
         settled(PILOTED, pilot_standings(PILOTED, real, Path("nowhere")))
-    scores["real+copy-paste", 4] = 0.702
+    scores["real+copy-paste", 4] = 0.6
+    assert _left(real) == [("real+copy-paste", 8)]
+    scores["real+copy-paste", 8] = 0.702
     standings = pilot_standings(PILOTED, real, Path("nowhere"))
     assert settled(PILOTED, standings).classifier.updates == 2
     (told,) = pilot_report(PILOTED, standings)
-    assert told["chosen"] == 2 and [rung["updates"] for rung in told["rungs"]] == [2, 4]
+    assert told["chosen"] == 2 and [rung["updates"] for rung in told["rungs"]] == [2, 4, 8]
 
 
 def test_a_score_that_goes_on_rising_takes_all_updates(real: Manifest, scores: dict[tuple[str, int], float]) -> None:
