@@ -110,7 +110,7 @@ def _figures(
 ) -> dict[str, float | None]:
     from evaluate.fidelity.realism import kernel_distance_between
     from evaluate.fidelity.variety import vendi_score
-    from evaluate.studies.quality import dice_of, mean_over
+    from evaluate.studies.transfer import dice_of, mean_over
 
     subject, own = measured.subject, measured.seen(pairs)
     learned = _segmenters(pairs, subject, progress)
