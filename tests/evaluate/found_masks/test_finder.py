@@ -9,9 +9,10 @@ import pytest
 from safetensors import safe_open
 
 from evaluate.found_masks.calibration import NONE_IS_GOOD, least_confidence
-from evaluate.found_masks.finder import CALIBRATION, FinderMaker, judged
+from evaluate.found_masks.finder import CALIBRATION, FinderMaker
 from evaluate.found_masks.pretraining import pretrain_segmenter, write_shipped
 from evaluate.found_masks.segmenter import FindingSegmenter
+from evaluate.metrics.masks import dice
 from evaluate.settings.found_masks import SHIPPED_SEGMENTER, WEIGHTS, FinderSettings
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
@@ -37,20 +38,14 @@ def test_as_many_found_masks_teach_as_fail_no_more_often_than_allowed(dice: list
     assert least_confidence(np.array(dice), confidence, MaskSettings(doubtful=share)) == pytest.approx(least, abs=1e-4)
 
 
-def test_the_shipped_segmenter_is_small_and_finds_lesions_it_never_saw(pairs: PairArrays, tmp_path: Path) -> None:
+def test_the_shipped_segmenter_is_small_and_finds_lesions_that_it_never_saw(pairs: PairArrays, tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in SHIPPED_SEGMENTER.iterdir()) < 15_000_000
     finder = FinderMaker(MaskSettings(), FinderSettings(), 0, tmp_path)(pairs.select([]), pairs.select([]), no_progress)
     assert finder.said["segmenter"] == "shipped" and 0.5 < finder.said["least_confidence"] < 1
-    agreement, confidence = judged(finder.segmenter, pairs)
-    assert agreement.mean() > 0.7 and ((confidence >= 0) & (confidence <= 1)).all()
-
-
-def test_a_mask_does_not_depend_on_what_is_looked_at_with_it(pairs: PairArrays, tmp_path: Path) -> None:
-    finder = FinderMaker(MaskSettings(), FinderSettings(), 0, tmp_path)(pairs.select([]), pairs.select([]), no_progress)
-    together, alone = finder(pairs.images[:3]), finder(pairs.images[2:3])
-    assert np.array_equal(together[0][2], alone[0][0]) and together[1][2] == alone[1][0]
-    empty = finder(np.full((1, 96, 96, 3), 255, np.uint8))
-    assert empty[0].shape == (1, 96, 96)
+    masks, confidence = finder(pairs.images[:12])
+    assert dice(masks, pairs.masks[:12]).mean() > 0.7 and ((confidence >= 0) & (confidence <= 1)).all()
+    alone = finder(pairs.images[2:3])
+    assert np.array_equal(masks[2], alone[0][0]) and confidence[2] == alone[1][0], "no mask depends on its company"
 
 
 def test_enough_masks_of_its_own_make_a_run_train_its_own_segmenter_once(pairs: PairArrays, tmp_path: Path) -> None:
@@ -61,8 +56,6 @@ def test_enough_masks_of_its_own_make_a_run_train_its_own_segmenter_once(pairs: 
     assert again.said == first.said
     other = FinderMaker(MaskSettings(own=20), TINY, 0, tmp_path / "other")(pairs, pairs.select([0]), no_progress)
     assert other.said == first.said, "trained anew it gives the same bytes"
-    few = FinderMaker(MaskSettings(own=25), TINY, 0, tmp_path)(pairs, pairs.select([0]), no_progress)
-    assert few.said["segmenter"] == "shipped" and few.said["calibrated_on"] == 25
 
 
 def test_the_pretraining_of_the_segmenter_resumes_to_the_same_bits(pairs: PairArrays, tmp_path: Path) -> None:
