@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
@@ -40,9 +40,9 @@ def pretrain(
     from augment.training.pretrain import Pretraining
     from manifests.prepare.prepare import prepare
 
-    what, mark = ("segmenter", "segmenter.json") if only == "segmenter" else ("base", "model_index.json")
-    if out.exists() and any(out.iterdir()) and not (out / mark).exists():
-        raise BadInput(f"{out}: is not empty and holds no {what}; choose another --out")
+    _refuse_other_files(
+        out, *(("segmenter", "segmenter.json") if only == "segmenter" else ("base", "model_index.json"))
+    )
     work.mkdir(parents=True, exist_ok=True)
     limit_threads(settings.pretrain.threads)
     watch = Watch(work / "log.jsonl", Console())
@@ -69,6 +69,11 @@ def pretrain(
     return 0
 
 
+def _refuse_other_files(out: Path, what: str, mark: str) -> None:
+    if out.exists() and any(out.iterdir()) and not (out / mark).exists():
+        raise BadInput(f"{out}: is not empty and holds no {what}; choose another --out")
+
+
 def _segmenter(real: Manifest, out: Path, work: Path, settings: Settings, watch: Watch) -> None:
     """Trains the segmenter that finds missing masks on given ones, and writes it to `out`."""
     from evaluate.found_masks.pretraining import pretrain_segmenter, write_shipped
@@ -80,7 +85,7 @@ def _segmenter(real: Manifest, out: Path, work: Path, settings: Settings, watch:
             raise BadInput(f"{real.location}: no {split} pair has a given mask, from which a segmenter could learn")
     with watch.task("pretrain segmenter", "steps") as progress:
         segmenter = pretrain_segmenter(train, chosen, settings.seed, real.digest, work, progress)
-    made_of = {"pairs": len(train), "updates": chosen.pretrain_updates, "batch": chosen.batch_size}
+    made_of: dict[str, Any] = {"pairs": len(train), "updates": chosen.pretrain_updates, "batch": chosen.batch_size}
     made_of |= {name: sorted(real.header[name]) for name in ("sources", "licences")}
     write_shipped(segmenter, validation, out, {**made_of, "size": chosen.size, "digest": real.digest[:16]})
     watch.say(f"segmenter: {out}")

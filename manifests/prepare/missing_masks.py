@@ -37,7 +37,8 @@ class Finder(Protocol):
 class MakeFinder(Protocol):
     """Makes a finder from what is given. side: to which pairs are scaled for it, in pixels."""
 
-    side: int
+    @property
+    def side(self) -> int: ...
 
     def __call__(self, train: PairArrays, validation: PairArrays, progress: Progress) -> Finder:
         """A finder for the masks that are missing beside the given ones of two splits."""
