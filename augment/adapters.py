@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,11 @@ from augment.joint import OUTER, outer_parameters, widen_unet
 from augment.mask_codec import MaskCodec, codec_from
 from augment.settings import AdaptSettings
 from augment.tensor_files import all_finite, tensor_bytes, write_tensors
-from manifests.errors import BadInput
+from manifests.errors import BadInput, first_line
 
 FORMAT = "evenderm-adapter/1"
+LARGEST_FILE, LARGEST_HEADER = 2 * 1024**3, 16 * 1024**2
+"""In bytes; an adapter of Stable Diffusion 2 with rank 64 has 0.2 GiB and a header of 0.2 MiB."""
 _PROVENANCE = ("name", "classes", "base_digest", "data_digest", "pairs", "best_step", "validation_loss", "settings")
 
 
@@ -114,13 +117,12 @@ def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
 
 def read_adapter(path: Path, base: BaseFolder | None = None) -> AdapterFile:
     """Reads and checks an adapter file; with `base`, also that it was made for it."""
+    _check_size(path)
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such adapter; run evenderm adapt first") from None
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise BadInput(f"{path}: not readable as safetensors ({error}); train the adapter again") from error
     if header.get("format") != FORMAT:
         raise BadInput(f"{path}: no Evenderm adapter (format {header.get('format')!r}); train it with evenderm adapt")
@@ -132,19 +134,61 @@ def read_adapter(path: Path, base: BaseFolder | None = None) -> AdapterFile:
     absent = [name for name in _PROVENANCE if name not in provenance]
     if absent or "r" not in lora:
         raise BadInput(f"{path}: the header does not tell {(*absent, 'the rank')[0]}; train the adapter again")
+    codec = codec_from(described, str(path))
+    _check_header(path, lora, codec, provenance, tensors)
     if base is not None and provenance["base_digest"] != base.digest:
         raise BadInput(
             f"{path}: made for another base ({provenance['base_digest'][:12]}, this one is {base.digest[:12]}); "
             "train the adapter again or give the base it was made for"
         )
-    return AdapterFile(path, tensors, lora, codec_from(described, str(path)), header["tensor_digest"], provenance)
+    return AdapterFile(path, tensors, lora, codec, header["tensor_digest"], provenance)
+
+
+def _check_size(path: Path) -> None:
+    """BadInput for a file that is missing, or would fill the memory: by what it weighs, or a header that claims to."""
+    try:
+        with path.open("rb") as file:
+            stated, size = int.from_bytes(file.read(8), "little"), file.seek(0, 2)
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such adapter; run evenderm adapt first") from None
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); train the adapter again") from None
+    if size > LARGEST_FILE or stated > min(size, LARGEST_HEADER):
+        raise BadInput(
+            f"{path}: not readable as safetensors ({size} bytes, of which {stated} are said to be its header); "
+            "train the adapter again"
+        )
+
+
+def _check_header(
+    path: Path, lora: Mapping[str, Any], codec: MaskCodec, provenance: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> None:
+    """BadInput where the header says what its tensors do not bear out: peft would allocate whatever it says."""
+    rank, targets = lora["r"], lora.get("target_modules")
+    ranks = {value.shape[0] for name, value in tensors.items() if "lora_A" in name}
+    ranks |= {value.shape[1] for name, value in tensors.items() if "lora_B" in name and value.ndim > 1}
+    conv = tensors.get("conv_in.weight")
+    classes, losses = provenance["classes"], provenance["validation_loss"]
+    sound = {
+        "rank": type(rank) is int and ranks == {rank},
+        "scale": type(lora.get("lora_alpha")) in (int, float) and math.isfinite(lora["lora_alpha"]),
+        "target modules": isinstance(targets, list) and all(isinstance(name, str) for name in targets),
+        "LoRA": all(type(lora.get(name, True)) is bool for name in ("use_rslora", "use_dora", "init_lora_weights")),
+        "mask channels": conv is not None and conv.ndim == 4 and codec.channels < conv.shape[1],
+        "base": isinstance(provenance["base_digest"], str) and isinstance(provenance["data_digest"], str),
+        "classes": isinstance(classes, list) and all(isinstance(name, str) for name in classes),
+        "losses": isinstance(losses, list) and [type(loss) for loss in losses] == [float, float],
+        "settings": isinstance(provenance["settings"], dict),
+    }
+    if wrong := [name for name, good in sound.items() if not good]:
+        raise BadInput(f"{path}: what the header says of its {wrong[0]} does not fit; train the adapter again")
 
 
 def _entry(path: Path, header: Mapping[str, str], name: str) -> dict[str, Any]:
     """The JSON object under `name` in the header of an adapter file."""
     try:
         found = json.loads(header[name])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise BadInput(f"{path}: the header holds no readable {name}; train the adapter again")
@@ -155,12 +199,20 @@ def add_adapter(unet: Any, adapter: AdapterFile) -> Any:
     """Puts an adapter onto a joint `unet`: outer convolutions replaced, LoRA active under the name `default`."""
     outer = {name: value for name, value in adapter.tensors.items() if name.split(".")[0] in OUTER}
     lora = {name: value for name, value in adapter.tensors.items() if name not in outer}
+    own = unet.state_dict()
+    for name in sorted(outer.keys() & own.keys()):
+        if outer[name].shape != own[name].shape:
+            raise BadInput(f"{adapter.path}: {name} does not fit this base; train the adapter again")
     _, unexpected = unet.load_state_dict(outer, strict=False)
     if unexpected:
         raise BadInput(f"{adapter.path}: {unexpected[0]} does not fit this base; train the adapter again")
     config = LoraConfig(**{k: v for k, v in adapter.lora.items() if k in _LORA_FIELDS})
-    unet.add_adapter(config, adapter_name="default")
-    set_lora(unet, lora)
+    try:
+        unet.add_adapter(config, adapter_name="default")
+        set_lora(unet, lora)
+    except (RuntimeError, ValueError) as error:
+        said = first_line(error)
+        raise BadInput(f"{adapter.path}: does not fit this base ({said}); train the adapter again") from None
     return unet
 
 

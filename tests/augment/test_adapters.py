@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from augment.adapters import fused_unet, read_adapter
+from augment.adapters import fused_unet, read_adapter, tensor_digest
 from augment.base.folder import BaseFolder, open_base
 from augment.settings import AdaptSettings, CheckpointSettings
 from augment.training.adapt import train_adapter
@@ -133,6 +134,64 @@ def test_a_header_that_is_not_whole_is_one_sentence(
 
     with pytest.raises(BadInput, match="train the adapter again"):
         read_adapter(rewritten(adapter_file, tmp_path / "a.safetensors", change))
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "said"),
+    [
+        ("lora_config", {"r": 10**9}, "rank"),
+        ("lora_config", {"r": "2"}, "rank"),
+        ("lora_config", {"lora_alpha": float("inf")}, "scale"),
+        ("lora_config", {"target_modules": "(a+)+$"}, "target modules"),
+        ("lora_config", {"init_lora_weights": "pissa"}, "LoRA"),
+        ("mask_codec", {"name": "vae", "channels": 999}, "mask channels"),
+        ("provenance", {"base_digest": 7}, "base"),
+        ("provenance", {"classes": "mel"}, "classes"),
+        ("provenance", {"validation_loss": [1, None]}, "losses"),
+        ("provenance", {"settings": [1]}, "settings"),
+    ],
+)
+def test_a_header_that_its_tensors_do_not_bear_out_is_one_sentence(
+    name: str, changed: dict[str, Any], said: str, adapter_file: Path, tmp_path: Path
+) -> None:
+    def change(header, tensors):
+        header[name] = json.dumps(changed if name == "mask_codec" else json.loads(header[name]) | changed)
+
+    with pytest.raises(BadInput, match=f"what the header says of its {said} does not fit; train"):
+        read_adapter(rewritten(adapter_file, tmp_path / "a.safetensors", change))
+
+
+def test_tensors_of_other_shapes_are_one_sentence(adapter_file: Path, sd2_base: BaseFolder, tmp_path: Path) -> None:
+    def wide(header, tensors):
+        tensors["conv_in.weight"] = torch.zeros(7, 64, 3, 3)
+        header["tensor_digest"] = tensor_digest(tensors)
+
+    def thin(header, tensors):
+        name = next(name for name in tensors if "lora_B" in name)
+        tensors[name] = tensors[name][:3].contiguous()
+        header["tensor_digest"] = tensor_digest(tensors)
+
+    for number, change in enumerate((wide, thin)):
+        adapter = read_adapter(rewritten(adapter_file, tmp_path / f"{number}.safetensors", change), sd2_base)
+        with pytest.raises(BadInput, match="does not fit this base") as error:
+            fused_unet(sd2_base, adapter)
+        assert "\n" not in str(error.value) and f"{number}.safetensors" in str(error.value)
+
+
+def test_a_header_that_claims_to_fill_the_memory_is_not_read(adapter_file: Path, tmp_path: Path) -> None:
+    bomb, path = adapter_file.read_bytes(), tmp_path / "a.safetensors"
+    path.write_bytes((2**62).to_bytes(8, "little") + bomb[8:])
+    with pytest.raises(BadInput, match="are said to be its header"):
+        read_adapter(path)
+    with path.open("wb") as file:  # mostly a hole: it would be 90 MiB of JSON
+        file.write((90 * 1024**2).to_bytes(8, "little") + b"{")
+        file.truncate(91 * 1024**2)
+    with pytest.raises(BadInput, match="are said to be its header"):
+        read_adapter(path)
+    header = b'{"a":{"dtype":"F32","shape":[1048576,1048576],"data_offsets":[0,4]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(BadInput, match="not readable as safetensors"):
+        read_adapter(path)
 
 
 def test_targets_that_the_unet_lacks_are_one_sentence(drawn_pairs: PairArrays, sd2_base: BaseFolder, tmp_path) -> None:
