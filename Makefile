@@ -2,7 +2,8 @@
 # make test                                                                      every check
 # make check                                                                     those that need no training or server
 # make gpu [GPU_PACK=folder] [GPU_OUT=folder] [GPU_SECONDS=520]                    a better base, on one GPU
-# make lint | readmes | lock | serve | stop | faults [FAULTS=200] [SEED=0] | clean
+# make wheel                                                                     the package as it is installed
+# make lint | readmes | lock | upgrade | serve | stop | faults [FAULTS=200] [SEED=0] | clean
 SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,7 +30,7 @@ export PYTHONDONTWRITEBYTECODE =
 export NO_ALBUMENTATIONS_UPDATE = 1
 export DO_NOT_TRACK = 1
 
-.PHONY: run gpu test check lint format readmes lock serve stop faults clean setup
+.PHONY: run gpu test check lint format readmes lock upgrade wheel serve stop faults clean setup
 .DEFAULT_GOAL := run
 
 setup: $(READY)
@@ -67,6 +68,24 @@ lint: $(READY)
 lock:
 	@uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --no-header --universal \
 		--quiet --output-file requirements.lock
+
+# What the newest versions within pyproject's bounds break: the fast lane in an environment of their own. The lock stays.
+upgrade:
+	@rm -rf runs/upgrade && mkdir -p runs/upgrade
+	@uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --no-header --universal --upgrade \
+		--quiet --output-file runs/upgrade/requirements.lock
+	@diff requirements.lock runs/upgrade/requirements.lock | grep '^[<>] [a-z].*==' || echo "upgrade: nothing is newer"
+	@uv venv --quiet --seed --python 3.11 runs/upgrade/venv
+	@uv pip install --quiet --python runs/upgrade/venv/bin/python --require-hashes -r runs/upgrade/requirements.lock
+	@uv pip install --quiet --python runs/upgrade/venv/bin/python --no-deps --no-build-isolation --editable .
+	@touch runs/upgrade/venv/.ready
+	@$(MAKE) --no-print-directory check VENV=runs/upgrade/venv -o runs/upgrade/venv/.ready \
+		&& echo "upgrade: the fast lane passes; cp runs/upgrade/requirements.lock . takes them over" \
+		|| { echo "upgrade: the newer versions break what is told above; bound them in pyproject.toml, with the symptom" >&2; exit 1; }
+
+# Wheel, empty environment, another folder; a tiny run, its report, an explanation.
+wheel: $(READY)
+	@.ci/wheel "$(VENV)" runs/wheel
 
 format: $(READY)
 	@$(BIN)/ruff check --fix-only .

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import warnings
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -72,10 +73,23 @@ def limit_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
+def _shares_the_folder(name: str, home: Path) -> bool:
+    """Whether a distribution of the name of one of our packages lies where ours does, so that their files mix."""
+    try:
+        return Path(str(distribution(name).locate_file(""))).resolve() == home
+    except PackageNotFoundError:
+        return False
+
+
 def check_packages() -> None:
     """Raises BadInput if another installed package hides one of ours (`evaluate` is also a hub library)."""
     home = Path(__file__).resolve().parents[2]
     for name in PACKAGES:
+        if _shares_the_folder(name, home):
+            raise BadInput(
+                f"{home}: another package called {name!r} was installed over evenderm's own; install evenderm again, "
+                "in a virtual environment without it"
+            )
         spec = find_spec(name)
         found = Path(spec.origin).resolve().parents[1] if spec is not None and spec.origin else None
         if found != home:
