@@ -94,7 +94,8 @@ def units_left(job: Job, steps: Sequence[Planned], calls: Mapping[str, tuple[int
         if step == "adapt":
             domain = planned.name == "adapt:domain"
             amount = job.settings.adapt.domain_steps if domain else job.settings.adapt.steps
-            units["adapt"] = units.get("adapt", 0.0) + amount * (_classes(job) if planned.name == step else 1)
+            each = float("nan") if amount is None else float(amount)  # what a budget comes to shows when it trains
+            units["adapt"] = units.get("adapt", 0.0) + each * (_classes(job) if planned.name == step else 1)
         elif step == "benchmark":
             settings, (done, total) = job.settings.benchmark, calls.get(step, (0, 0))
             for task in settings.tasks:

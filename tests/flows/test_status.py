@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +85,9 @@ def _job(out: Path) -> Job:
     job = new_job(data, out, "tiny", load_settings("tiny"))
     save_job(job)
     return job
+
+
+def test_adapters_whose_steps_follow_from_a_budget_are_not_known_yet(tmp_path: Path) -> None:
+    job = _job(tmp_path / "run")
+    job = replace(job, settings=load_settings("embedded"))
+    assert read_status(job).left["adapt"] is None
