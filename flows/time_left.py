@@ -92,10 +92,7 @@ def units_left(job: Job, steps: Sequence[Planned], calls: Mapping[str, tuple[int
             continue
         units = left.setdefault(step, {})
         if step == "adapt":
-            domain = planned.name == "adapt:domain"
-            amount = job.settings.adapt.domain_steps if domain else job.settings.adapt.steps
-            each = float("nan") if amount is None else float(amount)  # what a budget comes to shows when it trains
-            units["adapt"] = units.get("adapt", 0.0) + each * (_classes(job) if planned.name == step else 1)
+            units["adapt"] = units.get("adapt", 0.0) + _adapter_steps(job, planned.name.partition(":")[2])
         elif step == "benchmark":
             settings, (done, total) = job.settings.benchmark, calls.get(step, (0, 0))
             for task in settings.tasks:
@@ -109,15 +106,21 @@ def units_left(job: Job, steps: Sequence[Planned], calls: Mapping[str, tuple[int
     return left
 
 
-def _classes(job: Job) -> float:
-    """How many classes get an adapter; NaN before prepare has counted them."""
-    from flows.steps.adapt import trained_classes
+def _adapter_steps(job: Job, name: str) -> float:
+    """Steps of the adapter `name`, of all of classes where it is empty; NaN before prepare has counted pairs."""
+    from augment.budget.plan import budgeted
+    from flows.steps.adapt import DOMAIN, base_facts, masked_counts, trained_classes
     from manifests.errors import BadInput
 
     try:
-        return len(trained_classes(job))
+        counts, names = masked_counts(job), [name] if name else trained_classes(job)
+        if name == DOMAIN:
+            joint, pairs = bool(base_facts(job)["joint"]), sum(counts.values())
+            return float(budgeted(job.settings.adapt, pairs, domain=True, joint=joint).steps or 0)
+        own = [budgeted(job.settings.adapt, counts[dx], domain=False, joint=True) for dx in names]
     except BadInput:
         return float("nan")
+    return float(sum(settings.steps or 0 for settings in own))
 
 
 def _pairs_left(job: Job, calls: tuple[int, int] | None) -> float:

@@ -85,9 +85,8 @@ class AdapterTrainer:
         torch.manual_seed(task.seed)  # peft draws the first LoRA factor
         self.unet = self._unet()
         trained = {name: value for name, value in self.unet.named_parameters() if value.requires_grad}
-        assert settings.learning_rate is not None and settings.steps is not None
-        self.steps, clip = settings.steps, settings.gradient_clip
-        self.state = TrainingState(trained, settings.learning_rate, settings.ema_decay, gradient_clip=clip)
+        self.steps, rate, clip = settings.steps or 1, settings.learning_rate or 0.0, settings.gradient_clip
+        self.state = TrainingState(trained, rate, settings.ema_decay, gradient_clip=clip)
         self.prior = prior_latents(base, task.start, task.seed, work) if settings.prior_share else None
         remedy = "set adapt.gradient_checkpointing=true or take a smaller base"
         self.memory = MemoryBatch(f"adapter {task.name!r}", remedy, settings.batch)
@@ -113,8 +112,7 @@ class AdapterTrainer:
             return encoder()(images)  # which is not there before there is something to encode
 
         # No more views than the training can draw: a large class takes half as long to encode as to train on.
-        draws = (self.settings.steps or 1) * self.settings.batch
-        views = min(DIHEDRAL, math.ceil(draws / len(pairs)))
+        views = min(DIHEDRAL, math.ceil((self.settings.steps or 1) * self.settings.batch / len(pairs)))
         key = f"{self.base.digest} {self.task.data_digest}"
         codec = bound_codec(self.codec, encode)
         return build_latent_cache(pairs, encode, codec, work / "latents", key, side, views)
