@@ -25,7 +25,8 @@ from manifests.pairs import PairArrays
 from manifests.storage import storage_at
 
 EVERY = WayPlan(tuple((way, 0.25) for way in WAYS), (0.5, 0.7), 0.9, "real")
-JOB = ClassJob("mel", 0, 24, 24, 7, 8, SamplingSettings(batch=4), "base", "adapter", "", "CC-0", 1.0, "real", EVERY)
+PLAIN = ClassJob("mel", 0, 24, 24, 7, 8, SamplingSettings(batch=4), "base", "adapter", "", "CC-0", 1.0, "real")
+JOB = replace(PLAIN, plan=EVERY)
 
 
 class FlatPainter:
