@@ -77,7 +77,7 @@ def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
 def audit(job: Job, synthetic: Manifest, progress: Progress) -> dict[str, Mapping[str, Any]]:
     """Fidelity and copies of the generated pairs, and what the gates did where they judged them."""
     from evaluate.fidelity.scores import build_extractor, fidelity_report
-    from evaluate.gates.judge import gates_report
+    from evaluate.gates.report import gates_report
 
     settings = job.settings.fidelity
     train, validation = (job.pairs(split, masked=True) for split in ("train", "validation"))

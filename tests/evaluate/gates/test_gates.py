@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from augment.ways.plan import Origin
 from evaluate.copies.threshold import plant
 from evaluate.gates.fitting import copy_index, grouped_folds
-from evaluate.gates.judge import GATES, Judge, calibrate, fit_judge, gates_report, load_judge
+from evaluate.gates.judge import GATES, Judge, calibrate, fit_judge, load_judge
+from evaluate.gates.report import gates_report
 from evaluate.settings.gates import CopySettings, GateSettings, JudgeClassifierSettings, JudgeSegmenterSettings
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays

@@ -7,7 +7,7 @@ from typing import Any
 
 from evaluate.copies.threshold import CopyThreshold
 from evaluate.fidelity.scores import FIGURES, MASK_FIGURES
-from evaluate.gates.judge import gates_report
+from evaluate.gates.report import gates_report
 from evaluate.settings.gates import FidelitySettings
 from manifests.format.reading import Manifest
 
