@@ -54,7 +54,7 @@ class AdaptTask:
     """One adapter to train.
 
     name: class code, or `domain`; data_digest: digest of the real manifest; start: the domain adapter that a class
-    adapter begins as a copy of, None on a joint base.
+    adapter begins as a copy of, None where it begins at a joint base itself.
     """
 
     name: str
@@ -235,8 +235,7 @@ class AdapterTrainer:
         loss = self.held_out_loss()
         if not math.isfinite(loss):
             raise TrainingDiverged(state.step)
-        entry = {"step": float(state.step), "validation": loss, **(terms or {})}
-        notes["history"] = [*notes.get("history", []), entry]
+        notes["history"] = [*notes.get("history", []), {"step": float(state.step), "validation": loss, **(terms or {})}]
         notes.setdefault("first_loss", loss)
         if loss < notes.get("best_loss", float("inf")):
             state.extra = {name: value.clone() for name, value in state.ema.items()}
@@ -262,8 +261,7 @@ class AdapterTrainer:
     def _loss_of_held_out(self) -> float:
         """Mean loss over held-out pairs and noise levels; noise and levels follow from the place of a pair alone."""
         # Few pairs are looked at several times, each time in other noise.
-        count = min(max(len(self.held_out), _VALIDATION_FEWEST), _VALIDATION_PAIRS)
-        pairs = np.resize(self.held_out, count)
+        pairs = np.resize(self.held_out, int(np.clip(len(self.held_out), _VALIDATION_FEWEST, _VALIDATION_PAIRS)))
         levels = self.schedule.config.num_train_timesteps
         offsets = (torch.arange(len(pairs)) + 0.5) / len(pairs)
         losses = []
@@ -275,8 +273,10 @@ class AdapterTrainer:
             for level in range(_VALIDATION_LEVELS):
                 noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1000 * start + level))
                 timesteps = ((level + offset) / _VALIDATION_LEVELS * levels).long()
+                quiet = quiet_pairs(self.alphas, timesteps.to(self.device), self.settings.objective).clamp(min=1)
                 for part in self.memory.parts(len(indices)):
-                    loss, _ = self.loss(clean[part], noise[part], timesteps[part], places[part])
+                    share = len(timesteps[part]) / len(indices)
+                    loss, _ = self.loss(clean[part], noise[part], timesteps[part], places[part], quiet * share)
                     losses.append(float(loss) * len(timesteps[part]))
         return sum(losses) / (len(pairs) * _VALIDATION_LEVELS)
 

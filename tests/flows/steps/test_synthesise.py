@@ -44,6 +44,7 @@ def test_a_pair_that_repeats_one_of_another_class_is_rejected(tmp_path: Path, mo
     storage = storage_at(tmp_path)
     monkeypatch.setattr(synthesise, "class_job", lambda job, dx: replace(JOB, dx=dx, wanted=4, limit=8))
     monkeypatch.setattr(synthesise, "_candidates", lambda job: storage)
+    monkeypatch.setattr(synthesise, "readers_of", lambda job: None)
     monkeypatch.setattr(synthesise, "_seen", lambda job, earlier: Seen(earlier))
     draw_shard(synthesise.class_job(job, "nv"), 0, OneForAll(), None, storage)  # type: ignore[arg-type]
     first = synthesise.class_outcomes(job, ["nv", "mel"])
