@@ -63,7 +63,7 @@ def _verdict(task: TaskResults, start: str) -> tuple[str, ...]:
 def arms(run: str) -> str:
     """Both tables of a run's report.md."""
     results = content(f"{run}/results.json")
-    lines = report_markdown(results, task_results(results)).splitlines()
+    lines = report_markdown(results, task_results(results), ()).splitlines()
     return "\n".join(line for line in lines if line.startswith("|")).replace("\n| Segmentation", "\n\n| Segmentation")
 
 

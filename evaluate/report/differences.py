@@ -81,9 +81,9 @@ def _detectable(value: float | None, unit: str) -> str:
     return f"{wording.number(value, unit)} {wording.points(unit)}"
 
 
-def forest(results: TaskResults, metric: str) -> Forest | None:
-    """The forest plot of a metric; None where nothing was compared by it."""
-    comparisons = results.judged(metric)
+def forest(results: TaskResults, metric: str, arm: str | None = None) -> Forest | None:
+    """The forest plot of a metric, of all arms or of one; None where nothing was compared by it."""
+    comparisons = [c for c in results.judged(metric) if arm in (None, c["arm"])]
     if not comparisons:
         return None
     scale = _scale(comparisons, results)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from evaluate.pages import wording
@@ -19,11 +19,17 @@ CAUTION = "For research, not for diagnosis. Generated images show no patient."
 DRAWN_CAUTION = "This run's own pairs are drawn by a program: nothing here says anything about real skin."
 
 
-def report_markdown(results: Mapping[str, Any], tasks: Sequence[TaskResults]) -> str:
-    """The whole of report.md."""
-    lines = [f"## {verdict_line(tasks)}", ""]
-    lines += [f"- {markdown(verdict_sentence(task))}" for task in tasks]
-    lines += [f"- {wording.TASK_TITLES[task]} was not measured." for task in missing_tasks(results)]
+def helped_lines(results: Mapping[str, Any], tasks: Sequence[TaskResults]) -> list[str]:
+    """Whether generated pairs helped, a list item for each task."""
+    lines = [f"- {wording.TASK_TITLES[task.task]}: {markdown(verdict_sentence(task))}" for task in tasks]
+    return lines + [f"- {wording.TASK_TITLES[task]} was not measured." for task in missing_tasks(results)]
+
+
+def report_markdown(results: Mapping[str, Any], tasks: Sequence[TaskResults], answers: Iterable[str]) -> str:
+    """The whole of report.md; answers: the paragraphs that open it."""
+    lines = [f"## {verdict_line(tasks)}"]
+    for answer in answers:
+        lines += ["", answer]
     for task in tasks:
         lines += ["", _arms(task)]
     lines += ["", f"{_data_line(results)} {caution(results)} Details: `report.html`."]

@@ -13,9 +13,11 @@ from evaluate.pages.tables import Table, counts_table, settings_table
 from evaluate.reading.sentences import review_sentences, review_tables, study_sentences, study_tables
 from evaluate.report import audits
 from evaluate.report.arms import task_section, train_counts_table
-from evaluate.report.gallery import gallery, nearest_pairs, open_pairs
+from evaluate.report.first_screen.answers import answers_in_markdown
+from evaluate.report.first_screen.screen import first_screen
+from evaluate.report.gallery import RunPairs, gallery, nearest_pairs, open_pairs
 from evaluate.report.history import trend
-from evaluate.report.markdown import caution, report_markdown, verdict_line
+from evaluate.report.markdown import caution, helped_lines, report_markdown, verdict_line
 from evaluate.report.rejected import gates_table, rejected_by_gate, scores_table, thresholds_table, unseen_sentences
 from evaluate.report.tasks import TaskResults, missing_tasks, task_results
 from evaluate.results import read_results
@@ -36,20 +38,22 @@ def write_report(run_folder: Path, history: Path | None = None) -> None:
     history = history or run_folder / "history.jsonl"
     results = read_results(run_folder / "results.json")
     tasks = task_results(results)
-    content = page_html(run_folder, results, tasks, history)
-    replace_file(run_folder / "report.md", report_markdown(results, tasks).encode())
+    pairs = open_pairs(run_folder, results)
+    content = page_html(run_folder, results, tasks, pairs, history)
+    answers = answers_in_markdown(results, pairs, helped_lines(results, tasks))
+    replace_file(run_folder / "report.md", report_markdown(results, tasks, answers).encode())
     replace_file(run_folder / "report.html", content.encode())
 
 
-def page_html(run_folder: Path, results: Results, tasks: Sequence[TaskResults], history: Path) -> str:
+def page_html(run_folder: Path, results: Results, tasks: Sequence[TaskResults], pairs: RunPairs, history: Path) -> str:
     """The page as text; nothing in it depends on when it is made."""
-    pairs = open_pairs(run_folder, results)
     job = _job(run_folder / "settings.json")
     cards = gallery(pairs)
     return _rendered(
         title=verdict_line(tasks),
         subject=_data_and_preset(job),
         caution=caution(results),
+        first=first_screen(results, tasks, pairs),
         sections=[task_section(task, results["data"]) for task in tasks],
         missing=[f"{wording.TASK_TITLES[task]} was not measured in this run." for task in missing_tasks(results)],
         pair_notes=pairs.notes,
@@ -85,7 +89,7 @@ def _readers(results: Results) -> list[audits.Audit]:
 
 def _rendered(**view: Any) -> str:
     template = environment(TEMPLATES).get_template("report.html.j2")
-    return str(template.render(**style_and_script((), TEMPLATES / "report.js"), **view))
+    return str(template.render(**style_and_script((TEMPLATES / "first_screen.css",), TEMPLATES / "report.js"), **view))
 
 
 def _job(path: Path) -> Results:

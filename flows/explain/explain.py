@@ -281,10 +281,7 @@ def _page_digest(
     parts += [flat(job.settings.explain), flat(job.settings.sampling), job.settings.synthesis.detail, job.settings.seed]
     parts += [[path.name, file_digest(path)] for path in adapters]
     downstream = _downstream(job)
-    parts += [
-        file_digest(mask) if mask else None,
-        downstream.digest if downstream else None,
-    ]
+    parts += [file_digest(mask) if mask else None, downstream.digest if downstream else None]
     for source, pair in contents.items():
         parts.append([source.name, *(hashlib.sha256(part).hexdigest() if part else "" for part in pair)])
     return values_digest(*parts)

@@ -66,6 +66,47 @@ def test_each_verdict_gives_the_difference_its_interval_and_what_could_have_been
     assert sentence in (run / "report.md").read_text()
 
 
+def test_four_questions_are_answered_before_anything_else(run: Path) -> None:
+    page = page_of(run)
+    first = page[page.index('id="overview"') : page.index('<nav class="contents"')]
+    told = text_of(first)
+    questions = ("What came in", "What was made", "May I use it?", "Did it help?")
+    assert all(f"<h2>{question}" in first for question in questions)
+    assert "60 real pairs of 3 classes" in told
+    assert "nv 33, mel 15, bkl 12" in told and "34 to train, 8 to validate, 18 to test" in told
+    assert "26 of 39 candidates were accepted" in told
+    assert all(change in told for change in ("bkl 6 → 20", "mel 8 → 20", "nv 20"))
+    assert "no accepted pair copies a training picture; 2 of 39 candidates did" in told
+    assert "CC0-1.0 (60 pairs); generated pairs inherit it" in told
+    assert "67% of candidates passed" in told and "nobody has looked at the pairs yet" in told
+    for control in ("real", "real+oversampling", "real+replay"):
+        assert re.search(rf'<div class="versus"><span>{re.escape(control)}</span>', first), control
+    markdown = (run / "report.md").read_text()
+    answers = ("**What came in.**", "**What was made.**", "**Did it help?**", "**May I use it?**", "| Classification")
+    assert [markdown.index(answer) for answer in answers] == sorted(markdown.index(answer) for answer in answers)
+
+
+def test_the_first_pictures_stand_by_class_generated_above_real(run: Path) -> None:
+    page = page_of(run)
+    strips = page[page.index('<div class="reel">') :].split('<div class="of-class"')[1:4]
+    kinds = [re.findall(r'class="picture (\w+)"', strip.partition('<div class="panel')[0]) for strip in strips]
+    assert kinds == [["synthetic"] * 2 + ["real"] * 2, ["synthetic"] * 2 + ["real"] * 2, ["real"] * 2]
+    assert "none were generated" in strips[2]
+
+
+def test_what_forbids_a_use_is_marked_and_what_is_unknown_too(own: Path) -> None:
+    def edit(results: dict[str, Any]) -> None:
+        tally = {"pairs": 39, "copies": 5, "rate": 5 / 39}
+        results["copies"] = {"accepted_copies": 2, "all": tally, "held_out": tally}
+        results["data"]["notes"] = ["layout <b>mine</b>: classes bkl 12", "groups: 12 by lesion_id", "masks: 60 given"]
+
+    shutil.rmtree(own / "real")
+    first = reported(own, edit).partition('<nav class="contents"')[0]
+    assert re.search(r'<div class="harm"><dt>Copies</dt><dd>2 accepted pairs copy', first)
+    assert re.search(r'<div class="unknown"><dt>Licence</dt><dd>unknown', first)
+    assert "<b>mine</b>" not in first and "12 by lesion_id; 18 independent groups" in text_of(first)
+
+
 def test_every_no_difference_stands_beside_what_would_have_shown(run: Path) -> None:
     page, markdown = page_of(run), (run / "report.md").read_text()
     rows = re.findall(r'<div class="forest-row">.*?</div>', page, flags=re.DOTALL)

@@ -85,6 +85,11 @@ def test_the_page_never_scrolls_sideways(browser: Browser, report: Path, width: 
     assert page.evaluate(TOO_WIDE) <= 0
 
 
+def test_the_four_answers_need_no_scrolling(browser: Browser, report: Path) -> None:
+    page = browser.open(report, width=1400, height=900)
+    assert page.evaluate("document.getElementById('overview').getBoundingClientRect().bottom") <= 900
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_every_text_stands_out_from_its_ground(browser: Browser, report: Path, dark: bool) -> None:
     page = browser.open(report, dark=dark)
