@@ -87,19 +87,18 @@ def times() -> str:
 
 
 def quality() -> str:
-    """What generated pairs of the shipped base are worth, each figure beside its bar."""
+    """What generated pairs of the shipped base are worth: each figure and its bar, by class where it has one."""
     lines = content("quality.json")
-    rows = [
-        (
-            line["name"],
-            f"{line['value']:.3f}",
-            "" if line["bar"] is None else f"{line['bar']:.3f}",
-            "" if line["reached"] is None else "yes" if line["reached"] else "no",
-            "as above" if number and line["detail"] == lines[number - 1]["detail"] else line["detail"],
-        )
-        for number, line in enumerate(lines)
-    ]
-    return table(("measured", "value", "bar", "reached", "beside"), rows)
+    rows: dict[str, dict[str, str]] = {}
+    for line in lines:
+        figure, _, of = line["name"].partition(": ")
+        dx, _, look = of.partition(" ")
+        cell = f"{line['value']:.3g}" + ("" if line["bar"] is None else f" / {line['bar']:.3g}")
+        cell += " missed" if line["reached"] is False else ""
+        rows.setdefault(f"{figure}, {look}" if look else figure, {})[dx or "all"] = cell
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    columns = [*sorted(set(columns) - {"all"}), "all"]
+    return table(("value / bar", *columns), [(name, *(row.get(c, "") for c in columns)) for name, row in rows.items()])
 
 
 def ablation(name: str) -> str:
