@@ -276,10 +276,9 @@ def _page_digest(
     wanted: Sequence[str],
 ) -> str:
     """What decides a page: images, mask, settings, data, base and adapters."""
-    adapters = sorted(job.folder.adapters.glob("*.safetensors"))
     parts: list[Any] = [VERSION, open_real(job).digest, base_facts(job)["digest"], dict(failures), list(wanted)]
     parts += [flat(job.settings.explain), flat(job.settings.sampling), job.settings.synthesis.detail, job.settings.seed]
-    parts += [[path.name, file_digest(path)] for path in adapters]
+    parts += [[path.name, file_digest(path)] for path in sorted(job.folder.adapters.glob("*.safetensors"))]
     downstream = _downstream(job)
     parts += [file_digest(mask) if mask else None, downstream.digest if downstream else None]
     for source, pair in contents.items():
@@ -292,9 +291,8 @@ def _folder(job: Job) -> Path:
 
 
 def _key(job: Job) -> Hashable:
-    settings = job.settings
-    models = (settings.base, settings.sampling, settings.explain, settings.synthesis.detail, settings.seed)
-    return job.folder, job.name, *models
+    own = job.settings
+    return job.folder, job.name, own.base, own.sampling, own.explain, own.synthesis.detail, own.seed
 
 
 def with_diagnoser(overrides: Sequence[str], diagnoser: str | None) -> list[str]:
