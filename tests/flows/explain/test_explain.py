@@ -75,7 +75,7 @@ def test_a_mask_of_ones_own_is_believed_and_the_chosen_class_is_shown(
     assert row["lesion"]["share"] == pytest.approx(pair.mask.mean(), abs=0.02)
     assert {"given and unet", "given and denoiser"} <= set(row["lesion"]["agreement"])
     kinds = {(demo["dx"], demo["kind"]) for demo in row["demonstrations"]}
-    assert kinds == {("bkl", "real"), ("bkl", "reference"), ("bkl", "personalised")}
+    assert kinds == {("bkl", "drawn"), ("bkl", "reference"), ("bkl", "personalised")}
 
 
 def test_a_manifest_is_explained_with_its_true_classes(

@@ -53,7 +53,7 @@ def test_every_deployment_has_a_form_typed_by_the_settings(
     steps = {"prepare", "adapt", "synthesise", "benchmark", "explain"}
     assert set(deployments) == {"nightly", "on-demand", "gpu", *steps}
     form: dict[str, Any] = deployments["nightly"].parameter_openapi_schema  # type: ignore[assignment]
-    assert form["definitions"]["AdaptSettings"]["properties"]["steps"]["minimum"] == 1
+    assert form["definitions"]["AdaptSettings"]["properties"]["batch"]["minimum"] == 1
     assert deployments["nightly"].schedules[0].schedule.cron == "0 2 * * *"  # type: ignore[union-attr]
     overrides = deployments["nightly"].parameters["overrides"]
     assert load_settings("tiny", None, overrides).report.history == str(served[1] / "history.jsonl")
