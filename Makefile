@@ -14,9 +14,9 @@ PHANTOM_PAIRS ?= 240
 PHANTOM := runs/phantom-$(PHANTOM_PAIRS)
 DATA ?= $(PHANTOM)
 OUT ?= runs/$(notdir $(patsubst %/,%,$(DATA)))-$(PRESET)
-# The demonstration on drawn data takes a third of a real run's training; SET="..." replaces this.
+# The demonstration on drawn data takes a third of a real run's training, and no domain stage; SET="..." replaces this.
 SET ?= $(if $(filter $(PHANTOM),$(DATA)),$(SHORTER))
-SHORTER := adapt.steps=100 synthesis.candidate_limit=2 benchmark.classifier.updates=100 benchmark.segmenter.updates=60
+SHORTER := adapt.steps=100 adapt.domain=never synthesis.candidate_limit=2 benchmark.classifier.updates=100 benchmark.segmenter.updates=60
 # Two at a time, whole files each and in the order of the folders, the longest of which is not the last.
 PYTEST_ARGS ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 FAULTS ?= 200

@@ -15,9 +15,9 @@ from tests.flows.conftest import FinishedRun
 
 
 def test_a_run_that_is_killed_and_starved_at_random_moments_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    campaign = run_campaign(tmp_path, 2, seed=3, only=("kill", "disk"))
+    campaign = run_campaign(tmp_path, 4, seed=3, only=("kill", "term", "disk", "storage"))
     assert not campaign.complaints, campaign.table()
-    assert campaign.struck == 2 and campaign.alike == campaign.runs
+    assert campaign.struck == 4 and campaign.alike == campaign.runs
     table = (tmp_path / "faults.md").read_text()
     assert FAULTS["kill"].title in table and "byte-identical" in table
 
