@@ -16,7 +16,8 @@ DATA ?= $(PHANTOM)
 OUT ?= runs/$(notdir $(patsubst %/,%,$(DATA)))-$(PRESET)
 # The demonstration on drawn data takes a third of a real run's training, and no domain stage; SET="..." replaces this.
 SET ?= $(if $(filter $(PHANTOM),$(DATA)),$(SHORTER))
-SHORTER := adapt.steps=100 adapt.domain=never synthesis.candidate_limit=2 benchmark.classifier.updates=100 benchmark.segmenter.updates=60
+SHORTER := adapt.steps=100 adapt.domain=never synthesis.candidate_limit=2 benchmark.budget=3 \
+	benchmark.classifier.size=64 benchmark.segmenter.size=64
 # Two at a time, whole files each and in the order of the folders, the longest of which is not the last.
 PYTEST_ARGS ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 FAULTS ?= 200
