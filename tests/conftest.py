@@ -78,16 +78,13 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def isic_folder() -> Path:
-    """The ISIC 2017 data that EVENDERM_ISIC names; tests that need them are left out where it names none."""
-    named = os.environ.get("EVENDERM_ISIC", "")
-    if not named or not Path(named).is_dir():
-        pytest.skip("EVENDERM_ISIC names no folder")
-    return Path(named)
+    """The ISIC 2017 data that EVENDERM_ISIC names."""
+    return Path(os.environ["EVENDERM_ISIC"])
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks tests by what they need, and leaves the page tests out, and says so, where there is no browser."""
+    """Marks tests by what they need, and leaves out, and says so, what has no browser or no photographs here."""
     from tests.evaluate.browser import has_chromium
 
     slow = [TESTS / place for place in SLOW]
@@ -98,18 +95,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(marker)
         if any(item.path.is_relative_to(place) for place in slow):
             item.add_marker("slow")
-    if has_chromium():
-        return
-    pages = [item for item in items if item.get_closest_marker("browser")]
-    config.stash[_LEFT_OUT] = len(pages)
-    items[:] = [item for item in items if item not in pages]
-    config.hook.pytest_deselected(items=pages)
+    left_out: dict[str, list[pytest.Item]] = {}
+    if not has_chromium():
+        left_out["no Chromium on PATH"] = [item for item in items if item.get_closest_marker("browser")]
+    if not Path(os.environ.get("EVENDERM_ISIC") or "nowhere").is_dir():
+        photographs = [item for item in items if "isic_folder" in getattr(item, "fixturenames", ())]
+        left_out["EVENDERM_ISIC names no folder of photographs"] = photographs
+    config.stash[_LEFT_OUT] = {why: len(own) for why, own in left_out.items() if own}
+    gone = [item for own in left_out.values() for item in own]
+    items[:] = [item for item in items if item not in gone]
+    config.hook.pytest_deselected(items=gone)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Says what was not tested."""
-    if number := config.stash.get(_LEFT_OUT, 0):
-        terminalreporter.write_line(f"{number} page tests were left out: no Chromium on PATH")
+    for why, number in config.stash.get(_LEFT_OUT, {}).items():
+        terminalreporter.write_line(f"{number} tests were left out: {why}")
 
 
-_LEFT_OUT = pytest.StashKey[int]()
+_LEFT_OUT = pytest.StashKey[dict[str, int]]()

@@ -118,7 +118,7 @@ def _side(kind: _Kind, metadata: Mapping[str, str], resolution: int) -> int:
 
 def _convert(file: Path, header: Header, kind: _Kind, side: int, out: Path) -> None:
     import torch
-    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+    from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm, load_single_file_checkpoint
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
@@ -139,7 +139,7 @@ def _convert(file: Path, header: Header, kind: _Kind, side: int, out: Path) -> N
         # These loaders take what they use out of the checkpoint that they are given.
         AutoencoderKL.from_single_file(dict(checkpoint), subfolder="vae", **told).save_pretrained(out / "vae")
         unet: Any = UNet2DConditionModel.from_single_file(dict(checkpoint), subfolder="unet", **told)
-    except (OSError, ValueError, RuntimeError, KeyError, NotImplementedError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise BadInput(f"{file}: cannot be converted ({reason}); give the base as a folder of its parts") from error
     unet.save_pretrained(out / "unet")
@@ -147,16 +147,23 @@ def _convert(file: Path, header: Header, kind: _Kind, side: int, out: Path) -> N
         tokenizer = clip_tokenizer("!" if prefix.endswith(".model.") else END)
         tokenizer.save_pretrained(out / part.replace("text_encoder", "tokenizer"))
     prediction = "epsilon" if predicts_noise(unet.float().eval()) else "v_prediction"
-    DDPMScheduler(
+    noise_schedule(prediction).save_pretrained(out / "scheduler")
+    pipeline = "StableDiffusionXLPipeline" if len(parts) == 2 else "StableDiffusionPipeline"
+    write_json(out / "model_index.json", {"_class_name": pipeline, "made_of": file.name})
+
+
+def noise_schedule(prediction: str) -> Any:
+    """Stable Diffusion's noise schedule (Rombach et al. 2022) for a network that predicts `prediction`."""
+    from diffusers import DDPMScheduler
+
+    return DDPMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
         prediction_type=prediction,
         steps_offset=1,
         clip_sample=False,
-    ).save_pretrained(out / "scheduler")
-    pipeline = "StableDiffusionXLPipeline" if len(parts) == 2 else "StableDiffusionPipeline"
-    write_json(out / "model_index.json", {"_class_name": pipeline, "made_of": file.name})
+    )
 
 
 def predicts_noise(unet: Any) -> bool:

@@ -15,10 +15,16 @@ from evaluate.report import audits
 from evaluate.report.arms import task_section, train_counts_table
 from evaluate.report.first_screen.answers import answers_in_markdown
 from evaluate.report.first_screen.screen import first_screen
-from evaluate.report.gallery import RunPairs, gallery, nearest_pairs, open_pairs
 from evaluate.report.history import trend
 from evaluate.report.markdown import caution, helped_lines, report_markdown, verdict_line
-from evaluate.report.rejected import gates_table, rejected_by_gate, scores_table, thresholds_table, unseen_sentences
+from evaluate.report.pairs.gallery import RunPairs, gallery, nearest_pairs, open_pairs
+from evaluate.report.pairs.rejected import (
+    gates_table,
+    rejected_by_gate,
+    scores_table,
+    thresholds_table,
+    unseen_sentences,
+)
 from evaluate.report.tasks import TaskResults, missing_tasks, task_results
 from evaluate.results import read_results
 from manifests.errors import BadInput

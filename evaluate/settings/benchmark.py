@@ -103,16 +103,15 @@ class TrainingSettings(Frozen):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     @property
-    def encoder_name(self) -> str:
-        """The network that encoder weights are for, as timm names it."""
-        raise NotImplementedError
-
-    @property
     def weights(self) -> str | None:
-        """The encoder weights, chosen where the setting says auto."""
+        """Where pretrained weights come from; none for random ones."""
+        return self.weights_of("")
+
+    def weights_of(self, encoder: str) -> str | None:
+        """The encoder weights for a network of timm, chosen where the setting says auto."""
         if self.encoder_weights != AUTO:
             return self.encoder_weights
-        return PACKAGE if self.encoder_name == LITE0_MODEL else None
+        return PACKAGE if encoder == LITE0_MODEL else None
 
 
 class ClassifierSettings(TrainingSettings):
@@ -123,8 +122,8 @@ class ClassifierSettings(TrainingSettings):
     model: str = LITE0_MODEL
 
     @property
-    def encoder_name(self) -> str:
-        return self.model
+    def weights(self) -> str | None:
+        return self.weights_of(self.model)
 
 
 class SegmenterSettings(TrainingSettings):
@@ -140,8 +139,8 @@ class SegmenterSettings(TrainingSettings):
     )
 
     @property
-    def encoder_name(self) -> str:
-        return self.encoder.removeprefix("tu-")
+    def weights(self) -> str | None:
+        return self.weights_of(self.encoder.removeprefix("tu-"))
 
 
 class BenchmarkSettings(Frozen):

@@ -70,8 +70,8 @@ class JudgeSegmenterSettings(SegmenterSettings):
         return self
 
     @property
-    def encoder_name(self) -> str:
-        return PLAIN if self.architecture == PLAIN else super().encoder_name
+    def weights(self) -> str | None:
+        return self.weights_of(PLAIN) if self.architecture == PLAIN else super().weights
 
 
 class JudgeClassifierSettings(ClassifierSettings):

@@ -42,7 +42,7 @@ def unpack(archive: Path, target: Path, progress: Progress = no_progress, most_b
             if target.exists():
                 raise BadInput(f"{target} is already there; remove it to unpack {archive.name} again")
             building.replace(target)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeError) as error:
         if isinstance(error, EvendermError):
             raise
         reason = (str(error).splitlines() or ["damaged"])[0][:120]

@@ -14,7 +14,8 @@ import pytest
 from evaluate.compare import Comparison, compare_results
 from evaluate.report.history import append_history, mean_of, read_history
 from manifests.errors import BadInput
-from tests.evaluate.report.report_fixture import make_results, write_real, write_synthetic
+from tests.evaluate.report.drawn_manifests import write_real, write_synthetic
+from tests.evaluate.report.report_fixture import make_results
 
 Results = dict[str, Any]
 

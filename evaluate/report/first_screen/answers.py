@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluate.pages import wording
-from evaluate.report.gallery import RunPairs
 from evaluate.report.markdown import own_pairs
-from evaluate.report.rejected import gate_of, gate_text
+from evaluate.report.pairs.gallery import RunPairs
+from evaluate.report.pairs.rejected import gate_of, gate_text
 
 Results = Mapping[str, Any]
 SPLITS = {"train": "to train", "validation": "to validate", "test": "to test"}

@@ -20,8 +20,8 @@ from evaluate.report.first_screen.answers import (
     made_sentence,
     may_use,
 )
-from evaluate.report.gallery import RunPairs, evenly, generated_alt, real_alt
 from evaluate.report.markdown import verdict_sentence
+from evaluate.report.pairs.gallery import RunPairs, evenly, generated_alt, real_alt
 from evaluate.report.tasks import TaskResults
 
 COLUMNS = 8

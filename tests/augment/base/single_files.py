@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from tests.augment.base.tiny_bases import scaled_to_one
+from tests.augment.base.tiny_bases import narrow_vae, scaled_to_one
 
 Tensors = dict[str, Tensor]
 KINDS = ("1.5", "2", "XL")
@@ -118,14 +118,7 @@ def narrow_parts(kind: str) -> dict[str, Any]:
         use_linear_projection=kind != "1.5",
         **(xl if kind == "XL" else {}),
     )
-    vae = AutoencoderKL(
-        block_out_channels=(32, 32, 32, 32),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-        sample_size=64,
-        scaling_factor=0.13025 if kind == "XL" else 0.18215,
-    )
+    vae = narrow_vae(32, scaling_factor=0.13025 if kind == "XL" else 0.18215)
     # A published VAE's latents have a standard deviation of one over its scaling factor.
     factor = scaled_to_one(copy.deepcopy(vae)).config.scaling_factor / vae.config.scaling_factor
     for value in vae.quant_conv.parameters():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModelWithProjection
 
+from augment.base.single_file import noise_schedule
 from augment.base.text_encoder import make_text_encoder, make_tokenizer
 
 
@@ -75,22 +77,19 @@ def write_narrow_xl_base(out: Path) -> Path:
 
 def with_shared_parts(out: Path, prediction: str, pipeline: str) -> Path:
     """What all of these bases have alike: a narrow VAE, Stable Diffusion's noise schedule, and the table of parts."""
-    vae = AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
+    scaled_to_one(narrow_vae(8, norm_num_groups=4)).save_pretrained(out / "vae")
+    noise_schedule(prediction).save_pretrained(out / "scheduler")
+    (out / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
+    return out
+
+
+def narrow_vae(width: int, **config: Any) -> AutoencoderKL:
+    """A random VAE with four levels of `width` channels, in the form of Stable Diffusion's."""
+    return AutoencoderKL(
+        block_out_channels=(width,) * 4,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         latent_channels=4,
-        norm_num_groups=4,
         sample_size=64,
+        **config,
     )
-    scaled_to_one(vae).save_pretrained(out / "vae")
-    DDPMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        prediction_type=prediction,
-        steps_offset=1,
-        clip_sample=False,
-    ).save_pretrained(out / "scheduler")
-    (out / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
-    return out

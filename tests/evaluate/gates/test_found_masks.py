@@ -9,7 +9,7 @@ import numpy as np
 from evaluate.benchmark.arms import task_pairs
 from evaluate.gates.fitting import segmenter_pairs
 from evaluate.gates.judge import calibrate
-from evaluate.report.gallery import outline_note, real_alt
+from evaluate.report.pairs.gallery import outline_note, real_alt
 from evaluate.settings.gates import GateSettings
 from manifests.phantom.draw import phantom_arrays
 

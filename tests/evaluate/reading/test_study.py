@@ -16,7 +16,7 @@ from evaluate.reading.study_figures import planned_pictures, planned_widths
 from manifests.errors import BadInput
 from manifests.format.reading import open_manifest
 from manifests.png import pixel_digest, png_header, png_text
-from tests.evaluate.report.report_fixture import write_real, write_synthetic
+from tests.evaluate.report.drawn_manifests import write_real, write_synthetic
 
 Script = Callable[[Item], tuple[bool, int]]
 """What a scripted reader says of a picture: whether it is generated, and how sure."""

@@ -37,3 +37,16 @@ def text_of(page: str) -> str:
     """The words of a page without its markup."""
     body = re.sub(r"<(style|script)>.*?</\1>", " ", page, flags=re.DOTALL)
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+def text_between(run: Path, section: str, following: str) -> str:
+    """What a reader sees of one section of the report."""
+    page = page_of(run)
+    return text_of(page[page.index(f'<section id="{section}">') : page.index(f'<section id="{following}">')])
+
+
+def section_of(run: Path, section: str) -> str:
+    """The markup of one section of the report."""
+    page = page_of(run)
+    start = page.index(f'<section id="{section}">')
+    return page[start : page.index('<section id="', start + 1)]

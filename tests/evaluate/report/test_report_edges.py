@@ -13,11 +13,12 @@ from evaluate.pages import wording
 from evaluate.pages.pictures import small_rows, thumbnails
 from evaluate.pages.svg import ticks
 from evaluate.pages.tracks import difference_scale
-from evaluate.report.gallery import real_alt
 from evaluate.report.page import write_report
+from evaluate.report.pairs.gallery import real_alt
 from manifests.errors import BadInput
 from manifests.png import DRAWN
-from tests.evaluate.report.report_fixture import write_real, write_run
+from tests.evaluate.report.drawn_manifests import write_real
+from tests.evaluate.report.report_fixture import write_run
 from tests.evaluate.report.report_page import reported, text_of
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from flows import command_line
-from tests.evaluate.report.report_fixture import make_results, write_real, write_synthetic
+from tests.evaluate.report.drawn_manifests import write_real, write_synthetic
+from tests.evaluate.report.report_fixture import make_results
 
 
 def _two_results(folder: Path, change: Callable[[dict[str, Any]], None]) -> list[str]:

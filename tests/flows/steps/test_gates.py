@@ -12,7 +12,7 @@ from flows.settings import load_settings
 from flows.steps.gates import fit_gates
 from manifests.format.reading import open_manifest
 from manifests.progress import no_progress
-from tests.evaluate.report.report_fixture import COUNTS, Pair, drawn_pair, write_real
+from tests.evaluate.report.drawn_manifests import COUNTS, Pair, drawn_pair, write_real
 
 COUNTED = {"train": {"bkl": 8, "mel": 8, "nv": 14}, "validation": COUNTS["validation"], "test": COUNTS["test"]}
 

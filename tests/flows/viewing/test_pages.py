@@ -23,7 +23,7 @@ from flows.viewing.review import ReviewDesk, review_app
 from flows.viewing.server import HEADER
 from flows.viewing.walk import locations_of, view_app
 from manifests.format.reading import Manifest, open_manifest
-from tests.evaluate.report.report_fixture import drawn_pair, write_synthetic
+from tests.evaluate.report.drawn_manifests import drawn_pair, write_synthetic
 from tests.flows.viewing.served import made_run
 
 EVIL = '<img src=x onerror=alert(1)>"'

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.manifests.sources.trials import ROOT, problems
+from tests.manifests.sources.trials import FOLDER, problems
 
-FOLDER = ROOT.parent / "shared" / "trials"
 TRIALS = sorted(path.parent for path in FOLDER.glob("*/expected.json"))
 
 

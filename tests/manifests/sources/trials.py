@@ -23,6 +23,7 @@ from manifests.format.decoding import decode_pair
 from manifests.format.reading import open_manifest
 
 ROOT = Path(__file__).parents[3]
+FOLDER = ROOT.parent / "shared" / "trials"
 SUGGESTED = re.compile(r"prepare\.[a-z_.]+=(?:'[^']*'|\"[^\"]*\"|[^\s,;)]+)")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from evaluate.pages import wording
 from evaluate.pages.pictures import Picture, Row, thumbnails
 from evaluate.pages.tables import Cell, Table, number_cell
-from evaluate.report.gallery import Beside, RunPairs, beside_nearest, evenly, generated_alt
+from evaluate.report.pairs.gallery import Beside, RunPairs, beside_nearest, evenly, generated_alt
 
 EXAMPLES = 12
 

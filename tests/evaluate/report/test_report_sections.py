@@ -1,0 +1,156 @@
+"""What the sections of report.html below its first screen tell: gates, audits, curves, classes, history."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from tests.evaluate.report.drawn_manifests import REJECT_REASONS, WANTED
+from tests.evaluate.report.report_fixture import append_runs
+from tests.evaluate.report.report_page import page_of, reported, section_of, text_between, text_of
+
+
+def test_what_each_gate_rejected_is_counted_and_shown(run: Path) -> None:
+    page = page_of(run)
+    gates = page[page.index('<section id="gates">') : page.index('<section id="copies">')]
+    rejected = sum(amount * 3 // 2 // 3 for amount in WANTED.values())
+    assert gates.count('class="picture synthetic"') == rejected
+    assert gates.count('class="picture real"') == 2, "each copy stands beside what it copies"
+    text = text_of(gates)
+    assert "bkl 21 14 67%" in text and "mel 18 12 67%" in text
+    assert "Mask plausibility 4 pairs" in text and "Repeat of another generated pair 2 pairs" in text
+    assert len(REJECT_REASONS) == gates.count("<h3>")
+
+
+def test_what_the_gates_ask_for_is_shown_and_who_passed_unseen(run: Path) -> None:
+    text = text_between(run, "gates", "copies")
+    assert "Scores from which a candidate passes, set on held-out real pairs" in text
+    assert "bkl 0.112 0.611 – mel 0.125 0.622 0.201 nv 0.131 0.633 0.302" in text
+    assert "Class consistency did not judge bkl: 6 training pairs, fewer than 8." in text
+
+
+def test_the_ten_nearest_accepted_pairs_are_shown_nearest_first(run: Path) -> None:
+    page = page_of(run)
+    copies = page[page.index('<section id="copies">') : page.index('<section id="fidelity">')]
+    similarities = [float(value) for value in re.findall(r'data-similarity="([\d.]+)"', copies)]
+    assert len(similarities) == 10 and similarities == sorted(similarities, reverse=True)
+    assert copies.count('class="picture real"') == 10 and copies.count('class="picture synthetic"') == 10
+
+
+def test_fidelity_stands_beside_its_floor_with_extractor_and_sample_size(run: Path) -> None:
+    text = text_between(run, "fidelity", "data")
+    assert "A diagnostic, never a proof." in text
+    assert "Features: downstream classifier (mobilenetv3_small_100), 576 wide." in text
+    assert "mel 20 against 24 0.052 ± 0.004 floor 0.012 35.4 floor 31.4 0.770 floor 0.810" in text
+    assert "bkl 3 images against 3, 10 of each are needed 3 against 3 – floor –" in text
+
+
+def test_the_copy_audit_names_its_threshold_and_its_evidence(run: Path) -> None:
+    text = text_between(run, "copies", "fidelity")
+    told = "Copies of a real training pair: 2 of 39 candidates (5.1%); among real pairs that were held out, "
+    assert f"{told}1 of 8 pairs (12%)." in text
+    assert "No accepted pair is a copy." in text
+    assert "From a similarity of 0.620 on a pair counts as a copy: 1 of 34 real pairs" in text
+    assert "Crop 96%" in text
+
+
+def test_tables_of_other_commands_are_shown(own: Path) -> None:
+    def edit(results: dict[str, Any]) -> None:
+        results["ablation_terms"] = [
+            {"variant": "every term", "agreement": 0.91, "kid": 0.02},
+            {"variant": "without dice", "agreement": 0.88, "kid": None},
+        ]
+
+    text = text_of(reported(own, edit))
+    assert "Ablation terms Variant Agreement KID every term 0.91 0.02 without dice 0.88 none" in text
+
+
+def test_curves_are_drawn_where_arms_were_swept(run: Path, own: Path) -> None:
+    text = text_of(page_of(run))
+    assert "Classification: Macro-F1 (%) with fewer real pairs" in text
+    assert "Segmentation: Dice (%) by amount of generated pairs" in text
+    assert "with fewer real pairs" not in text_of(reported(own))
+
+
+def test_the_pilot_and_what_is_missed_of_melanomas_are_shown(run: Path) -> None:
+    said = section_of(run, "classification")
+    assert "A pilot of controls chose it on validation, among trainings of 62, 125 and 250 updates" in said
+    for title in (
+        "validation score of the pilot",
+        "net benefit of calling mel",
+        "Sensitivity at 80% specificity of mel",
+    ):
+        assert title in said, title
+    assert "net benefit" not in section_of(run, "segmentation")
+
+
+def test_confusion_matrices_give_shares_of_the_true_class_and_pairs(run: Path) -> None:
+    section = section_of(run, "classification")
+    matrices = re.findall(r'<table class="confusion">.*?</table>', section, flags=re.DOTALL)
+    arms = ("real", "real+oversampling", "hybrid", "synthetic", "hybrid@2")
+    assert [text_of(matrix).split(" true ")[0] for matrix in matrices] == list(arms)
+    told = "true bkl mel nv bkl 67% 14 14% 3 19% 4 mel 5% 2.3 72% 31 23% 9.7 nv 3% 3 8% 7 89% 80.3"
+    assert all(told in text_of(matrix) for matrix in matrices)
+    assert "confusion" not in section_of(run, "segmentation")
+
+
+def test_reliability_diagrams_stand_beside_their_calibration_error(run: Path) -> None:
+    section = section_of(run, "classification")
+    labels = re.findall(r'aria-label="(Reliability of [^"]*)"', section)
+    assert len(labels) == 5
+    assert labels[0] == "Reliability of real: expected calibration error 9.0%, 10 of 15 bins filled."
+    assert "hybrid calibration error 8.8%" in text_of(section)
+    assert "Reliability" not in section_of(run, "segmentation")
+
+
+def test_classes_and_subgroups_have_bars_with_intervals(run: Path) -> None:
+    section = section_of(run, "classification")
+    bars = {
+        text_of(found)[:60]: found for found in re.findall(r'<section class="bars">.*?</section>', section, re.DOTALL)
+    }
+    recall = next(found for title, found in bars.items() if title.startswith("Recall by class (%)"))
+    assert [text_of(heading) for heading in re.findall(r"<h5>.*?</h5>", recall)] == ["bkl", "mel", "nv"]
+    assert recall.count('class="bar-row"') == 3 * 5
+    by_sex = next(found for title, found in bars.items() if "Macro-F1 (%) by sex" in title)
+    assert [text_of(h) for h in re.findall(r"<h5>.*?</h5>", by_sex)] == ["female 61 test pairs", "male 61 test pairs"]
+    assert "real 61.0 57.0 to 65.0" in text_of(by_sex) and "real 58.0 54.0 to 62.0" in text_of(by_sex)
+    assert "Dice (%) by sex" in text_of(section_of(run, "segmentation"))
+
+
+def test_the_validation_score_while_training_is_drawn_for_every_arm(run: Path) -> None:
+    for task, title in (("classification", "Classification"), ("segmentation", "Segmentation")):
+        section = section_of(run, task)
+        drawn = section[section.index(f"{title}: validation score while training") :]
+        assert "optimiser updates" in text_of(drawn) and drawn.count("<svg") >= 1
+        assert all(name in text_of(drawn) for name in ("real", "hybrid", "synthetic", "hybrid@2"))
+        label = re.search(r'aria-label="([^"]*while training[^"]*)"', drawn)
+        assert label is not None and "hybrid" in label[1]
+
+
+def test_the_trend_is_shown_where_there_is_a_history(own: Path) -> None:
+    history = own / "history.jsonl"
+    append_runs(own / "results.json", history)
+    other = json.loads(history.read_text().splitlines()[0]) | {"real_digest": "f" * 64}
+    history.write_text(history.read_text() + json.dumps(other) + "\n" + '{"cut sho')
+    page = reported(own)
+    assert "2 runs on this data" in text_of(page)
+    assert "1 run on other data left out. 1 line could not be read." in text_of(page)
+    assert page.count('class="spark"') == 8
+
+
+def test_where_the_data_lie_on_disk_stays_private(run: Path) -> None:
+    page = page_of(run)
+    assert "/data/lesions" not in page and "drawn, preset embedded" in text_of(page)
+
+
+def test_settings_timings_and_environment_are_there(run: Path) -> None:
+    text = text_of(page_of(run))
+    assert "steps 300" in text and "3 min 25 s" in text and "torch 2.15.0" in text
+    assert "share of data loading 2.0%" in text
+
+
+def test_the_page_stays_small(run: Path) -> None:
+    assert (run / "report.html").stat().st_size < 8 * 2**20
+    assert len((run / "report.md").read_bytes()) < 8 * 2**10
