@@ -14,12 +14,14 @@ PHANTOM_PAIRS ?= 240
 PHANTOM := runs/phantom-$(PHANTOM_PAIRS)
 DATA ?= $(PHANTOM)
 OUT ?= runs/$(notdir $(patsubst %/,%,$(DATA)))-$(PRESET)
-# The demonstration on drawn data takes a third of a real run's training, and no domain stage; SET="..." replaces this.
+# The demonstration on drawn data takes a third of a real run's training, no domain stage, and a benchmark of three
+# minutes; SET="..." replaces this.
 SET ?= $(if $(filter $(PHANTOM),$(DATA)),$(SHORTER))
 SHORTER := adapt.steps=100 adapt.domain=never synthesis.candidate_limit=2 benchmark.budget=3 \
 	benchmark.classifier.size=64 benchmark.segmenter.size=64
 # Two at a time, whole files each and in the order of the folders, the longest of which is not the last.
 PYTEST_ARGS ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
+COMPILE := uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --no-header --universal --quiet
 FAULTS ?= 200
 SEED ?= 0
 GPU_PYTHON ?= python3
@@ -67,20 +69,18 @@ lint: $(READY)
 
 # Resolves every dependency anew within pyproject's bounds; what the lock holds already stays where it may.
 lock:
-	@uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --no-header --universal \
-		--quiet --output-file requirements.lock
+	@$(COMPILE) --output-file requirements.lock
 
 # What the newest versions within pyproject's bounds break: the fast lane in an environment of their own. The lock stays.
 upgrade:
 	@rm -rf runs/upgrade && mkdir -p runs/upgrade
-	@uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --no-header --universal --upgrade \
-		--quiet --output-file runs/upgrade/requirements.lock
+	@$(COMPILE) --upgrade --output-file runs/upgrade/requirements.lock
 	@diff requirements.lock runs/upgrade/requirements.lock | grep '^[<>] [a-z].*==' || echo "upgrade: nothing is newer"
 	@uv venv --quiet --seed --python 3.11 runs/upgrade/venv
 	@uv pip install --quiet --python runs/upgrade/venv/bin/python --require-hashes -r runs/upgrade/requirements.lock
 	@uv pip install --quiet --python runs/upgrade/venv/bin/python --no-deps --no-build-isolation --editable .
 	@touch runs/upgrade/venv/.ready
-	@$(MAKE) --no-print-directory check VENV=runs/upgrade/venv -o runs/upgrade/venv/.ready \
+	@$(MAKE) --no-print-directory check VENV=runs/upgrade/venv \
 		&& echo "upgrade: the fast lane passes; cp runs/upgrade/requirements.lock . takes them over" \
 		|| { echo "upgrade: the newer versions break what is told above; bound them in pyproject.toml, with the symptom" >&2; exit 1; }
 
