@@ -35,13 +35,6 @@ def split_by_group(groups: Sequence[str], holdout: float) -> tuple[np.ndarray, n
     return training, np.flatnonzero(is_held) if held else training
 
 
-def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Probability (N,) of each pair when classes are drawn by the square root of their size."""
-    counts = np.bincount(labels, minlength=classes)
-    weight = 1 / np.sqrt(np.maximum(counts, 1))[labels]
-    return weight / weight.sum()
-
-
 def prior_places(numbers: np.random.Generator, batch: int, share: float, draws: int) -> tuple[np.ndarray, np.ndarray]:
     """Places in a batch that prior draws take, at random since noise levels rise along it, and which draw each gets."""
     count = max(1, round(share * batch))
