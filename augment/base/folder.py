@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,11 +113,11 @@ def _converted(file: Path, resolution: int, cache: Path | None) -> BaseFolder:
 
     refuse_file(file)
     folder, digest = converted_folder(file, resolution, cache)
-    return replace(check_base(folder), digest=digest)
+    return check_base(folder, digest)
 
 
-def check_base(path: Path) -> BaseFolder:
-    """Checks the layout of a base folder and digests it; loads no weights."""
+def check_base(path: Path, digest: str = "") -> BaseFolder:
+    """Checks the layout of a base folder and digests it, unless its digest is known; loads no weights."""
     if not (path / "model_index.json").is_file():
         refuse_layout(path)
     described = read_json(path / "model_index.json")
@@ -137,7 +137,8 @@ def check_base(path: Path) -> BaseFolder:
         raise BadInput(f"{path / 'vae' / 'config.json'}: scaling_factor is {scale!r}; it must be between 0 and 100")
     levels = len(vae.get("block_out_channels") or vae.get("encoder_block_out_channels") or (0,) * 4)
     side, zeros = int(unet.get("sample_size") or 64), xl and described.get("force_zeros_for_empty_prompt", True)
-    return BaseFolder(path, digest_folder(path), codec, latent, float(scale), 2 ** (levels - 1), side, xl, bool(zeros))
+    digest = digest or digest_folder(path)
+    return BaseFolder(path, digest, codec, latent, float(scale), 2 ** (levels - 1), side, xl, bool(zeros))
 
 
 def _check_parts(path: Path, parts: tuple[str, ...]) -> None:
@@ -255,9 +256,8 @@ def _downloaded(name: str, revision: str | None) -> Path:
     try:
         found = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
         for variant in VARIANTS:
-            bare = [part for part in parts if (found / part).is_dir() and has_weights(part)]
-            bare = [part for part in bare if not list((found / part).glob("*.safetensors"))]
-            if bare:
+            there = [part for part in parts if (found / part).is_dir() and has_weights(part)]
+            if bare := [part for part in there if not any((found / part).glob("*.safetensors"))]:
                 patterns = [f"{part}/{file}" for part in bare for file in file_patterns(part, variant)]
                 found = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
