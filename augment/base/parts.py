@@ -75,17 +75,17 @@ def digest_folder(path: Path) -> str:
 
 def check_weights(folder: Path) -> None:
     """BadInput if weights of a part are missing or only pointers to them."""
-    weights, variant = _weights(folder, variant_of(folder)), variant_of(folder)
+    variant = variant_of(folder)
+    weights = _weights(folder, variant)
     if not weights:
         raise BadInput(f"{folder}: the weights are missing; put the .safetensors file there")
     for file in weights:
         with file.open("rb") as stream:
             if stream.read(len(_LFS)) == _LFS:
                 raise BadInput(f"{file}: is a Git LFS pointer to the weights; run git lfs pull in its repository")
-    single = any("-of-" not in file.name for file in weights)
-    index = folder / file_patterns(folder.name, variant)[2]
-    if single:
+    if any("-of-" not in file.name for file in weights):
         return
+    index = folder / file_patterns(folder.name, variant)[2]
     if not index.is_file():
         raise BadInput(f"{index} is missing, which names the shards; copy it from the checkpoint's source")
     missing = sorted({*read_json(index).get("weight_map", {}).values()} - {file.name for file in weights})
