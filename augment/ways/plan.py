@@ -45,16 +45,11 @@ class WayPlan:
     skin_level: float = 1.0
     source_digest: str = ""
 
-    @property
-    def ways(self) -> tuple[str, ...]:
-        """The ways that are taken at all."""
-        return tuple(way for way, _ in self.mix)
-
     def way(self, numbers: np.random.Generator) -> str:
         """The way of the candidate whose random numbers these are."""
         reached = np.cumsum([share for _, share in self.mix])
         place = int(np.searchsorted(reached, numbers.random() * reached[-1], side="right"))
-        return self.ways[min(place, len(self.mix) - 1)]
+        return self.mix[min(place, len(self.mix) - 1)][0]
 
 
 FROM_TEXT = WayPlan()
