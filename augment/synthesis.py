@@ -147,9 +147,7 @@ def draw_shard(
     attributes = [people[seed % len(people)] for seed in seeds] if people else []
     prompts = [prompt_for(job.dx, known) for known in attributes or [{}] * len(seeds)]
     drafts = [draft_of(job.plan, sources, job.seed, job.dx, index) for index in indices]
-    drawn = draw_candidates(
-        sampler, drafts, prompts, seeds, job.sampling.batch, lambda count: progress(count, len(seeds))
-    )
+    drawn = draw_candidates(sampler, drafts, prompts, seeds, job.sampling.batch, progress)
     ids = [f"{SOURCE}:{job.dx}-{job.key[:8]}-{index:07d}" for index in indices]
     images, origins, groups = finished(drawn, drafts, indices, ids, sources, detail)
     labels = np.zeros(len(ids), dtype=np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from augment.ways.outlines import turned_and_bent
 from augment.ways.painting import drawn_region, joined, lesion_over_skin, placed, touches_frame
 from augment.ways.plan import OUTLINE, SKIN, TEXT, VARIATION, Origin, WayPlan, candidate_numbers
 from manifests.pairs import PairArrays
+from manifests.progress import Progress, no_progress
 
 _OUTLINES = 8  # outlines of the class among which one is taken that lies within the frame
 _ROUNDS = 2  # through each noise level of a painted lesion: with one it runs over its outline
@@ -42,8 +43,9 @@ class WaySources:
 class Draft:
     """One candidate before it is drawn: where it begins.
 
-    place: of the class's own real pair, None for text; view: its flip or turn; mask: the one to follow; image: the
-    picture to begin at or to paint into; region: what of it is drawn anew.
+    place: of the class's own real pair, None for text; view: its flip or turn; mask: the one to follow, or to begin at
+    with a variation; image: the picture to begin at or to paint into; region: what of it is drawn anew; background:
+    place of that picture among those of other classes.
     """
 
     way: str
@@ -63,7 +65,7 @@ def draft_of(plan: WayPlan, sources: WaySources | None, seed: int, dx: str, inde
     if way == TEXT or sources is None:
         return Draft(TEXT)
     own = sources.own
-    # Every pair once before one comes again, in an order of the run's own.
+    # In an order of the run's own, in which a way that draws all candidates takes every pair before one comes again.
     order = np.random.default_rng((seed, len(own))).permutation(len(own))
     place = int(order[index % len(own)])
     if way == VARIATION:
@@ -98,12 +100,9 @@ def draw_candidates(
     prompts: Sequence[str],
     seeds: Sequence[int],
     batch: int,
-    drawn: Callable[[int], None] = lambda count: None,
+    progress: Progress = no_progress,
 ) -> Drawn:
-    """One pair for each draft, in their order; those of one way and noise level are drawn together.
-
-    drawn: is told how many are done.
-    """
+    """One pair for each draft, in their order; those of one way and noise level are drawn together."""
     kinds: dict[tuple[str, float], list[int]] = defaultdict(list)
     for number, draft in enumerate(drafts):
         kinds[draft.way, draft.level].append(number)
@@ -118,7 +117,7 @@ def draw_candidates(
                 images[number] = found.images[row]
                 given = drafts[number].mask
                 masks[number] = found.masks[row] if given is None or kind[0] == VARIATION else given
-            drawn(len(images))
+            progress(len(images), len(drafts))
     order = range(len(drafts))
     return Drawn(np.stack([images[n] for n in order]), np.stack([masks[n] for n in order]))
 
@@ -174,13 +173,13 @@ def finished(
         ids = [detail.pairs.pair_ids[place] for place, _ in taken]
         origins = [replace(origin, detail_pair_id=own) for origin, own in zip(origins, ids, strict=True)]
     for number, draft in enumerate(drafts):
-        if sources is not None and draft.place is not None:
-            groups[number] = sources.own.group_ids[draft.place]
-        if sources is not None and draft.background is not None:
+        if sources is None or draft.place is None:
+            continue
+        groups[number] = sources.own.group_ids[draft.place]
+        if draft.background is not None and draft.region is not None and draft.image is not None:
             groups[number] = sources.others.group_ids[draft.background]
-        if draft.region is not None and draft.image is not None:
             painted = images[number]
-            if detail is not None and sources is not None and draft.background is not None:
+            if detail is not None:
                 lesions = draft.mask | sources.others.masks[draft.background]
                 skin = with_fine_band(drawn.images[number], draft.image, detail.share)
                 painted = lesion_over_skin(painted, skin, lesions)
