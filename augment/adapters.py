@@ -15,9 +15,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from augment.base.folder import BaseFolder
+from augment.budget.plan import Budget
 from augment.joint import OUTER, outer_parameters, widen_unet
 from augment.mask_codec import MaskCodec, codec_from
-from augment.settings import AdaptSettings
 from augment.tensor_files import all_finite, tensor_bytes, write_tensors
 from manifests.errors import BadInput, first_line
 
@@ -47,11 +47,11 @@ class AdapterFile:
         return tuple(self.provenance.get("settings", {}).get("attributes", ()))
 
 
-def lora_config(settings: AdaptSettings) -> LoraConfig:
+def lora_config(settings: Budget) -> LoraConfig:
     """The peft configuration of an adapter."""
     return LoraConfig(
-        r=settings.rank or 1,
-        lora_alpha=settings.alpha or settings.rank or 1,
+        r=settings.rank,
+        lora_alpha=settings.alpha,
         target_modules=list(settings.targets),
         use_rslora=settings.rslora,
         use_dora=settings.dora,

@@ -16,15 +16,25 @@ _HELD_OUT = 3  # groups at least: the loss of one pair says nothing about when t
 _STEPS_A_SECOND = 5.0  # of 16 pairs, for the shipped base on one core of a processor
 
 
+class Budget(AdaptSettings):
+    """Settings of one adapter, with a number for each that may be left to the data."""
+
+    steps: int
+    learning_rate: float
+    rank: int
+    alpha: int
+    prior_share: float
+
+
 def budgeted(
     settings: AdaptSettings, pairs: int, domain: bool, joint: bool, start: Mapping[str, Any] | None = None
-) -> AdaptSettings:
+) -> Budget:
     """`settings` with numbers for what they leave to the data.
 
     pairs: training pairs; domain: whether this is the domain adapter; joint: whether the base has mask channels;
     start: the LoRA config of the adapter that this one begins as a copy of, whose rank it keeps.
     """
-    own = settings.domain_steps if domain else settings.steps
+    own, rare = settings.domain_steps if domain else settings.steps, not domain and pairs < RARE
     steps = own or (_domain_steps(pairs, joint) if domain else _rounded(min(20 * math.sqrt(pairs), 300)))
     rank = int(start["r"]) if start else settings.rank or (_RANK if domain or pairs >= 100 else 8 if pairs >= 30 else 4)
     changed: dict[str, Any] = {
@@ -32,15 +42,13 @@ def budgeted(
         "rank": rank,
         "alpha": int(start["lora_alpha"]) if start else settings.alpha or rank,
         "learning_rate": settings.learning_rate or _RATE * (1.0 if domain else min(1.0, math.sqrt(pairs / 100))),
+        "prior_share": (0.25 if rare else 0.0) if settings.prior_share is None else settings.prior_share,
     }
-    rare = not domain and pairs < RARE
-    if settings.prior_share is None:
-        changed["prior_share"] = 0.25 if rare else 0.0
     if own is None:  # looked at four times at least, so that it can stop early
         changed["validate_every"] = min(settings.validate_every, max(5, steps // 4))
     if rare and own is None:
         changed["holdout"] = min(0.3, max(settings.holdout, _HELD_OUT / pairs))
-    return settings.model_copy(update=changed)
+    return Budget(**{**settings.model_dump(), **changed})
 
 
 def _domain_steps(pairs: int, joint: bool) -> int:
@@ -51,14 +59,13 @@ def _rounded(steps: float) -> int:
     return 10 * round(steps / 10)
 
 
-def told(name: str, settings: AdaptSettings, pairs: int) -> str:
-    """What the training of one adapter will do; settings: after `budgeted`."""
+def told(name: str, settings: Budget, pairs: int) -> str:
+    """What the training of one adapter will do."""
     line = f"{name}: {settings.steps} steps at most on {pairs} pairs, rank {settings.rank}, rate "
     line += f"{settings.learning_rate:.2g}"
     return f"{line}, a quarter of each batch drawn before it" if settings.prior_share else line
 
 
-def minutes_of(settings: AdaptSettings) -> float:
-    """About how long these steps take with the shipped base on one core; settings: after `budgeted`."""
-    assert settings.steps is not None
+def minutes_of(settings: Budget) -> float:
+    """About how long these steps take with the shipped base on one core."""
     return settings.steps * settings.batch / 16 / _STEPS_A_SECOND / 60

@@ -85,8 +85,9 @@ class AdapterTrainer:
         torch.manual_seed(task.seed)  # peft draws the first LoRA factor
         self.unet = self._unet()
         trained = {name: value for name, value in self.unet.named_parameters() if value.requires_grad}
-        self.steps, rate, clip = settings.steps or 1, settings.learning_rate or 0.0, settings.gradient_clip
-        self.state = TrainingState(trained, rate, settings.ema_decay, gradient_clip=clip)
+        self.state = TrainingState(
+            trained, settings.learning_rate, settings.ema_decay, gradient_clip=settings.gradient_clip
+        )
         self.prior = prior_latents(base, task.start, task.seed, work) if settings.prior_share else None
         remedy = "set adapt.gradient_checkpointing=true or take a smaller base"
         self.memory = MemoryBatch(f"adapter {task.name!r}", remedy, settings.batch)
@@ -112,7 +113,7 @@ class AdapterTrainer:
             return encoder()(images)  # which is not there before there is something to encode
 
         # No more views than the training can draw: a large class takes half as long to encode as to train on.
-        views = min(DIHEDRAL, math.ceil((self.settings.steps or 1) * self.settings.batch / len(pairs)))
+        views = min(DIHEDRAL, math.ceil(self.settings.steps * self.settings.batch / len(pairs)))
         key = f"{self.base.digest} {self.task.data_digest}"
         codec = bound_codec(self.codec, encode)
         return build_latent_cache(pairs, encode, codec, work / "latents", key, side, views)
@@ -145,14 +146,14 @@ class AdapterTrainer:
             self.validate()
         started, first = time.monotonic(), state.step
         try:
-            while state.step < self.steps and state.notes["bad"] < settings.patience:
+            while state.step < settings.steps and state.notes["bad"] < settings.patience:
                 terms = self.step()
-                if state.step % settings.validate_every == 0 or state.step == self.steps:
+                if state.step % settings.validate_every == 0 or state.step == settings.steps:
                     self.validate(terms)
                 if state.step % settings.checkpoint_every == 0:
                     state.save(self.checkpoint, self.header)
                 rate = (state.step - first) / max(time.monotonic() - started, 1e-9)
-                progress(state.step, self.steps, rate=rate, **terms)
+                progress(state.step, settings.steps, rate=rate, **terms)
         except StopRequested:
             state.save(self.checkpoint, self.header)
             raise
@@ -168,7 +169,7 @@ class AdapterTrainer:
     def _attempt(self) -> dict[str, float]:
         self.state.optimizer.zero_grad(set_to_none=True)  # of an attempt that did not fit
         loss, terms = self._loss_of_step()
-        self.state.update(loss, warmed_up_cosine(self.state.step, self.steps, self.settings.warmup))
+        self.state.update(loss, warmed_up_cosine(self.state.step, self.settings.steps, self.settings.warmup))
         return {"loss": float(loss.detach()), **terms}
 
     def _loss_of_step(self) -> tuple[Tensor, dict[str, float]]:
@@ -180,7 +181,7 @@ class AdapterTrainer:
         places = np.where(numbers.random(batch) < self.settings.prompt_dropout, silent, self.prompt_places[indices])
         clean = self.cache.batch(indices, views)
         if self.prior is not None:
-            chosen, drawn = prior_places(numbers, batch, self.settings.prior_share or 0.0, len(self.prior))
+            chosen, drawn = prior_places(numbers, batch, self.settings.prior_share, len(self.prior))
             clean[chosen], places[chosen] = self.prior[drawn], silent
         noise = torch.randn(clean.shape, generator=generator)
         levels = self.schedule.config.num_train_timesteps
