@@ -63,7 +63,7 @@ def told(name: str, settings: Budget, pairs: int) -> str:
     """What the training of one adapter will do."""
     line = f"{name}: {settings.steps} steps at most on {pairs} pairs, rank {settings.rank}, rate "
     line += f"{settings.learning_rate:.2g}"
-    return f"{line}, a quarter of each batch drawn before it" if settings.prior_share else line
+    return f"{line}, {100 * settings.prior_share:.0f} % of each batch drawn before it" if settings.prior_share else line
 
 
 def minutes_of(settings: Budget) -> float:

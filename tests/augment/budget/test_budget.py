@@ -59,7 +59,8 @@ def test_a_base_without_mask_channels_gets_the_longer_domain_stage() -> None:
 def test_a_budget_is_told_in_words() -> None:
     own = budgeted(FREE, 12, domain=False, joint=True)
     line = told("df", own, 12)
-    assert line.startswith("df: 70 steps at most on 12 pairs, rank 4") and "a quarter of each batch" in line
+    assert line.startswith("df: 70 steps at most on 12 pairs, rank 4") and ", 25 % of each batch drawn" in line
+    assert ", 50 % of each batch drawn" in told("df", own.model_copy(update={"prior_share": 0.5}), 12)
     assert 0 < minutes_of(own) < minutes_of(budgeted(FREE, 400, domain=True, joint=True)) < 3
 
 
