@@ -37,12 +37,13 @@ def budgeted(
     own, rare = settings.domain_steps if domain else settings.steps, not domain and pairs < RARE
     steps = own or (_domain_steps(pairs, joint) if domain else _rounded(min(20 * math.sqrt(pairs), 300)))
     rank = int(start["r"]) if start else settings.rank or (_RANK if domain or pairs >= 100 else 8 if pairs >= 30 else 4)
+    share = settings.prior_share if settings.prior_share is not None else 0.25 if rare else 0.0
     changed: dict[str, Any] = {
         "steps": steps,
         "rank": rank,
         "alpha": int(start["lora_alpha"]) if start else settings.alpha or rank,
         "learning_rate": settings.learning_rate or _RATE * (1.0 if domain else min(1.0, math.sqrt(pairs / 100))),
-        "prior_share": (0.25 if rare else 0.0) if settings.prior_share is None else settings.prior_share,
+        "prior_share": share if joint or not domain else 0.0,  # a base without mask channels draws no pairs
     }
     if own is None:  # looked at four times at least, so that it can stop early
         changed["validate_every"] = min(settings.validate_every, max(5, steps // 4))

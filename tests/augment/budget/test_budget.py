@@ -56,6 +56,13 @@ def test_a_base_without_mask_channels_gets_the_longer_domain_stage() -> None:
     assert joint.steps == 250 < other.steps == 1000
 
 
+def test_a_base_without_mask_channels_has_no_prior_draws_for_its_domain_stage() -> None:
+    said = AdaptSettings(prior_share=0.5)
+    assert budgeted(said, 100, domain=True, joint=False).prior_share == 0.0
+    assert budgeted(said, 100, domain=True, joint=True).prior_share == 0.5
+    assert budgeted(said, 100, domain=False, joint=False).prior_share == 0.5
+
+
 def test_a_budget_is_told_in_words() -> None:
     own = budgeted(FREE, 12, domain=False, joint=True)
     line = told("df", own, 12)
