@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from augment.base.folder import open_base
 from augment.budget import prior
 from augment.budget.plan import budgeted, minutes_of, told
-from augment.settings import AdaptSettings
+from augment.settings import AdaptSettings, CheckpointSettings
 from augment.training import adapter as training
 from augment.training.adapter import AdapterTrainer
 from manifests.pairs import PairArrays
@@ -91,8 +92,8 @@ def test_prior_draws_are_made_once_and_kept(sd2_base, tmp_path: Path, monkeypatc
 def test_with_prior_draws_a_stopped_training_goes_on_as_if_nothing_had_happened(
     melanomas: PairArrays, tmp_path: Path, monkeypatch
 ) -> None:
-    drawn = torch.from_numpy(np.random.default_rng(0).normal(size=(32, 36, 16, 16)).astype(np.float32))
-    monkeypatch.setattr(training, "prior_latents", lambda base, *others: drawn[:, : channels_of(base)])
+    drawn = torch.from_numpy(np.random.default_rng(0).normal(size=(32, 20, 16, 16)).astype(np.float32))
+    monkeypatch.setattr(training, "prior_latents", lambda *of: drawn)
     settings = SHORT.model_copy(update={"steps": 3, "prior_share": 0.25})
     whole = trainer(melanomas, settings, tmp_path / "whole")
     whole.run(no_progress)
@@ -104,12 +105,5 @@ def test_with_prior_draws_a_stopped_training_goes_on_as_if_nothing_had_happened(
     assert whole.prior is not None and whole.settings.prior_share == 0.25
 
 
-def channels_of(base) -> int:
-    return base.latent_channels + (base.codec.channels if base.codec else 0)
-
-
 def trainer(pairs: PairArrays, settings: AdaptSettings, work: Path) -> AdapterTrainer:
-    from augment.base.folder import open_base
-    from augment.settings import CheckpointSettings
-
     return AdapterTrainer(pairs, TASK, open_base(CheckpointSettings()), settings, work)
