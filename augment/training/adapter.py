@@ -82,13 +82,14 @@ class AdapterTrainer:
         self.prompts = conditioning_of(base, prompts).to(self.device)
         self.schedule = base.scheduler()
         self.alphas = self.schedule.alphas_cumprod.to(self.device)
+        # Before the UNet that trains: two of a large base may not fit side by side.
+        self.prior = prior_latents(base, task.start, task.seed, work) if settings.prior_share else None
         torch.manual_seed(task.seed)  # peft draws the first LoRA factor
         self.unet = self._unet()
         trained = {name: value for name, value in self.unet.named_parameters() if value.requires_grad}
         self.state = TrainingState(
             trained, settings.learning_rate, settings.ema_decay, gradient_clip=settings.gradient_clip
         )
-        self.prior = prior_latents(base, task.start, task.seed, work) if settings.prior_share else None
         remedy = "set adapt.gradient_checkpointing=true or take a smaller base"
         self.memory = MemoryBatch(f"adapter {task.name!r}", remedy, settings.batch)
         self.weights = class_weights(self.cache.labels[self.training], len(pairs.classes))
