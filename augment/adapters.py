@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, get_peft_model_state_dict
+from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -203,26 +203,17 @@ def add_adapter(unet: Any, adapter: AdapterFile) -> Any:
     for name in sorted(outer.keys() & own.keys()):
         if outer[name].shape != own[name].shape:
             raise BadInput(f"{adapter.path}: {name} does not fit this base; train the adapter again")
-    _, unexpected = unet.load_state_dict(outer, strict=False)
-    if unexpected:
-        raise BadInput(f"{adapter.path}: {unexpected[0]} does not fit this base; train the adapter again")
+    unexpected = unet.load_state_dict(outer, strict=False).unexpected_keys
     config = LoraConfig(**{k: v for k, v in adapter.lora.items() if k in _LORA_FIELDS})
     try:
         unet.add_adapter(config, adapter_name="default")
-        set_lora(unet, lora)
+        unexpected += set_peft_model_state_dict(unet, lora).unexpected_keys
     except (RuntimeError, ValueError) as error:
         said = first_line(error)
         raise BadInput(f"{adapter.path}: does not fit this base ({said}); train the adapter again") from None
+    if unexpected:
+        raise BadInput(f"{adapter.path}: {unexpected[0]} does not fit this base; train the adapter again")
     return unet
-
-
-def set_lora(unet: Any, tensors: Mapping[str, Tensor]) -> None:
-    """Copies LoRA tensors (peft's names) into the adapter of `unet`."""
-    from peft import set_peft_model_state_dict
-
-    outcome = set_peft_model_state_dict(unet, dict(tensors))
-    if getattr(outcome, "unexpected_keys", None):
-        raise BadInput(f"{outcome.unexpected_keys[0]} does not fit this base; train the adapter again")
 
 
 def fused_unet(base: BaseFolder, adapter: AdapterFile | None) -> Any:
