@@ -2,8 +2,8 @@
 
 A small latent denoiser places colours and shapes rightly and gets the finest structure wrong: incoherent, and without
 a camera's grain. That band is taken from a real training pair of the same class instead, as in example-based
-super-resolution (Freeman et al. 2002): of some pairs drawn at random, in all flips and turns, the one whose lesion
-lies most like the generated one.
+super-resolution (Freeman et al. 2002): the one that a pair began at, else, of some drawn at random, in all flips and
+turns, the one whose lesion lies most like the generated one.
 """
 
 from __future__ import annotations
