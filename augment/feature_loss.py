@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from manifests.errors import BadInput
+from manifests.errors import BadInput, first_line
 
 _STAGES = (2, 4, 7, 11)  # blocks of MobileNetV2 after which the resolution is a half, a quarter and so on
 
@@ -29,10 +29,8 @@ class FeatureLoss(nn.Module):
         try:
             network.load_state_dict(load_file(weights))
         except (OSError, SafetensorError, RuntimeError) as error:
-            reason = str(error).splitlines()[0][:160]
-            raise BadInput(
-                f"{weights}: no weights of torchvision's mobilenet_v2 ({reason}); name their file"
-            ) from error
+            said = first_line(error)
+            raise BadInput(f"{weights}: no weights of torchvision's mobilenet_v2 ({said}); name their file") from error
         first = (0, *_STAGES[:-1])
         self.stages = nn.ModuleList(network.features[a:b] for a, b in zip(first, _STAGES, strict=True))
         self.eval().requires_grad_(False)

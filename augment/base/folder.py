@@ -21,7 +21,7 @@ from augment.base.parts import (
 )
 from augment.mask_codec import SignedDistanceCodec, distance_codec_from
 from augment.settings import CheckpointSettings
-from manifests.errors import BadInput
+from manifests.errors import BadInput, first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -242,8 +242,8 @@ def _loaded(folder: Path, load: Callable[..., Any]) -> Any:
     try:
         return load(folder, **keywords)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise BadInput(f"{folder}: cannot be loaded ({reason}); copy the checkpoint from its source again") from error
+        said = first_line(error)
+        raise BadInput(f"{folder}: cannot be loaded ({said}); copy the checkpoint from its source again") from error
 
 
 def _downloaded(name: str, revision: str | None) -> Path:
