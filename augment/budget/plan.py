@@ -12,7 +12,7 @@ RARE = 60
 """Training pairs below which a class is rare: an adapter of it copies if nothing holds it."""
 _RATE, _RANK = 1e-3, 16  # for the shipped base and a class of a hundred pairs or more
 _MASKLESS_STEPS = 1000  # of the domain adapter that teaches a base its mask channels
-_HELD_OUT = 3  # groups at least: the loss of one pair says nothing about when to stop
+_HELD_OUT = 3  # pairs or so: the loss of one says nothing about when to stop
 _STEPS_A_SECOND = 5.0  # of 16 pairs, for the shipped base on one core of a processor
 
 
