@@ -63,7 +63,7 @@ def _encoded(base: BaseFolder, part: str, prompts: Sequence[str]) -> tuple[Tenso
     encoder = base.text_encoder(part)
     tokens = _fitting_tokens(base, part.replace("text_encoder", "tokenizer"), encoder.config, prompts)
     if not base.xl:
-        return torch.cat([embeddings_of(encoder, some).float() for some in tokens.split(_PROMPTS)]).clone(), None
+        return torch.cat([embeddings_of(encoder, some).float() for some in tokens.split(_PROMPTS)]), None
     found = [encoder(some, output_hidden_states=True) for some in tokens.split(_PROMPTS)]
     hidden = torch.cat([output.hidden_states[-2].float() for output in found])  # before the last layer
     return hidden, torch.cat([output.text_embeds.float() for output in found]) if part.endswith("_2") else None
@@ -77,7 +77,7 @@ def conditioning_of(base: BaseFolder, prompts: Sequence[str]) -> Conditioning:
     encoded = [_encoded(base, part, prompts) for part in base.text_encoders]
     if len({hidden.shape[1] for hidden, _ in encoded}) > 1:
         raise BadInput(f"{base.path}: its tokenizers cut prompts at different lengths; take both from one checkpoint")
-    embeddings = torch.cat([hidden for hidden, _ in encoded], dim=-1).clone()
+    embeddings = torch.cat([hidden for hidden, _ in encoded], dim=-1)
     pooled = encoded[-1][1]
     if pooled is None:
         return Conditioning(embeddings)
@@ -94,8 +94,7 @@ def _fitting_tokens(base: BaseFolder, part: str, config: Any, prompts: Sequence[
     tokenizer = base.tokenizer(part)
     positions, vocabulary = config.max_position_embeddings, config.vocab_size
     # A tokenizer whose files tell no length claims 1e30.
-    length = int(min(tokenizer.model_max_length, 1_000_000))
-    length = positions if length == 1_000_000 else length
+    length = tokenizer.model_max_length if tokenizer.model_max_length < 1_000_000 else positions
     if length > positions:
         raise BadInput(
             f"{base.path / part}: prompts of {length} tokens do not fit the text encoder's {positions} "
