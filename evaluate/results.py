@@ -7,13 +7,10 @@ import math
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from manifests.errors import BadInput, EvendermError
 from manifests.files import write_json
-
-if TYPE_CHECKING:
-    pass
 
 SCHEMA_VERSION = 2
 READABLE = (1, SCHEMA_VERSION)
