@@ -159,9 +159,12 @@ class CopyIndex:
 
     def similarity_to(self, image: np.ndarray, pair_id: str) -> float:
         """How much an image uint8 (H, W, 3) is like one real pair, over all flips and turns."""
-        reference, thumbnail = self.thumbnails[self.ids.index(pair_id)], grey_thumbnails(image[None])
+        pair, thumbnail = self.ids.index(pair_id), grey_thumbnails(image[None])
+        if self._extract:
+            scores, _ = self._coarse_scores(self._views(image[None], thumbnail))
+            return round(float(scores[0, :, pair].max()), 5)
         turned = [view(thumbnail, number)[0] for number in range(VIEWS)]
-        return max(self._close_similarity(one, reference, WHOLE[2]) for one in turned)
+        return max(self._close_similarity(one, self.thumbnails[pair], WHOLE[2]) for one in turned)
 
     def describe_closely(self, thumbnails: np.ndarray) -> np.ndarray:
         """Unit rows float32 (N, 512) of thumbnails (N, 64, 64), for images of one framing."""

@@ -169,6 +169,8 @@ def test_features_of_a_network_can_take_the_place_of_the_descriptor(real: PairAr
     found = index.search(plant(real.images[:4], "flipped", 1))
     assert found.index.tolist() == [0, 1, 2, 3]
     assert found.similarity.min() > 0.999
+    nearest = dict(index.nearest(real.images[2], most=20))
+    assert {pair: index.similarity_to(real.images[2], pair) for pair in real.pair_ids[:20]} == nearest
 
 
 def sscd_file(folder: Path, last: str = "embeddings.1") -> tuple[Path, dict[str, torch.Tensor]]:
