@@ -1,7 +1,7 @@
 """Drawings whose text keeps its size at every width: x is in percent of the drawing, y in pixels.
 
-Colours are classes (`s0` to `s8` for the arms, `gain`, `harm`, ...) that the page's style sheet fills in for
-light and dark, so the drawing itself holds none.
+Colours are classes (`s0` to `s9` for the arms, `s10` for a reference line, `gain`, `harm`, ...) that the page's style
+sheet fills in for light and dark, so the drawing itself holds none.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ MARKS = (
     "M-5 -3h10v6h-10z",  # bar
     "M-3 -5h6v10h-6z",  # pillar
     "M-5 0L0 -5L5 0L2 0L2 5L-2 5L-2 0z",  # arrow
+    "M-4.5 -5h9L-4.5 5h9z",  # hourglass
 )
 
 

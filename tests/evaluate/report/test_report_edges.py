@@ -170,6 +170,14 @@ def test_ticks_are_few_and_inside(low: float, high: float) -> None:
     assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in found)
 
 
+def test_every_line_of_a_report_has_a_colour_and_a_shape_of_its_own(own: Path) -> None:
+    page = reported(own)
+    shapes = dict(re.findall(r'<path class="fill s(\d+)[^"]*" d="([^"]+)"', page))
+    assert "calling every lesion mel" in page and len(shapes) > 3
+    assert len({*shapes.values()}) == len(shapes)
+    assert all(f".s{series} {{ --ink" in page for series in shapes)
+
+
 def test_pairs_that_a_program_drew_are_called_drawn_and_never_real(tmp_path: Path) -> None:
     page = reported(tmp_path, text={"Disclaimer": DRAWN})
     kinds = re.findall(r'<figure class="picture (\w+)">.*?<p class="origin">(\w+)</p>', page, flags=re.DOTALL)
