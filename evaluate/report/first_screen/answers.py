@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +16,7 @@ from evaluate.report.pairs.rejected import gate_of, gate_text
 Results = Mapping[str, Any]
 SPLITS = {"train": "to train", "validation": "to validate", "test": "to test"}
 UNDERSTOOD = ("layout", "groups", "masks")
-NO_COMMERCE = ("NC", "NONCOMMERCIAL", "NON-COMMERCIAL")
+NO_COMMERCE = re.compile(r"\bNC\b|non[- ]?commercial", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -123,17 +125,15 @@ def _licence(pairs: RunPairs) -> Fact:
     if not licences:
         return Fact("Licence", "unknown: the run's own pairs are not beside these results", "unknown")
     named = ", ".join(f"{name} ({wording.times(amount, 'pair')})" for name, amount in sorted(licences.items()))
-    bound = any(word in name.upper().replace(" ", "-").split("-") for name in licences for word in NO_COMMERCE)
+    bound = any(NO_COMMERCE.search(name) for name in licences)
     unknown = any(name.lower() in ("", "unknown") for name in licences)
     rule = "not for commerce; " if bound else "ask the source; " if unknown else ""
     return Fact("Licence", f"{rule}{named}; generated pairs inherit it", "unknown" if rule else "gain")
 
 
 def _gates(results: Results, pairs: RunPairs) -> Fact:
-    refused: dict[str, int] = dict((results["gates"] or {}).get("all", {}).get("rejected", {}))
-    if not results["gates"]:
-        for row in pairs.rejected:
-            refused[gate_of(row)] = refused.get(gate_of(row), 0) + 1
+    gates = results["gates"]
+    refused = gates.get("all", {}).get("rejected", {}) if gates else Counter(map(gate_of, pairs.rejected))
     candidates = _candidates(results, pairs)
     accepted = sum(counts.generated for counts in class_counts(results))
     if not candidates:
@@ -142,9 +142,9 @@ def _gates(results: Results, pairs: RunPairs) -> Fact:
     if refused:
         worst = max(sorted(refused), key=lambda gate: refused[gate])
         value += f"; most failed {_lower(gate_text(worst).title)} ({wording.count(refused[worst])})"
-    elif not results["gates"]:
+    elif not gates:
         return Fact("Gates", "no gate judged the pairs", "unknown")
-    unseen = ((results["gates"] or {}).get("judge") or {}).get("skipped", [])
+    unseen = ((gates or {}).get("judge") or {}).get("skipped", [])
     if classes := list(dict.fromkeys(one["dx"] for one in unseen)):
         return Fact("Gates", f"{value}; not every gate judged {wording.listed(classes)}", "unknown")
     return Fact("Gates", value, "gain")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from evaluate.pages import wording
 from evaluate.pages.pictures import small_rows, thumbnails
 from evaluate.pages.svg import ticks
 from evaluate.pages.tracks import difference_scale
+from evaluate.report.first_screen.answers import may_use
 from evaluate.report.page import write_report
 from evaluate.report.pairs.gallery import real_alt
 from manifests.errors import BadInput
@@ -168,6 +170,17 @@ def test_ticks_are_few_and_inside(low: float, high: float) -> None:
     found = ticks(low, high)
     assert 1 <= len(found) <= 7
     assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in found)
+
+
+@pytest.mark.parametrize(
+    ("licence", "said"),
+    [("CC-BY-NC-4.0", "not for commerce"), ("for non-commercial use", "not for commerce"), ("", "ask the source"),
+     ("CC0-1.0", "CC0-1.0 (3 pairs)")],
+)  # fmt: skip
+def test_a_licence_that_forbids_commerce_is_known_however_it_is_written(licence: str, said: str) -> None:
+    own = SimpleNamespace(real=SimpleNamespace(header={"licences": {licence: 3}}))
+    (fact,) = may_use({"data": {"synthetic": None}}, own)
+    assert fact.value.startswith(said) and fact.kind == ("gain" if licence == "CC0-1.0" else "unknown")
 
 
 def test_every_line_of_a_report_has_a_colour_and_a_shape_of_its_own(own: Path) -> None:
