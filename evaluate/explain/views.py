@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from evaluate.diagnosis.interface import MALIGNANT, Candidate, Diagnosis
 from evaluate.explain.demonstrations import Demonstration
 from evaluate.explain.explanation import Explanation, ShownDiagnosis
 from evaluate.pages import wording
-from evaluate.pages.pictures import COMMENTS, QUALITY, Picture, outline_path
+from evaluate.pages.pictures import Picture, jpeg_source, outline_path
 from evaluate.pages.reliability import reliability_chart
 from evaluate.pages.svg import Drawing
 from evaluate.pages.tables import Cell, Table, number_cell, settings_table
@@ -166,11 +165,7 @@ def given(image: np.ndarray, mask: np.ndarray | None, alt: str, origin: str) -> 
     """
     from PIL import Image
 
-    buffer = io.BytesIO()
-    comment = {"comment": COMMENTS[origin]} if origin in COMMENTS else {}
-    Image.fromarray(image).save(buffer, "JPEG", quality=QUALITY, optimize=True, **comment)
-    src = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return _picture(image, mask, src, alt, "", origin)
+    return _picture(image, mask, jpeg_source(Image.fromarray(image), origin), alt, "", origin)
 
 
 def _picture(image: np.ndarray, mask: np.ndarray | None, src: str, alt: str, name: str, origin: str) -> Picture:

@@ -15,9 +15,11 @@ from manifests.png import DRAWN
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL.Image import Image
 
 THUMBNAIL = 160
 QUALITY = 82
+PICTURE_COLUMNS = ("pair_id", "image", "mask", "origin", "mask_origin")
 COMMENTS = {"synthetic": DISCLAIMER.encode(), "drawn": DRAWN.encode()}
 
 Row = dict[str, Any]
@@ -52,7 +54,7 @@ def thumbnails(manifest: Manifest, alts: Mapping[str, str]) -> dict[str, Picture
 
 
 def chosen_pictures(manifest: Manifest, wanted: Collection[str]) -> Iterator[Row]:
-    """Id, image and mask of the pairs that `wanted` names; those that the manifest lacks are left out."""
+    """Id, image, mask and their origins of the pairs that `wanted` names; those that are not there are left out."""
     left = len(wanted)
     for entry in manifest.shards:
         if not left:
@@ -70,33 +72,37 @@ def _chosen(manifest: Manifest, name: str, file: Any, group: int, wanted: Collec
     places = [place for place, pair_id in enumerate(ids) if pair_id in wanted]
     if not places:
         return []
-    found = [column for column in ("mask_origin",) if column in manifest.columns()]
-    table = read_group(manifest.storage, name, file, group, ["pair_id", "image", "mask", "origin", *found])
+    columns = [column for column in PICTURE_COLUMNS if column in manifest.columns()]
+    table = read_group(manifest.storage, name, file, group, columns)
     return table.take(places).to_pylist()
 
 
 def _picture(row: Row, alt: str) -> Picture:
     name = row["pair_id"]
     image = decode_stored(row["image"]["bytes"], name)
-    thumbnail, width, height = _thumbnail(image, row["origin"])
-    outline = ""
+    thumbnail, outline = _thumbnail(image), ""
     if row["mask"] is not None and row["mask"]["bytes"] is not None:
         mask = decode_stored_mask(row["mask"]["bytes"], name)
-        outline = outline_path(mask, width, height)
-    src = "data:image/jpeg;base64," + base64.b64encode(thumbnail).decode()
-    return Picture(name, src, outline, width, height, alt, row["origin"], row.get("mask_origin") == "predicted")
+        outline = outline_path(mask, *thumbnail.size)
+    origin, found = row["origin"], row.get("mask_origin") == "predicted"
+    return Picture(name, jpeg_source(thumbnail, origin), outline, *thumbnail.size, alt, origin, found)
 
 
-def _thumbnail(image: np.ndarray, origin: str) -> tuple[bytes, int, int]:
+def _thumbnail(image: np.ndarray) -> Image:
     from PIL import Image
 
     picture = Image.fromarray(image if image.ndim == 3 else image[..., None].repeat(3, -1))
     picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS, reducing_gap=None)
+    return picture
+
+
+def jpeg_source(picture: Image, origin: str) -> str:
+    """A picture as data URI of a JPEG without any metadata but the word that it is drawn or synthetic, where it is."""
     buffer = io.BytesIO()
     # A picture that is saved from the page still says what it is.
     comment = {"comment": COMMENTS[origin]} if origin in COMMENTS else {}
     picture.save(buffer, "JPEG", quality=QUALITY, optimize=True, **comment)
-    return buffer.getvalue(), picture.width, picture.height
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def outline_path(mask: np.ndarray, width: int, height: int) -> str:
