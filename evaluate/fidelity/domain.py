@@ -49,15 +49,14 @@ class KnownDomain:
         return float(np.sqrt(max(0.0, np.mean(found)))) if found else None
 
 
-def features_by_class(pairs: PairArrays, most: int = _MOST) -> dict[str, np.ndarray]:
-    """ImageNet features (N, 1280) of at most `most` pictures of each class, evenly spaced."""
-    from evaluate.fidelity.extractors import features_of
-    from evaluate.fidelity.lite0 import lite0_features
+def features_by_class(pairs: PairArrays) -> dict[str, np.ndarray]:
+    """ImageNet features (N, 1280) of at most a hundred pictures of each class, evenly spaced."""
+    from evaluate.fidelity.extractors import features_of, lite0_features
 
     extractor, found = lite0_features(), {}
     for label, dx in enumerate(pairs.classes):
         own = np.flatnonzero(pairs.labels == label)
-        chosen = own[np.linspace(0, len(own) - 1, min(len(own), most)).astype(int)]
+        chosen = own[np.linspace(0, len(own) - 1, min(len(own), _MOST)).astype(int)]
         if len(chosen):
             found[dx] = features_of(extractor, np.asarray(pairs.images[chosen]))
     return found

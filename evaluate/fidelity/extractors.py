@@ -69,6 +69,11 @@ def features_of(extractor: nn.Module, images: np.ndarray) -> np.ndarray:
     return found
 
 
+def lite0_features(size: int = 128) -> ImageFeatures:
+    """Pooled ImageNet features (B, 1280) of images brought to `size` px: an eye that never saw the pairs."""
+    return ImageFeatures(f"{LITE0} (ImageNet)", lite0_network(), size, HALF)
+
+
 def pretrained_features(model: str, weights: str | None, size: int, width: int | None = None) -> ImageFeatures:
     """Features of efficientnet_lite0 with its packaged ImageNet weights, of torchvision's mobilenet_v2 or a timm model,
     with weights from a file or the hub, or of SSCD from a file.
@@ -79,7 +84,7 @@ def pretrained_features(model: str, weights: str | None, size: int, width: int |
     are not `width` wide.
     """
     if model == LITE0:
-        return checked_width(ImageFeatures(f"{LITE0} (ImageNet)", lite0_network(), size, HALF), width)
+        return checked_width(lite0_features(size), width)
     path = weights_file(weights)
     if model == SSCD:
         return checked_width(_sscd_features(path, size), width)

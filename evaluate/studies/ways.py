@@ -63,7 +63,7 @@ class WayBench:
 
     @cached_property
     def _eye(self) -> Any:
-        from evaluate.fidelity.lite0 import lite0_features
+        from evaluate.fidelity.extractors import lite0_features
 
         return lite0_features()
 

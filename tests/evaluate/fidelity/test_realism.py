@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evaluate.downstream.lite0 import lite0_network
-from evaluate.fidelity.lite0 import lite0_features
+from evaluate.fidelity.extractors import lite0_features
 from evaluate.fidelity.realism import (
     Seen,
     at_frame,
