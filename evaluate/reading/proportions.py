@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm, rankdata
 
-CONFIDENCE = 0.95
+_Z = float(norm.ppf(0.975))  # of an interval of 95 %
 
 
-def wilson_interval(hits: float, total: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Score interval of a share (Wilson, "Probable inference", 1927); `total` may be an effective number."""
-    z = float(norm.ppf(0.5 + confidence / 2))
-    share, spread = hits / total, z * z / total
+def wilson_interval(hits: float, total: float) -> tuple[float, float]:
+    """95 % score interval of a share (Wilson, "Probable inference", 1927); `total` may be an effective number."""
+    share, spread = hits / total, _Z * _Z / total
     middle = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / total + spread / (4 * total))
+    half = _Z / (1 + spread) * math.sqrt(share * (1 - share) / total + spread / (4 * total))
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
@@ -32,8 +31,8 @@ def share_of(hits: Sequence[bool], pictures: Sequence[str]) -> dict[str, Any]:
     if total == 0:
         return {"share": None, "interval": None, "answers": 0}
     share = sum(map(bool, hits)) / total
-    interval = wilson_interval(share * (effective := _effective(hits, pictures)), effective)
-    return {"share": share, "interval": list(interval), "answers": total}
+    effective = _effective(hits, pictures)
+    return {"share": share, "interval": list(wilson_interval(share * effective, effective)), "answers": total}
 
 
 def _effective(hits: Sequence[bool], pictures: Sequence[str]) -> float:
@@ -51,20 +50,21 @@ def _effective(hits: Sequence[bool], pictures: Sequence[str]) -> float:
     return float(total / min(max(effect, 1.0), total / clusters))
 
 
-def pictures_needed(width: float, share: float = 0.5, confidence: float = CONFIDENCE) -> int:
-    """Fewest independent answers whose Wilson interval at `share` is no wider than `width` from end to end."""
+def widest_interval(answers: float) -> float:
+    """How wide a Wilson interval of independent answers is at its widest, at a share of a half, from end to end."""
+    lower, upper = wilson_interval(answers / 2, answers)
+    return upper - lower
+
+
+def pictures_needed(width: float) -> int:
+    """Fewest independent answers whose Wilson interval is no wider than `width` from end to end, whatever the share."""
     low, high = 0, 1
-    while _width(high, share, confidence) > width:
+    while widest_interval(high) > width:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _width(middle, share, confidence) > width else (low, middle)
+        low, high = (middle, high) if widest_interval(middle) > width else (low, middle)
     return high
-
-
-def _width(total: int, share: float, confidence: float) -> float:
-    lower, upper = wilson_interval(share * total, total, confidence)
-    return upper - lower
 
 
 def auroc(scores: Sequence[float], positive: Sequence[bool]) -> dict[str, Any]:
@@ -79,5 +79,5 @@ def auroc(scores: Sequence[float], positive: Sequence[bool]) -> dict[str, Any]:
     area = (rankdata(scores)[truth].sum() - hits * (hits + 1) / 2) / (hits * misses)
     first, second = area / (2 - area), 2 * area**2 / (1 + area)
     variance = area * (1 - area) + (hits - 1) * (first - area**2) + (misses - 1) * (second - area**2)
-    half = float(norm.ppf(0.5 + CONFIDENCE / 2)) * math.sqrt(max(variance, 0) / (hits * misses))
+    half = _Z * math.sqrt(max(variance, 0) / (hits * misses))
     return {"value": float(area), "interval": [max(0.0, float(area) - half), min(1.0, float(area) + half)]}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluate.reading.agreement import fleiss_kappa
-from evaluate.reading.proportions import auroc, pictures_needed, share_of, wilson_interval
+from evaluate.reading.proportions import auroc, pictures_needed, share_of, widest_interval
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def figures(answers: Sequence[Answer]) -> dict[str, Any]:
     under the curve over confidence, right classes and fitting masks by origin, and the time a picture took."""
     made, real = [a for a in answers if a.generated], [a for a in answers if not a.generated]
     scores = [a.confidence if a.says_generated else -a.confidence for a in answers]
-    seconds = sorted(a.seconds for a in answers if a.seconds is not None)
+    seconds = [a.seconds for a in answers if a.seconds is not None]
     return {
         "answers": len(answers),
         "accuracy": _share(answers, lambda a: a.says_generated == a.generated),
@@ -68,9 +68,7 @@ def _share(answers: Sequence[Answer], right: Callable[[Answer], bool]) -> dict[s
 
 def planned_widths(pictures: int) -> dict[str, float]:
     """How wide 95 % intervals of one reader will be at their widest, from end to end, for a number of pictures."""
-    low, high = wilson_interval(pictures / 2, pictures)
-    half_low, half_high = wilson_interval(pictures / 4, pictures / 2)
-    return {"accuracy": high - low, "sensitivity": half_high - half_low}
+    return {"accuracy": widest_interval(pictures), "sensitivity": widest_interval(pictures / 2)}
 
 
 def planned_pictures(width: float) -> dict[str, int]:
