@@ -12,11 +12,11 @@ def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float 
     None where there is nothing to compare, or where both always chose the same one thing.
     """
     total = len(first)
-    if total == 0 or total != len(second):
+    if not total:
         return None
     agreed = sum(a == b for a, b in zip(first, second, strict=True)) / total
-    counts = Counter(first), Counter(second)
-    chance = sum(counts[0][choice] * counts[1][choice] for choice in counts[0]) / total**2
+    firsts, seconds = Counter(first), Counter(second)
+    chance = sum(count * seconds[choice] for choice, count in firsts.items()) / total**2
     return None if chance == 1 else (agreed - chance) / (1 - chance)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from evaluate.reading.table import append_record, records
 from evaluate.settings.gates import ReviewPolicy
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 Choice = Literal["accept", "refuse", "undo"]
-CHOICES = ("accept", "refuse", "undo")
 REASONS = {
     "class": "not this class",
     "mask": "the mask does not fit",
@@ -75,7 +74,7 @@ def _decision(record: Mapping[str, Any]) -> Decision | None:
     except TypeError:
         return None
     texts = (found.pair_id, found.picture, found.reader)
-    return found if all(isinstance(text, str) for text in texts) and found.choice in CHOICES else None
+    return found if all(isinstance(text, str) for text in texts) and found.choice in get_args(Choice) else None
 
 
 def standing(decisions: Iterable[Decision]) -> dict[tuple[str, str], dict[str, Decision]]:
