@@ -19,13 +19,10 @@ SHARES = (0.25, 0.5, 1.0)
 """Of the updates that the settings allow: each a training of its own, with a whole schedule."""
 
 
-@dataclass(frozen=True)
-class PilotCell:
+@dataclass(frozen=True, order=True)
+class PilotCell(Cell):
     """A control that is trained for a number of updates, with the first seed."""
 
-    arm: str
-    task: Task
-    seed: int
     updates: int
 
 
@@ -61,7 +58,7 @@ def run_pilot_cell(
     """Train and keep one cell of the pilot; a finished one is recognised."""
     chosen = settings.with_updates({cell.task: cell.updates})
     folder = work / PILOT / str(cell.updates)
-    run_cell(Cell(cell.arm, cell.task, cell.seed), real, None, chosen, folder, progress, arrays=arrays)
+    run_cell(cell, real, None, chosen, folder, progress, arrays=arrays)
 
 
 def pilot_report(settings: BenchmarkSettings, standings: Sequence[Standing]) -> list[dict[str, Any]]:
@@ -112,8 +109,7 @@ def _mean(scores: Mapping[str, float], arms: Sequence[str]) -> float:
 def _score(cell: PilotCell, real: Manifest, settings: BenchmarkSettings, work: Path) -> float | None:
     """The validation score that the training was chosen by; None while it is not finished."""
     chosen = settings.with_updates({cell.task: cell.updates})
-    plain = Cell(cell.arm, cell.task, cell.seed)
-    content = read_cell(work / PILOT / str(cell.updates) / f"{plain.name}.json", cell_digest(plain, real, None, chosen))
+    content = read_cell(work / PILOT / str(cell.updates) / f"{cell.name}.json", cell_digest(cell, real, None, chosen))
     if content is None:
         return None
     return max((step["validation"] for step in content["curve"] if step["validation"] is not None), default=0.0)
