@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ TIMED_UPDATES = 5
 LEAST_SEEDS, MOST_SEEDS = 3, 10
 FORWARD = 0.25
 """What a picture costs that is only predicted, as a share of what it costs in training; measured."""
+HARDEST = ("real+copy-paste", "real+oversampling")
+"""The controls that are the hardest to beat, so that the others are left out first."""
 RECORD = "speed.json"
 
 
@@ -36,7 +39,6 @@ class Speed:
 
 def measure_speed(real: Manifest, settings: BenchmarkSettings, work: Path, arrays: Path, progress: Progress) -> None:
     """Time a few updates of each task on this machine and keep what they took in `work`, once."""
-    digest = _digest(real, settings)
     if read_speed(real, settings, work) is not None:
         return
     update: dict[Task, float] = {}
@@ -53,7 +55,7 @@ def measure_speed(real: Manifest, settings: BenchmarkSettings, work: Path, array
         new_model(task, settings, real.classes).fit(pairs, updates=TIMED_UPDATES, progress=timed)
         # The first update waits for everything that is made once; the last looks at the norms.
         update[task] = float(np.median(np.diff(marks)[1:-1]))
-    write_json(work / RECORD, {"digest": digest, "update": update})
+    write_json(work / RECORD, {"digest": _digest(real, settings), "update": update})
 
 
 def read_speed(real: Manifest, settings: BenchmarkSettings, work: Path) -> Speed | None:
@@ -102,18 +104,13 @@ def within_budget(
     """
     if settings.budget is None:
         return settings, []
-    limit, taken = 60 * settings.budget, settings
-    for plan in _plans(settings):
-        taken = plan
-        if seconds_of(plan, real, has_synthetic, speed, True) <= limit:
-            break
+    limit, plans = 60 * settings.budget, list(_plans(settings))
+    cost = partial(seconds_of, real=real, has_synthetic=has_synthetic, speed=speed, pilot=True)
+    taken = next((plan for plan in plans if cost(plan) <= limit), plans[-1])
     if taken == settings:
-        while taken.seeds < MOST_SEEDS:
-            more = taken.model_copy(update={"seeds": taken.seeds + 1})
-            if seconds_of(more, real, has_synthetic, speed, True) > limit:
-                break
-            taken = more
-    return taken, [_told(settings, taken, seconds_of(taken, real, has_synthetic, speed, True))]
+        more = [settings.model_copy(update={"seeds": seeds}) for seeds in range(settings.seeds + 1, MOST_SEEDS + 1)]
+        taken = max((plan for plan in more if cost(plan) <= limit), key=lambda plan: plan.seeds, default=taken)
+    return taken, [_sentence(settings, taken, cost(taken))]
 
 
 def _plans(settings: BenchmarkSettings) -> Iterator[BenchmarkSettings]:
@@ -133,27 +130,23 @@ def _plans(settings: BenchmarkSettings) -> Iterator[BenchmarkSettings]:
 
 def _without_last_arm(settings: BenchmarkSettings) -> BenchmarkSettings:
     """One arm of each task less: extra ones of generated pairs first, then controls down to two."""
-    fields = {"classification": "classification_arms", "segmentation": "segmentation_arms"}
-    changed: dict[str, tuple[object, ...]] = {}
     if settings.low_data or settings.ratio_sweep:
         return settings.model_copy(update={"low_data": (), "ratio_sweep": ()})
+    changed: dict[str, tuple[str, ...]] = {}
     for task in settings.tasks:
-        named: tuple[str, ...] = getattr(settings, fields[task])
+        field = f"{task}_arms"
+        named: tuple[str, ...] = getattr(settings, field)
         extra = [name for name in named if not parse_arm(name).is_control and name != "hybrid"]
         if "hybrid" not in named:
             extra = extra[1:]
-        # Copy-paste and oversampling are the hardest to beat, so that the others go first.
-        spare = [name for name in named if parse_arm(name).is_control and name not in _HARDEST]
-        spare = [*(name for name in named if name in _HARDEST), *spare][2:]
+        controls = [name for name in named if parse_arm(name).is_control]
+        spare = sorted(controls, key=lambda name: name not in HARDEST)[2:]
         for going in extra[-1:] or spare[-1:]:
-            changed[fields[task]] = tuple(name for name in named if name != going)
+            changed[field] = tuple(name for name in named if name != going)
     return settings.model_copy(update=changed)
 
 
-_HARDEST = ("real+copy-paste", "real+oversampling")
-
-
-def _told(asked: BenchmarkSettings, taken: BenchmarkSettings, seconds: float) -> str:
+def _sentence(asked: BenchmarkSettings, taken: BenchmarkSettings, seconds: float) -> str:
     """What the budget did to the plan."""
     changes = []
     if taken.seeds != asked.seeds:
@@ -166,6 +159,6 @@ def _told(asked: BenchmarkSettings, taken: BenchmarkSettings, seconds: float) ->
         if most != whole:
             changes.append(f"{task} with {most} updates at most instead of {whole}")
     minutes = seconds / 60
-    said = f"benchmark.budget={asked.budget:g} minutes: {'; '.join(changes) or 'nothing was changed'}"
+    plan = f"benchmark.budget={asked.budget:g} minutes: {'; '.join(changes) or 'nothing was changed'}"
     over = ", more than the budget even so" if asked.budget is not None and minutes > asked.budget else ""
-    return f"{said}; {minutes:.1f} minutes were expected on this machine{over}"
+    return f"{plan}; {minutes:.1f} minutes were expected on this machine{over}"
