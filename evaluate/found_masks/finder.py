@@ -66,14 +66,14 @@ class FinderMaker:
             if len(train) >= self.masks.own and len(set(train.group_ids)) >= OWN_FOLDS:
                 return self._own(train, validation, progress)
             shipped = FindingSegmenter.load(SHIPPED_SEGMENTER)
-            said = {"segmenter": "shipped", "segmenter_digest": weights_digest(SHIPPED_SEGMENTER)}
+            said = {"segmenter": "shipped", "segmenter_digest": segmenter_digest(SHIPPED_SEGMENTER)}
             enough = len(train) + len(validation) >= LEAST_HELD_OUT
             found = self._calibrated(shipped, train, validation) if enough else shipped_calibration(self.masks)
             return SegmenterFinder(shipped, said | found, "the shipped segmenter")
 
     def _own(self, train: PairArrays, validation: PairArrays, progress: Progress) -> SegmenterFinder:
         held = grouped_folds(train, OWN_FOLDS, self.seed) == 0
-        start = weights_digest(SHIPPED_SEGMENTER)
+        start = segmenter_digest(SHIPPED_SEGMENTER)
 
         def build(where: Path, progress: Progress) -> dict[str, Any]:
             segmenter = FindingSegmenter(self.settings, start=SHIPPED_SEGMENTER)
@@ -85,7 +85,7 @@ class FinderMaker:
         digest = part_digest(pairs_digest(train), self.settings.model_dump(mode="json"), self.seed, start)
         parts.make("segmenter", digest, self.settings.updates, build)
         own = FindingSegmenter.load(self.folder / "segmenter")
-        said = {"segmenter": "own", "segmenter_digest": weights_digest(self.folder / "segmenter")}
+        said = {"segmenter": "own", "segmenter_digest": segmenter_digest(self.folder / "segmenter")}
         found = self._calibrated(own, train.select(np.flatnonzero(held)), validation)
         learned = int((~held).sum())
         return SegmenterFinder(own, said | found, f"a segmenter trained on {learned} of the data's own masks")
@@ -157,7 +157,7 @@ def without_holes(mask: np.ndarray) -> np.ndarray:
     return np.asarray(binary_fill_holes(mask), bool)
 
 
-def weights_digest(folder: Path) -> str:
+def segmenter_digest(folder: Path) -> str:
     """sha256 of the weights of a segmenter; BadInput where they are not there."""
     path = folder / WEIGHTS
     if not path.is_file():

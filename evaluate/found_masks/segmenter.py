@@ -22,7 +22,7 @@ _BUILT = ("architecture", "encoder", "decoder_channels")
 class FindingSegmenter(Segmenter):
     """A segmenter that starts from another one of the same network, or with ImageNet's weights in a Lite0 encoder.
 
-    start: the folder of that other one.
+    start: the folder of that other one; one that is built otherwise is passed over.
     """
 
     settings_type = FinderSettings
@@ -35,20 +35,11 @@ class FindingSegmenter(Segmenter):
     def _initial_network(self, pairs: PairArrays) -> nn.Module:
         import torch
 
-        started = self._started() if self.settings.encoder_weights == AUTO else None
-        if started is None:
+        other = FindingSegmenter.load(self.start) if self.start and self.settings.encoder_weights == AUTO else None
+        if other is None or any(getattr(other.settings, name) != getattr(self.settings, name) for name in _BUILT):
             return super()._initial_network(pairs)
-        return started.to(self.device).to(memory_format=torch.channels_last)
-
-    def _started(self) -> nn.Module | None:
-        """The network of `start`, if it is built as this one."""
-        if self.start is None:
-            return None
-        other = FindingSegmenter.load(self.start)
-        if any(getattr(other.settings, name) != getattr(self.settings, name) for name in _BUILT):
-            return None
         self.mean, self.deviation = other.mean, other.deviation
-        return other.fitted()
+        return other.fitted().to(self.device).to(memory_format=torch.channels_last)
 
     def imagenet_network(self) -> nn.Module:
         """A new network with ImageNet's encoder; the decoder is random."""
