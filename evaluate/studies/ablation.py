@@ -79,19 +79,18 @@ def figures_of(
     from evaluate.fidelity.scores import fidelity_report
     from evaluate.studies import transfer
     from evaluate.studies.quality import draw_like_real
-    from evaluate.studies.transfer import dice_of, macro_f1_of, mean_over
+    from evaluate.studies.transfer import mean_over
 
     train, validation, settings = subject.train, subject.validation, subject.settings
     drawn = draw_like_real(subject, adapter, progress)
-    chosen, size = transfer.transfer_settings(settings), transfer.equal_size(drawn)
-    learned = transfer.fit_models(drawn, chosen, size, progress)
+    learned = transfer.fit_models(drawn, transfer.transfer_settings(settings), transfer.equal_size(drawn), progress)
     report = fidelity_report(train, validation, drawn, settings.fidelity, bench.extractor)
     own = np.mean([transfer.recalls_of(classifier, drawn) for classifier in bench.judges.classifiers], axis=0)
     return {
-        "agreement": mean_over(bench.judges.segmenters, drawn, dice_of),
+        "agreement": mean_over(bench.judges.segmenters, drawn, transfer.dice_of),
         "own_class": float(own.mean()),
-        "dice_on_generated": mean_over(learned.segmenters, validation, dice_of),
-        "macro_f1_on_generated": mean_over(learned.classifiers, validation, macro_f1_of),
+        "dice_on_generated": mean_over(learned.segmenters, validation, transfer.dice_of),
+        "macro_f1_on_generated": mean_over(learned.classifiers, validation, transfer.macro_f1_of),
         "kid": report["all"]["generated"]["kid"],
     }
 

@@ -6,8 +6,8 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -190,19 +190,12 @@ def draw_in_way(
     subject: BaseStudy, plan: WayPlan, size: int, progress: Progress = no_progress
 ) -> tuple[PairArrays, list[Origin], float]:
     """`size` pairs of each class by a plan, their origins, and seconds a pair; kept in the subject's work folder."""
-    from augment.ways.shard import origins_in, pack, unpack
+    from augment.ways.shard import origins_in, pack, unpack, verdicts_in
     from manifests.files import replace_file
 
     train, folder = subject.train, subject.work / "ways"
-    key = [
-        subject.base.digest,
-        subject.sampling.model_dump(mode="json"),
-        subject.seed,
-        subject.detail,
-        size,
-        repr(plan),
-    ]
-    key += [train.pair_ids]
+    sampling = subject.sampling.model_dump(mode="json")
+    key = [subject.base.digest, sampling, subject.seed, subject.detail, size, repr(plan), train.pair_ids]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     parts: list[PairArrays] = []
     origins: list[Origin] = []
@@ -215,21 +208,11 @@ def draw_in_way(
             replace_file(path, pack(pairs, [{"seconds": seconds}], own))
         content = path.read_bytes()
         found = unpack(content, dx)
-        labels = np.full(len(found), number, dtype=np.int64)
-        parts.append(PairArrays(found.pair_ids, found.images, found.masks, labels, train.classes, found.group_ids))
+        parts.append(replace(found, labels=found.labels + number, classes=train.classes))
         origins += origins_in(content)
-        took.append(_seconds_in(content))
+        took.append(verdicts_in(content)[0]["seconds"])
         progress(number + 1, len(train.classes), part=f"drawing {dx}")
-    every = parts[0]
-    for part in parts[1:]:
-        every = every.concatenate(part)
-    return every, origins, float(np.mean(took))
-
-
-def _seconds_in(content: bytes) -> float:
-    from augment.ways.shard import verdicts_in
-
-    return float(verdicts_in(content)[0]["seconds"])
+    return reduce(PairArrays.concatenate, parts), origins, float(np.mean(took))
 
 
 def _drawn(subject: BaseStudy, plan: WayPlan, dx: str, size: int) -> tuple[PairArrays, list[Origin], float]:
