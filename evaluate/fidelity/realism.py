@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -75,11 +76,8 @@ def told_apart(
     Pictures of one group share a fold, and both sides are thinned to the smaller, at most 200. None where either has
     too few.
     """
-    from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedGroupKFold
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
     size = min(len(first), len(second), MOST)
     if size < FEWEST:
@@ -92,8 +90,7 @@ def told_apart(
     scores = np.zeros(2 * size)
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     for fitted, held in folds.split(features, sides, groups):
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=_PENALTY, max_iter=500))
-        scores[held] = probe.fit(features[fitted], sides[fitted]).decision_function(features[held])
+        scores[held] = linear_probe().fit(features[fitted], sides[fitted]).decision_function(features[held])
     return float(roc_auc_score(sides, scores))
 
 
@@ -190,17 +187,22 @@ def transfer_row(real: Seen, generated: Seen, test: Seen, classes: Sequence[str]
     return RealismRow("classes learned from it", "all", "sharp", value, floor, size)
 
 
-def _transferred(side: Seen, test: Seen, size: int, seed: int) -> float:
+def linear_probe(class_weight: str | None = None) -> Any:
+    """A linear classifier of standardised features, not yet fitted."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import roc_auc_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(C=_PENALTY, max_iter=500, class_weight=class_weight))
+
+
+def _transferred(side: Seen, test: Seen, size: int, seed: int) -> float:
+    from sklearn.metrics import roc_auc_score
 
     random = np.random.default_rng(seed)
     present = np.unique(test.labels)
     kept = np.concatenate([random.permutation(np.flatnonzero(side.labels == label))[:size] for label in present])
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=_PENALTY, max_iter=500))
-    scores = probe.fit(side.sharp[kept], side.labels[kept]).predict_proba(test.sharp)
+    scores = linear_probe().fit(side.sharp[kept], side.labels[kept]).predict_proba(test.sharp)
     return float(np.mean([roc_auc_score(test.labels == label, scores[:, n]) for n, label in enumerate(present)]))
 
 

@@ -152,25 +152,19 @@ def _copies(measured: WayBench, pairs: PairArrays, origins: list[Origin]) -> flo
     return float(np.mean([pictures.is_copy(similarity) for _, similarity in nearest]))
 
 
-def _probe(features: np.ndarray, labels: np.ndarray) -> Any:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    # As strong a penalty as the realism probes have: a thousand features, some hundred pictures.
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=1e-2, max_iter=500, class_weight="balanced"))
-    return probe.fit(features, labels)
-
-
 def _recognised(real: Seen, drawn: Seen) -> float:
     """Mean recall over classes of generated pictures by a linear classifier of the real ones' features."""
-    found = _probe(real.sharp, real.labels).predict(drawn.sharp)
+    from evaluate.fidelity.realism import linear_probe
+
+    found = linear_probe("balanced").fit(real.sharp, real.labels).predict(drawn.sharp)
     return float(np.mean([(found[drawn.labels == label] == label).mean() for label in np.unique(drawn.labels)]))
 
 
 def _learned(measured: WayBench, own: Seen, beside: Seen | None, size: int, repeats: int = 5) -> float:
     """Macro AUROC on validation pictures; with `beside`, half of the pairs of each class are taken from there."""
     from sklearn.metrics import roc_auc_score
+
+    from evaluate.fidelity.realism import linear_probe
 
     held, scores = measured.held_out, []
     for seed in range(repeats):
@@ -181,8 +175,9 @@ def _learned(measured: WayBench, own: Seen, beside: Seen | None, size: int, repe
                 chosen = random.permutation(np.flatnonzero(side.labels == label))[:count]
                 features.append(side.sharp[chosen])
                 labels.append(np.full(len(chosen), label))
-        told = _probe(np.concatenate(features), np.concatenate(labels)).predict_proba(held.sharp)
-        scores += [roc_auc_score(held.labels == label, told[:, n]) for n, label in enumerate(np.unique(own.labels))]
+        probe = linear_probe("balanced").fit(np.concatenate(features), np.concatenate(labels))
+        found = probe.predict_proba(held.sharp)
+        scores += [roc_auc_score(held.labels == label, found[:, n]) for n, label in enumerate(np.unique(own.labels))]
     return float(np.mean(scores))
 
 
