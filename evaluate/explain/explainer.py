@@ -96,7 +96,7 @@ class Original:
 class Explainer:
     """What explains images. side: of the images that the run's models learned from; cases: the labelled training
     pairs at that side; made_by: digests for the record; detail: share of the reference pairs' fine detail that is
-    taken from those; drawn_cases: ids of those that are no photographs; drawn: the reference pairs so far, by class."""
+    taken from those; drawn_cases: ids of those that are no photographs; reference_pairs: the ones so far, by class."""
 
     settings: ExplainSettings
     side: int
@@ -109,7 +109,7 @@ class Explainer:
     made_by: Mapping[str, Any]
     detail: float = 0.0
     drawn_cases: frozenset[str] = frozenset()
-    drawn: dict[str, list[Demonstration]] = field(default_factory=dict)
+    reference_pairs: dict[str, list[Demonstration]] = field(default_factory=dict)
 
     def explain(
         self,
@@ -145,9 +145,10 @@ class Explainer:
             shown.append(self._show(rank, candidate, original, model_image))
             done(2 + rank, f"pictures of {candidate.dx}")
         progress(steps, steps, activity="done")
+        notes = (*notes_on(picture), *((DRAWN_CASES,) if self.drawn_cases else ()))
         return Explanation(
-            picture.name, picture.digest, shown_image, picture.size, diagnosis, where, tuple(shown),
-            tuple(self._notes(picture)), self.made_by, seconds, "drawn" if picture.drawn else "real",
+            picture.name, picture.digest, shown_image, picture.size, diagnosis, where, tuple(shown), notes,
+            self.made_by, seconds, "drawn" if picture.drawn else "real",
         )  # fmt: skip
 
     def personalise(
@@ -210,9 +211,9 @@ class Explainer:
         problems = [] if demos or not self.settings.nearest else [f"This run has no training case of {dx}."]
         try:
             chosen = self.samplers.of(dx)
-            if dx not in self.drawn:
-                self.drawn[dx] = self._references(chosen, dx)
-            demos += self.drawn[dx]
+            if dx not in self.reference_pairs:
+                self.reference_pairs[dx] = self._references(chosen, dx)
+            demos += self.reference_pairs[dx]
             if original.mask is not None:
                 demos.append(self._changed(chosen, dx, original, original.mask))
             problems += [chosen.problem] if chosen.problem else []
@@ -236,9 +237,6 @@ class Explainer:
             rival_of(dx, original.diagnosis),
             self._likeness(dx),
         )
-
-    def _notes(self, picture: InputImage) -> list[str]:
-        return [*notes_on(picture), *([DRAWN_CASES] if self.drawn_cases else [])]
 
     def _likeness(self, dx: str) -> Likeness:
         label = self.cases.classes.index(dx)

@@ -86,7 +86,7 @@ def finish(job: Job, out: Path, records: Sequence[Mapping[str, Any]]) -> None:
             lines.append(json.dumps(row, ensure_ascii=False, sort_keys=True))
     replace_file(out / "explain.jsonl", ("\n".join(lines) + "\n").encode())
     explainers = _EXPLAINERS.get(_key(job))
-    if explainers is not None and explainers.drawn:
+    if explainers is not None and explainers.reference_pairs:
         write_references(job, explainers, out / "references")
 
 
@@ -100,7 +100,7 @@ def write_references(job: Job, explainer: Explainer, out: Path) -> None:
     provenance = {"made_by": dict(explainer.made_by), "version": VERSION}
     writer = ManifestWriter(out, classes=real.classes, kind="synthetic", provenance=provenance)
     sampling = job.settings.sampling
-    for dx, drawn in sorted(explainer.drawn.items()):
+    for dx, drawn in sorted(explainer.reference_pairs.items()):
         rows = [
             PairRow(
                 pair_id=f"reference:{dx}-{index:04d}",
