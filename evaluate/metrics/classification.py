@@ -39,7 +39,7 @@ class MetricInfo:
 
     @property
     def bounds(self) -> tuple[float, float | None]:
-        """Smallest and largest value it can take, None for no bound."""
+        """Smallest and largest value it can take: minus infinity and None for no bound."""
         if self.may_be_negative:
             return float("-inf"), 1.0
         return (0.0, 1.0) if self.unit == "share" else (0.0, None)

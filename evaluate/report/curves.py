@@ -128,7 +128,7 @@ def training_curve(results: TaskResults) -> Figure | None:
 
 
 def _control_lines(results: TaskResults, places: Sequence[float]) -> list[Line]:
-    """The strongest control, which knows no ratio, as a level line."""
+    """The control that decides, which knows no ratio, as a level line."""
     verdict = results.verdict["comparison"] if results.verdict else None
     control = results.arm(verdict["control"]) if verdict else None
     metric = results.metric(control, results.primary) if control else None
