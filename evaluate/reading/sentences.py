@@ -10,7 +10,7 @@ from evaluate.pages.tables import Cell, Table, number_cell
 from evaluate.reading.decisions import REASONS
 
 Figures = Mapping[str, Any]
-KAPPA_WORDS = ((0.0, "worse than chance"), (0.2, "slight"), (0.4, "fair"), (0.6, "moderate"), (0.8, "substantial"))
+KAPPA_WORDS = ((0.2, "slight"), (0.4, "fair"), (0.6, "moderate"), (0.8, "substantial"))
 """Words for kappa (Landis and Koch, "The measurement of observer agreement for categorical data", 1977)."""
 
 
@@ -51,6 +51,7 @@ def kappa_text(kappa: float | None) -> str:
     if kappa is None:
         return f"{wording.UNKNOWN} (all said the same of everything)"
     word = next((word for limit, word in KAPPA_WORDS if kappa <= limit), "almost perfect")
+    word = "worse than chance" if kappa < 0 else word
     return f"{kappa:.2f}".replace("-", wording.MINUS) + f" ({word})"
 
 

@@ -9,6 +9,7 @@ from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from evaluate.reading.agreement import cohen_kappa, fleiss_kappa
 from evaluate.reading.proportions import auroc, pictures_needed, share_of, wilson_interval
+from evaluate.reading.sentences import kappa_text
 
 # The worked example of Fleiss 1971 as it stands in Wikipedia's "Fleiss' kappa": 14 readers, 10 subjects, kappa .210.
 FLEISS = """0 0 0 0 14 | 0 2 6 4 2 | 0 0 3 5 6 | 0 3 9 2 0 | 2 2 8 1 1
@@ -32,6 +33,15 @@ def test_cohen_kappa_is_that_of_scikit_learn() -> None:
     pairs = [("y", "y")] * 20 + [("y", "n")] * 5 + [("n", "y")] * 10 + [("n", "n")] * 15
     assert cohen_kappa(*zip(*pairs, strict=True)) == pytest.approx(0.4)
     assert cohen_kappa([], []) is None and cohen_kappa(["a"], ["a"]) is None
+
+
+@pytest.mark.parametrize(
+    ("kappa", "said"),
+    [(-0.01, "−0.01 (worse than chance)"), (0.0, "0.00 (slight)"), (0.41, "0.41 (moderate)"),
+     (1.0, "1.00 (almost perfect)"), (None, "– (all said the same of everything)")],
+)  # fmt: skip
+def test_a_kappa_stands_beside_its_word_and_chance_itself_is_not_worse_than_chance(kappa: float, said: str) -> None:
+    assert kappa_text(kappa) == said
 
 
 @pytest.mark.parametrize(("hits", "total"), [(0, 10), (81, 263), (10, 10), (1, 1)])
