@@ -63,14 +63,14 @@ class TaskProgress:
         now = self.watch.clock()
         if self._reports == 0:
             self._base, self._logged_done, self._logged = 0, done, self.started
-        elif self._reports == 1:
-            # The first report came after one unit, or after one on top of what an earlier run had done.
-            self._base = max(0, self._done - (done - self._done))
         elif done < self._done:
             # A task of several parts that each count from the start: another speed may be usual now.
             self._base, self._logged_done, self._logged = -self.tally.units, done, now
             self._rates.clear()
             self._usual = 0.0
+        elif self._reports == 1:
+            # The first report came after one unit, or after one on top of what an earlier run had done.
+            self._base = max(0, self._done - (done - self._done))
         self._reports += 1
         self._done = done
         self.tally.units = max(0, done - self._base)

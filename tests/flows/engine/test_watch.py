@@ -57,6 +57,15 @@ def test_a_task_of_parts_that_count_anew_adds_them_up_and_warns_of_none(tmp_path
     assert progress.tally.units == 200 and all(event["rate"] > 0 for event in events if event["event"] == "progress")
 
 
+def test_a_part_that_reports_once_and_one_that_counts_anew_are_logged(tmp_path: Path) -> None:
+    clock = Clock()
+    with Watch(tmp_path / "log.jsonl", clock=clock).task("quality") as progress:
+        for step, total in ((10, 10), (1, 2), (2, 2)):
+            clock.now += 6
+            progress(step, total)
+    assert progress.tally.units == 12
+
+
 def test_a_rate_that_falls_and_costs_no_minutes_is_not_warned_of(tmp_path: Path) -> None:
     clock = Clock()
     with Watch(tmp_path / "log.jsonl", clock=clock).task("adapt mel") as progress:
