@@ -170,9 +170,9 @@ def _remove(folder: RunFolder, name: str, record: Record) -> None:
     """Removes a changed file with what is of no use without it, unless its step replaces it anyway."""
     cell, _, model = name.partition("/models/")
     if (folder.path / name).is_relative_to(folder.judge):
-        shutil.rmtree(folder.judge)
+        shutil.rmtree(folder.judge, ignore_errors=True)  # it may have gone with another file
     elif name not in record.outputs or name.endswith(".safetensors"):
-        (folder.path / name).unlink()
+        (folder.path / name).unlink(missing_ok=True)
     if model:
         Path(folder.path, cell, f"{model.partition('/')[0]}.json").unlink(missing_ok=True)
 

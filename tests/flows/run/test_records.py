@@ -126,6 +126,22 @@ def test_a_cell_that_was_touched_is_trained_again_and_a_deleted_one_is_not(folde
     assert reason_to_run(folder, step) is None
 
 
+@pytest.mark.parametrize(
+    "names", [("benchmark/models/real-0/weights", "benchmark/real-0.json"), ("judge/a", "judge/b")]
+)
+def test_several_files_that_were_touched_are_all_named_and_removed(folder: RunFolder, names: tuple[str, ...]) -> None:
+    files = [folder.work / name for name in names]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"what was made")
+    digests = {path.relative_to(folder.path).as_posix(): file_digest(path) for path in files}
+    write_record(folder, replace(STEP, name="benchmark"), [], {CELLS: digests}, 1)
+    for file in files:
+        touch(file)
+    assert len(remove_touched(folder, ("benchmark",))) == 2
+    assert not any(file.exists() for file in files)
+
+
 def test_an_adapter_that_was_touched_is_removed(folder: RunFolder) -> None:
     touch(folder.adapter("mel"))
     assert remove_touched(folder, ("adapt",)) == ["adapters/mel.safetensors was changed since adapt:mel made it"]
