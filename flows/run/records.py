@@ -126,8 +126,8 @@ def unfinished_steps(folder: RunFolder, steps: Sequence[Step]) -> list[Step]:
 def touched(folder: RunFolder, record: Record, every: bool = False) -> Iterator[tuple[str, str]]:
     """(name, what happened to it) of each file that is no longer as the step left it.
 
-    Shards and the cells of a benchmark, which may be many gigabytes, are read where their size or a later time says
-    that they were touched; `every` reads them all. Cells may be deleted once a run is done.
+    Shards and the cells of a benchmark, which may be many gigabytes, are read where a later time says that they were
+    touched, or a shard's size that it was; `every` reads them all. Cells may be deleted once a run is done.
     """
     for name, digest in record.outputs.items():
         path = folder.path / name
@@ -138,10 +138,11 @@ def touched(folder: RunFolder, record: Record, every: bool = False) -> Iterator[
         elif path.name == HEADER_NAME:
             for entry in json.loads(path.read_bytes())["shards"]:
                 shard = path.parent / entry["name"]
+                shown = shard.relative_to(folder.path).as_posix()
                 if not shard.is_file():
-                    yield f"{shard.relative_to(folder.path)}", "is missing"
-                elif _is_changed(shard, entry["sha256"], record, every):
-                    yield f"{shard.relative_to(folder.path)}", CHANGED
+                    yield shown, "is missing"
+                elif shard.stat().st_size != entry["bytes"] or _is_changed(shard, entry["sha256"], record, every):
+                    yield shown, CHANGED
     for name, digest in record.figures.get(CELLS, {}).items():
         if (folder.path / name).is_file() and _is_changed(folder.path / name, digest, record, every):
             yield name, CHANGED
