@@ -87,12 +87,15 @@ class Outlined:
     label: str | None = None
 
     def mask(self, label: str) -> np.ndarray:
-        """What the shapes of a label cover: bool (H, W)."""
+        """What the shapes of a label cover: bool (H, W). Raises OSError where they fit no picture."""
         if not (0 < self.width <= _LARGEST and 0 < self.height <= _LARGEST):
             raise OSError(0, f"has the size {self.width} x {self.height} in its annotations: export them again")
         mask = np.zeros((self.height, self.width), np.uint8)
-        for draw in self.shapes.get(label, ()):
-            draw(mask)
+        try:
+            for draw in self.shapes.get(label, ()):
+                draw(mask)
+        except (ValueError, cv2.error):
+            raise OSError(0, "has outlines that do not fit its size: export them again") from None
         return mask > 0
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from functools import partial
 from pathlib import Path
 
 from manifests.listing.embedded import OUTLINE_ENDINGS, Outlined, embedded_path, holds_outlines, outlines
@@ -65,9 +67,14 @@ def _labels(one: Outlined) -> list[str]:
 def _largest(one: Outlined) -> str | None:
     """The label that covers most of a picture."""
     labels = _labels(one)
-    if len(labels) < 2:
-        return labels[0] if labels else None
-    return max(labels, key=lambda label: int(one.mask(label).sum()))
+    return max(labels, key=partial(_area, one)) if len(labels) > 1 else next(iter(labels), None)
+
+
+def _area(one: Outlined, label: str) -> float:
+    try:
+        return float(one.mask(label).sum())
+    except OSError:  # taken, so that the check of its row says what is wrong
+        return math.inf
 
 
 SOURCE = Source(

@@ -11,6 +11,9 @@ import pytest
 from manifests.errors import BadInput
 from manifests.images import decode_mask
 from manifests.listing.embedded import embedded_bytes, embedded_path, outlines
+from manifests.listing.source import Rejection
+from manifests.prepare.checks import CheckedRow, check_row
+from manifests.settings import PrepareSettings
 from manifests.sources.recognition import find_source
 from tests.manifests.sources.people_layouts import COUNT, DX, PAIRS, coco, cvat, pictures
 from tests.manifests.sources.source_layouts import read
@@ -80,6 +83,24 @@ def test_damaged_annotations_are_one_sentence(content: str, tmp_path: Path) -> N
     (tmp_path / "a.xml").write_text(content)
     with pytest.raises(BadInput, match=r"a\.xml: cannot be read as annotations .*; export them again"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"),
+    [
+        ('width="0" height="48"', '<polygon label="mel" points="9,9;30,9;30,30"/>'),
+        ('width="48" height="48"', '<mask label="mel" rle="1,2,3" left="49" top="1" width="3" height="2"/>'),
+    ],
+)
+def test_outlines_that_fit_no_picture_set_it_aside_and_no_other(size: str, shape: str, tmp_path: Path) -> None:
+    pictures(tmp_path, ["0.png", "1.png"])
+    other = '<polygon label="nv" points="9,9;30,9;30,30"/>'
+    images = (
+        f'<image name="0.png" {size}>{shape}{other}</image><image name="1.png" width="48" height="48">{other}</image>'
+    )
+    (tmp_path / "a.xml").write_text(f"<annotations>{images}</annotations>")
+    bad, good = (check_row(row, row.image_id, True, PrepareSettings(size=48)) for row in read(tmp_path).rows)
+    assert isinstance(bad, Rejection) and "export them again" in bad.reason and isinstance(good, CheckedRow)
 
 
 def test_a_mask_outside_of_the_annotations_is_an_error_that_prepare_tells(tmp_path: Path) -> None:
