@@ -30,7 +30,7 @@ function say(text, plain = false) {
 
 function asked() {
   const query = new URLSearchParams();
-  for (const [name, value] of new FormData(form)) if (value !== "") query.set(name, value === "on" ? "true" : value);
+  for (const [name, value] of new FormData(form)) if (value !== "") query.set(name, value);
   return query;
 }
 
