@@ -13,7 +13,10 @@ from flows.run.folder import Job, new_job, save_job
 from flows.run.log import append_event
 from flows.settings import load_settings
 from flows.status import read_status, status_lines
-from flows.time_left import rates_of, seconds_left, time_spent
+from flows.steps.sequence import Planned
+from flows.time_left import rates_of, seconds_left, time_spent, units_left
+from manifests.format.schema import SPLITS
+from tests.flows.steps.test_found_masks import job_on
 
 KILLED = [
     (0, "run", {}),
@@ -87,7 +90,10 @@ def _job(out: Path) -> Job:
     return job
 
 
-def test_adapters_whose_steps_follow_from_a_budget_are_not_known_yet(tmp_path: Path) -> None:
-    job = _job(tmp_path / "run")
-    job = replace(job, settings=load_settings("embedded"))
+def test_adapters_whose_steps_follow_from_a_budget_are_known_once_their_pairs_are_counted(tmp_path: Path) -> None:
+    job = replace(_job(tmp_path / "run"), settings=load_settings("embedded"))
+    append_event(job.folder.log, "finished", task="adapt mel", seconds=30, units=60)
     assert read_status(job).left["adapt"] is None
+    counted = job_on(tmp_path / "counted", ("mel",), dict.fromkeys(SPLITS, [None] * 9))
+    units = units_left(replace(counted, settings=job.settings), [Planned("adapt:mel", "not finished yet")], {})
+    assert units == {"adapt": {"adapt": 60}}, "twenty steps times the root of nine pairs"
