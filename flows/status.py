@@ -41,21 +41,22 @@ class Status:
     steps: list[Planned]
     activity: Activity
     left: Mapping[str, float | None]
-    spent: Mapping[str, float] = field(default_factory=dict)
+    spent: Mapping[str, float]
 
 
 def read_status(job: Job) -> Status:
     """Reads a run folder, finished or not, without changing it."""
-    activity = activity_of(read_events(job.folder.log))
+    events = list(read_events(job.folder.log))
+    activity = activity_of(events)
     holder = live_holder(job.folder.lock)
     if holder is None:
         activity.running.clear()
     steps = _with_gates(job, plan(job))
-    left = seconds_left(units_left(job, steps, activity.calls), machine_rates(job))
+    left = seconds_left(units_left(job, steps, activity.calls), machine_rates(job, events))
     now = next((title.partition(" ")[0] for title in activity.running), None)
     if now in left and (rest := _seconds_left(activity)) is not None:
-        left[now] = rest  # what runs tells of itself
-    return Status(holder, steps, activity, left, time_spent(read_events(job.folder.log)))
+        left[now] = rest  # what runs now tells it itself
+    return Status(holder, steps, activity, left, time_spent(events))
 
 
 def _with_gates(job: Job, steps: list[Planned]) -> list[Planned]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -63,14 +64,14 @@ def _rate_kind(title: str) -> str:
     return " ".join(words[:2]) if words[0] == "benchmark" else words[0]
 
 
-def machine_rates(job: Job) -> dict[str, float]:
-    """Rates of this run and, for what it has not done yet, of runs of the same preset in folders beside it."""
+def machine_rates(job: Job, events: Iterable[Event]) -> dict[str, float]:
+    """Rates of this run by its events and, for what it has not done yet, of runs of the same preset beside it."""
     rates: dict[str, float] = {}
-    for log in sorted(job.folder.path.parent.glob("*/log.jsonl"), key=_age):
-        events = list(read_events(log))
-        if any(event["event"] == "run" and event.get("preset") == job.preset for event in events):
-            rates |= rates_of(events)
-    return rates | rates_of(read_events(job.folder.log))
+    for log in sorted({*job.folder.path.parent.glob("*/log.jsonl")} - {job.folder.log}, key=_age):
+        told = list(read_events(log))
+        if any(event["event"] == "run" and event.get("preset") == job.preset for event in told):
+            rates |= rates_of(told)
+    return rates | rates_of(events)
 
 
 def _age(path: Path) -> float:
@@ -102,7 +103,7 @@ def units_left(job: Job, steps: Sequence[Planned], calls: Mapping[str, tuple[int
         elif step == "synthesise":
             units["synthesise"] = _pairs_left(job, calls.get(step))
         else:
-            units[step] = float("nan")
+            units[step] = math.nan
     return left
 
 
@@ -119,7 +120,7 @@ def _adapter_steps(job: Job, name: str) -> float:
             return float(budgeted(job.settings.adapt, pairs, domain=True, joint=joint).steps or 0)
         own = [budgeted(job.settings.adapt, counts[dx], domain=False, joint=True) for dx in names]
     except BadInput:
-        return float("nan")
+        return math.nan
     return float(sum(settings.steps or 0 for settings in own))
 
 
@@ -133,13 +134,13 @@ def _pairs_left(job: Job, calls: tuple[int, int] | None) -> float:
     try:
         return sum(wanted_pairs(job).values())
     except BadInput:
-        return float("nan")
+        return math.nan
 
 
 def seconds_left(units: Mapping[str, Mapping[str, float]], rates: Mapping[str, float]) -> dict[str, float | None]:
     """Seconds by step; None where neither this run nor one beside it tells."""
     found: dict[str, float | None] = {}
     for step, amounts in units.items():
-        total = sum(amount * rates.get(kind, float("nan")) for kind, amount in amounts.items())
-        found[step] = None if total != total else total
+        total = sum(amount * rates.get(kind, math.nan) for kind, amount in amounts.items())
+        found[step] = None if math.isnan(total) else total
     return found
