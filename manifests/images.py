@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from manifests.errors import BadInput
+from manifests.errors import BadInput, first_line
 from manifests.png import PNG_SIGNATURE, png_header
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _too_large(name: str, width: int, height: int, max_pixels: int) -> str:
 
 
 def _unreadable(name: str, error: Exception) -> BadInput:
-    reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+    reason = first_line(error)
     if "BytesIO" in reason:  # Pillow names the object in memory, which tells nobody anything
         reason = "its format is not known"
     return BadInput(f"{name} is not a readable picture ({reason}); replace it or remove its row.")

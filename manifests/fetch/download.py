@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from manifests.errors import BadInput, EvendermError
+from manifests.errors import BadInput, EvendermError, first_line
 from manifests.files import write_json
 from manifests.progress import Progress, no_progress
 from manifests.storage.base import explained
@@ -119,7 +119,7 @@ def _transfer(remote: RemoteFile, part: Path, progress: Progress, timeout: float
             raise BadInput(f"{remote.url} answers {error.code}; the publisher has moved or closed it") from None
         raise _Interrupted(f"the server answers {error.code}") from None
     except (OSError, http.client.HTTPException) as error:
-        raise _Interrupted(f"no connection ({_short(error)})") from None
+        raise _Interrupted(f"no connection ({first_line(error)})") from None
     with answer:
         start, total = _agreed_range(answer, start, remote)
         with explained(str(part), "write"):
@@ -174,7 +174,7 @@ def _copy(answer: Any, file: IO[bytes], start: int, total: int, progress: Progre
             file.write(chunk)
             raise _Interrupted(f"the connection ended after {done + len(chunk)} bytes") from None
         except (OSError, http.client.HTTPException) as error:
-            raise _Interrupted(f"the connection broke after {done} bytes ({_short(error)})") from None
+            raise _Interrupted(f"the connection broke after {done} bytes ({first_line(error)})") from None
         if not chunk:
             return done
         file.write(chunk)
@@ -248,7 +248,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _short(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0][:120] or type(error).__name__

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from manifests.errors import BadInput
+from manifests.errors import BadInput, first_line
 from manifests.format.footer import committed_footer
 from manifests.format.header import ShardEntry, parse_header
 from manifests.format.schema import BULKY, FOUND_MASKS, HEADER_NAME, MASK_FACTS, Kind, column_types, is_doubtful
 from manifests.format.shards import shard_metadata
 from manifests.pairs import PairArrays
 from manifests.storage import storage_at
-from manifests.storage.base import Storage, shortened
+from manifests.storage.base import Storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -203,7 +203,7 @@ def leaf_columns(file: pq.ParquetFile) -> dict[str, int]:
 def damaged(where: str, error: Exception) -> BadInput:
     """The error for a shard whose bytes make no sense."""
     return BadInput(
-        f"{where} is damaged ({shortened(error)}); restore it from its original or make the manifest again."
+        f"{where} is damaged ({first_line(error)}); restore it from its original or make the manifest again."
     )
 
 

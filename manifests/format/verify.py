@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from manifests.errors import BadInput, EvendermError
+from manifests.errors import BadInput, EvendermError, first_line
 from manifests.format.card import card_figures
 from manifests.format.header import ShardEntry
 from manifests.format.reading import Manifest, parquet_file, read_group, read_header
 from manifests.format.row_checks import row_faults
 from manifests.format.schema import CARD_NAME, HEADER_NAME, SPLITS, arrow_schema, manifest_identity
 from manifests.progress import Progress, no_progress
-from manifests.storage.base import Storage, shortened
+from manifests.storage.base import Storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -143,7 +143,7 @@ def _opened(manifest: Manifest, entry: ShardEntry) -> pq.ParquetFile:
     except BadInput:
         raise BadInput("its footer is not the one that was committed, so its rows cannot be read") from None
     except (pa.ArrowException, OSError) as error:
-        raise BadInput(f"it is not a readable Parquet file ({shortened(error)})") from None
+        raise BadInput(f"it is not a readable Parquet file ({first_line(error)})") from None
 
 
 def _file_faults(manifest: Manifest, entry: ShardEntry) -> Iterator[str]:

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
 
-from manifests.errors import BadInput
+from manifests.errors import BadInput, first_line
 from manifests.listing.csv_table import LARGEST_TABLE, Table, read_csv, read_text, separator_of
 
 MOST_COLUMNS = 400
@@ -62,8 +62,7 @@ def read_parquet(path: Path, header_only: bool = False) -> Table:
             table = file.read(columns=names)
             columns = [["" if v is None else str(v).strip() for v in column.to_pylist()] for column in table.columns]
     except (pa.ArrowException, OSError, ValueError) as error:
-        reason = (str(error).splitlines() or ["damaged"])[0][:120]
-        raise BadInput(f"{path} is not a readable Parquet file ({reason}); write it again") from None
+        raise BadInput(f"{path} is not a readable Parquet file ({first_line(error)}); write it again") from None
     return Table(path, tuple(table.column_names), [list(cells) for cells in zip(*columns, strict=True)])
 
 

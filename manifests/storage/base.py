@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from manifests.errors import BadInput, StorageFailed
+from manifests.errors import BadInput, StorageFailed, first_line
 
 
 class Storage(ABC):
@@ -88,7 +88,7 @@ def explained(where: str, action: str) -> Iterator[None]:
     except (FileNotFoundError, FileExistsError):
         raise
     except PermissionError as error:
-        raise BadInput(f"{where}: not allowed to {action} it ({shortened(error)}); check its permissions.") from None
+        raise BadInput(f"{where}: not allowed to {action} it ({first_line(error)}); check its permissions.") from None
     except NotADirectoryError:
         raise BadInput(f"{where}: a part of this path is not a folder; choose another place.") from None
     except OSError as error:
@@ -97,10 +97,5 @@ def explained(where: str, action: str) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             reason = "the disk is full: free some space"
         else:
-            reason = f"{shortened(error)}: check the storage"
+            reason = f"{first_line(error)}: check the storage"
         raise StorageFailed(f"{where}: could not {action} it, {reason} and run the same command again.") from error
-
-
-def shortened(error: BaseException) -> str:
-    """The first line of what an error says, or its name where it says nothing."""
-    return (str(error).splitlines() or [""])[0][:160] or type(error).__name__

@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-from manifests.errors import BadInput, EvendermError, StorageFailed
-from manifests.storage.base import Storage, explained, shortened
+from manifests.errors import BadInput, EvendermError, StorageFailed, first_line
+from manifests.storage.base import Storage, explained
 
 # Clients raise types of their own, which this package does not import.
 _CLIENTS = {
@@ -149,7 +149,7 @@ def _file_system(location: str, options: Mapping[str, Any]) -> tuple[Any, str]:
         # A cached listing would hide what another writer has just committed.
         files, root = fsspec.core.url_to_fs(location, use_listings_cache=False, **options)
     except (ImportError, ValueError) as error:
-        raise BadInput(f"{location} cannot be opened ({shortened(error)}); for s3:// install evenderm[s3].") from None
+        raise BadInput(f"{location} cannot be opened ({first_line(error)}); for s3:// install evenderm[s3].") from None
     root = root.rstrip("/")
     if not root.strip("/"):
         raise BadInput(f"{location} does not name a folder; write it as s3://bucket/folder.")
@@ -167,5 +167,5 @@ def _client_explained(where: str, action: str) -> Iterator[None]:
         if type(error).__module__.partition(".")[0] not in _CLIENTS:
             raise
         raise StorageFailed(
-            f"{where}: could not {action} it, {shortened(error)}: check the storage and run the same command again."
+            f"{where}: could not {action} it, {first_line(error)}: check the storage and run the same command again."
         ) from error
