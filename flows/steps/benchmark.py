@@ -21,6 +21,7 @@ from manifests.errors import EvendermError
 from manifests.progress import Progress
 
 if TYPE_CHECKING:
+    from evaluate.benchmark.budget import Speed
     from evaluate.settings.benchmark import BenchmarkSettings, Task
     from manifests.format.reading import Manifest
 
@@ -69,10 +70,9 @@ def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
 
 def say_cost(job: Job, settings: BenchmarkSettings, pilot: bool) -> None:
     """Prints and logs what the trainings that are planned take at most."""
-    from evaluate.benchmark.budget import read_speed, seconds_of
+    from evaluate.benchmark.budget import seconds_of
 
-    speed = read_speed(open_real(job), served_benchmark(job), benchmark_work(job))
-    assert speed is not None, "an update is timed first"
+    speed = measured_speed(job)
     seconds = seconds_of(settings, open_real(job), synthetic_manifest(job) is not None, speed, pilot)
     each = ", ".join(
         f"{settings.training(task).updates} updates of {took:.2g} s for {task}" for task, took in speed.update.items()
@@ -104,13 +104,21 @@ def train_pilot(job: Job, progress: Progress, arm: str, task: Task, seed: int, u
 
 def budgeted(job: Job) -> tuple[BenchmarkSettings, list[str]]:
     """The benchmark's settings within its budget, and what was cut or added for it."""
-    from evaluate.benchmark.budget import read_speed, within_budget
+    from evaluate.benchmark.budget import within_budget
 
-    settings, real = served_benchmark(job), open_real(job)
-    speed = read_speed(real, settings, benchmark_work(job))
+    return within_budget(
+        served_benchmark(job), open_real(job), synthetic_manifest(job) is not None, measured_speed(job)
+    )
+
+
+def measured_speed(job: Job) -> Speed:
+    """What an update of each downstream model takes here. Raises EvendermError where it is not timed yet."""
+    from evaluate.benchmark.budget import read_speed
+
+    speed = read_speed(open_real(job), served_benchmark(job), benchmark_work(job))
     if speed is None:
         raise EvendermError("the speed of the benchmark is not measured; run the benchmark again")
-    return within_budget(settings, real, synthetic_manifest(job) is not None, speed)
+    return speed
 
 
 def settled_benchmark(job: Job) -> BenchmarkSettings:
