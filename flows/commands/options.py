@@ -20,7 +20,9 @@ Overrides = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="Overrides one setting, as in adapt.steps=200."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would run and why, and do nothing.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Any row that would be set aside is an error.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Any row that would be set aside, or lacks its mask, is an error.")
+]
 Verify = Annotated[
     bool, typer.Option("--verify", help="Read every byte of what is finished; what was changed is made again.")
 ]
