@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from flows.run.lock import run_lock
 from flows.run.records import read_record, remove_touched
 from flows.steps import STEPS, perform
 from flows.steps.sequence import Outcome, Planned, plan, run_steps
+from manifests.errors import BadInput
 from manifests.files import TEMPORARY
 
 # What a killed run leaves; the last two are names that the files of earlier versions' runs bear.
@@ -75,31 +77,26 @@ def _run(job: Job, watch: Watch, only: Sequence[str]) -> Outcome:
 def show_plan(job: Job, only: Sequence[str] = STEPS) -> int:
     """Prints what the data seem to be, what would run and why; changes nothing."""
     console = Console()
-    console.print(f"{job.name} into {job.folder.path}", highlight=False, markup=False)
-    if "prepare" in only:
-        from manifests.prepare.understanding import understand
-
-        understood, prepared = understand(job.data, job.settings.prepare), job.settings.prepare
-        found = understood.missing and prepared.masks.find and prepared.task == "auto"
-        how = "missing masks will be found by a segmenter; prepare.masks.find=false leaves them missing"
-        for line in [*understood.lines(), *([how] if found else [])]:
-            console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
-    for step in plan(job, only):
-        console.print(plan_line(job, step), highlight=False, markup=False, soft_wrap=True)
-    for line in _announced(job, only):
-        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+    for line in _plan_lines(job, only):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0
 
 
-def _announced(job: Job, only: Sequence[str]) -> list[str]:
-    """What the adapters' training will do, where the data are prepared already."""
-    from flows.steps.adapt import announced
-    from manifests.errors import BadInput
+def _plan_lines(job: Job, only: Sequence[str]) -> Iterator[str]:
+    yield f"{job.name} into {job.folder.path}"
+    if "prepare" in only:
+        from manifests.prepare.understanding import understand
 
-    try:
-        return announced(job) if "adapt" in only else []
-    except BadInput:  # nothing is prepared yet, or the plan has said what is wrong
-        return []
+        understood = understand(job.data, job.settings.prepare)
+        yield from (f"  {line}" for line in understood.lines())
+        if understood.missing and job.settings.prepare.finds_masks:
+            yield "  missing masks will be found by a segmenter; prepare.masks.find=false leaves them missing"
+    yield from (plan_line(job, step) for step in plan(job, only))
+    if "adapt" in only:
+        from flows.steps.adapt import announced
+
+        with suppress(BadInput):  # nothing is prepared yet, or the plan has said what is wrong
+            yield from [f"  {line}" for line in announced(job)]
 
 
 def plan_line(job: Job, step: Planned, spent: float | None = None) -> str:

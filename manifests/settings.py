@@ -73,4 +73,9 @@ class PrepareSettings(Frozen):
     follow_links: bool = Field(False, description="accept symbolic links that lead out of the dataset's folder")
     workers: int = Field(2, ge=1, le=64, description="threads that decode and check")
     seed: int = 0
-    strict: bool = Field(False, description="any rejected row or leak is an error")
+    strict: bool = Field(False, description="any rejected row, missing mask or leak is an error")
+
+    @property
+    def finds_masks(self) -> bool:
+        """Whether missing masks are found, if somebody is there to find them."""
+        return self.masks.find and self.task == "auto"

@@ -71,7 +71,7 @@ def prepare(
         _refuse_if_strict(judged, spools, settings)
         if not judged.assignment.rows:
             raise BadInput(_nothing_left(judged.folder, judged.rejected))
-        if make_finder is not None and settings.masks.find and settings.task == "auto":
+        if make_finder is not None and settings.finds_masks:
             judged = replace(judged, found=find_missing(judged.assignment.rows, spools, make_finder, progress))
         return _written(storage, judged, spools, settings, progress)
 
