@@ -93,6 +93,11 @@ class RunFolder:
         return self.work / "judge"
 
     @property
+    def copies(self) -> Path:
+        """The judge's index of real pairs, which finds copies of them."""
+        return self.judge / "copies"
+
+    @property
     def arrays(self) -> Path:
         return self.work / "arrays"
 

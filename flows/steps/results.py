@@ -103,7 +103,7 @@ def audit_copies(
     from evaluate.gates.fitting import copy_index
 
     if job.settings.synthesis.gates:
-        index = CopyIndex.load(job.folder.judge / "copies")
+        index = CopyIndex.load(job.folder.copies)
     else:
         index = copy_index(train, job.settings.gates, job.folder.judge, progress)
         candidates = with_nearest(index, candidates, generated)

@@ -282,4 +282,4 @@ def _seen(job: Job, earlier: Sequence[Any]) -> Any:
         return None
     from evaluate.copies.index import CopyIndex, SeenIndex
 
-    return SeenIndex(CopyIndex.load(job.folder.judge / "copies"), earlier)
+    return SeenIndex(CopyIndex.load(job.folder.copies), earlier)

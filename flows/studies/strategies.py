@@ -197,7 +197,7 @@ class RankedSamplers:
 def _copies(job: Job, train: PairArrays) -> CopyIndex:
     from evaluate.copies.index import CopyIndex
 
-    kept = job.folder.judge / "copies"
+    kept = job.folder.copies
     if (kept / "index.json").is_file():
         return CopyIndex.load(kept)
     index = CopyIndex.build(train.images, train.pair_ids, train.group_ids, job.settings.gates.copies)

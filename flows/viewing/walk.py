@@ -16,10 +16,12 @@ from evaluate.pages import wording
 from evaluate.pages.html import TEMPLATES as SHARED
 from evaluate.pages.html import environment, style_and_script
 from evaluate.pages.pictures import outline_path
+from flows.run.folder import RunFolder
 from flows.viewing import pairs
 from flows.viewing.pairs import LivePairs, PairTable, kinds_named
 from flows.viewing.server import guarded_app
 from manifests.errors import BadInput
+from manifests.format.schema import HEADER_NAME
 from manifests.images import decode_stored, decode_stored_mask
 from manifests.png import png_header
 
@@ -184,18 +186,18 @@ def _facts(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def locations_of(place: str) -> tuple[list[str | Path], Path | None, str]:
     """Manifests, folder of the copy index, and name, of a run folder or a manifest. BadInput where it is neither."""
-    path = Path(place).expanduser()
     if "://" in place:
         return [place], None, place.rstrip("/").rpartition("/")[2]
-    path = path.resolve()
-    if (path / "settings.json").exists():
-        found = [own for name in ("synthetic", "real") if ((own := path / name) / "manifest.json").exists()]
+    path = Path(place).expanduser().resolve()
+    run, around = RunFolder(path), RunFolder(path.parent)
+    if run.settings.exists():
+        found: list[str | Path] = [own for own in (run.synthetic, run.real) if (own / HEADER_NAME).exists()]
         if not found:
             raise BadInput(f"{place}: this run has prepared nothing yet; run evenderm prepare or evenderm run first")
-        return list(found), path / "work" / "judge" / "copies", path.name
-    if not (path / "manifest.json").exists():
-        raise BadInput(f"{place}: holds neither a run nor a manifest (manifest.json is missing); check the path")
-    beside = path.parent / "real"
-    is_part = path.name == "synthetic" and (beside / "manifest.json").exists()
-    locations: list[str | Path] = [path, beside] if is_part else [path]
-    return locations, path.parent / "work" / "judge" / "copies" if is_part else None, f"{path.parent.name}/{path.name}"
+        return found, run.copies, path.name
+    if not (path / HEADER_NAME).exists():
+        raise BadInput(f"{place}: holds neither a run nor a manifest ({HEADER_NAME} is missing); check the path")
+    title = f"{path.parent.name}/{path.name}"
+    if path == around.synthetic and (around.real / HEADER_NAME).exists():
+        return [path, around.real], around.copies, title
+    return [path], None, title
