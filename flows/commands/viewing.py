@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from flows.commands.options import Overrides
 from manifests.errors import BadInput
+from manifests.format.schema import HEADER_NAME
 from manifests.storage.base import on_disk
 
 if TYPE_CHECKING:
@@ -65,9 +66,14 @@ def review(
     if report:
         return _report(job)
     name = reader_name(reader) if reader else ""
+    if not (job.folder.synthetic / HEADER_NAME).exists():
+        raise BadInput(f"{job.folder.synthetic}: no generated pair yet; run evenderm run or evenderm synthesise first")
     if blind:
-        return _serve_study(job, name, pictures, seed, masks, port)
-    return _serve_review(job, name, port)
+        _serve_study(job, name, pictures, seed, masks, port)
+    else:
+        _serve_review(job, name, port)
+    say(f"evenderm review {job.folder.path} --report says what readers found")
+    return 0
 
 
 def planned(width: float) -> str:
@@ -81,32 +87,26 @@ def planned(width: float) -> str:
     )
 
 
-def _serve_review(job: Job, reader: str, port: int) -> int:
+def _serve_review(job: Job, reader: str, port: int) -> None:
     from flows.viewing.pairs import LivePairs
     from flows.viewing.review import ReviewDesk, review_app
     from flows.viewing.server import serve_app
 
-    if not (job.folder.synthetic / "manifest.json").exists():
-        raise BadInput(f"{job.folder.synthetic}: no generated pair yet; run evenderm run or evenderm synthesise first")
     live = LivePairs([job.folder.synthetic, job.folder.real])
     desk = ReviewDesk(live, job.folder.decisions)
     say(f"decisions are kept in {job.folder.decisions} as they are made")
-    copies = job.folder.judge / "copies"
-    serve_app(lambda ports: review_app(live, desk, job.name, copies, reader, ports), port, _announce)
-    return _after(job)
+    serve_app(lambda ports: review_app(live, desk, job.name, job.folder.copies, reader, ports), port, _announce)
 
 
-def _serve_study(job: Job, reader: str, pictures: int, seed: int, masks: bool, port: int) -> int:
+def _serve_study(job: Job, reader: str, pictures: int, seed: int, masks: bool, port: int) -> None:
     from evaluate.reading.study import make_study
     from evaluate.reading.study_figures import planned_widths
     from flows.viewing.blind import blind_app
     from flows.viewing.server import serve_app
     from manifests.format.reading import open_manifest
 
-    if not (job.folder.synthetic / "manifest.json").exists():
-        raise BadInput(f"{job.folder.synthetic}: no generated pair yet; run evenderm run or evenderm synthesise first")
-    made = [open_manifest(folder) for folder in (job.folder.real, job.folder.synthetic)]
-    study = make_study(job.folder.study, made[0], made[1], pictures, seed, masks)
+    real, synthetic = open_manifest(job.folder.real), open_manifest(job.folder.synthetic)
+    study = make_study(job.folder.study, real, synthetic, pictures, seed, masks)
     widths = {name: f"{50 * own:.0f}" for name, own in planned_widths(len(study.items)).items()}
     say(
         f"{len(study.items)} pictures, as many real as generated: one reader's accuracy will be known to within "
@@ -114,12 +114,6 @@ def _serve_study(job: Job, reader: str, pictures: int, seed: int, masks: bool, p
         "(--width says how many pictures narrower intervals need)"
     )
     serve_app(lambda ports: blind_app(study, reader, widths, ports), port, _announce)
-    return _after(job)
-
-
-def _after(job: Job) -> int:
-    say(f"evenderm review {job.folder.path} --report says what readers found")
-    return 0
 
 
 def _report(job: Job) -> int:
@@ -143,6 +137,6 @@ def _announce(address: str) -> None:
     say(f"{address} (this machine only; Ctrl-C ends it)")
 
 
-def say(line: Any) -> None:
+def say(line: str) -> None:
     """One line for the person at the terminal."""
     Console().print(line, highlight=False, markup=False, soft_wrap=True)
