@@ -139,25 +139,23 @@ class PairTable:
 
     def provenance(self, number: int) -> dict[str, Any]:
         """Every column of a pair but its pictures."""
-        shard, row = self._place(number)
+        shard, group, row = self._place(number)
         names = [name for name in shard.manifest.columns() if name not in BULKY]
-        group = int(np.searchsorted(shard.starts, row, "right")) - 1
         with self._lock:
             table = self._read(shard, group, names)
-        found: dict[str, Any] = table.slice(row - int(shard.starts[group]), 1).to_pylist()[0]
+        found: dict[str, Any] = table.slice(row, 1).to_pylist()[0]
         return found
 
     def pictures(self, number: int) -> Pictures:
         """Image and mask of a pair; the row group around it is kept for those that are asked for next."""
-        shard, row = self._place(number)
-        group = int(np.searchsorted(shard.starts, row, "right")) - 1
+        shard, group, row = self._place(number)
         key = (shard.first, group)
         with self._lock:
             if key not in self._groups:
                 rows = self._read(shard, group, BULKY).to_pylist()
                 self._keep(key, [(row["image"]["bytes"], row["mask"] and row["mask"]["bytes"]) for row in rows])
             self._groups.move_to_end(key)
-            return self._groups[key][row - int(shard.starts[group])]
+            return self._groups[key][row]
 
     def digest(self, number: int) -> str:
         """What stands for the pixels of a pair's image."""
@@ -176,11 +174,13 @@ class PairTable:
         there = np.flatnonzero(pc.is_in(self.ids, value_set=wanted).to_numpy(zero_copy_only=False))
         return {self.ids[int(number)].as_py(): int(number) for number in there}
 
-    def _place(self, number: int) -> tuple[Shard, int]:
+    def _place(self, number: int) -> tuple[Shard, int, int]:
+        """The shard of a pair, its row group there, and its row in that."""
         if not 0 <= number < len(self):
             raise BadInput(f"there is no pair {number}; open the page again")
         shard = self._shards[int(np.searchsorted(self._firsts, number, "right")) - 1]
-        return shard, number - shard.first
+        group = int(np.searchsorted(shard.starts, number - shard.first, "right")) - 1
+        return shard, group, number - shard.first - int(shard.starts[group])
 
     def _read(self, shard: Shard, group: int, columns: Sequence[str]) -> pa.Table:
         """A row group of a shard, whose file stays open for the next one; the lock is held."""
