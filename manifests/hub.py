@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,17 +29,29 @@ def write_repository(manifest: Manifest, folder: Path, progress: Progress) -> in
     """
     done, total = 0, sum(sum(by_dx.values()) for by_dx in manifest.counts().values())
     parts: dict[str, _Parts] = {}
+    sources, licences, masks = Counter[str](), Counter[str](), 0
     for table in manifest.row_groups():
         for split in SPLITS:
             rows = table.filter([value == split for value in table["split"].to_pylist()])
             if len(rows):
                 parts.setdefault(split, _Parts(folder / "data", split, manifest)).write(rows)
+        sources.update(table["source"].to_pylist())
+        licences.update(table["licence"].to_pylist())
+        masks += len(table) - table["mask_sha256"].null_count
         done += len(table)
         progress(done, total)
     for part in parts.values():
         part.close()
-    write_json(folder / PROVENANCE, {name: manifest.header[name] for name in _TOLD if name in manifest.header})
-    (folder / "README.md").write_text(hub_card(manifest.header, [s for s in SPLITS if s in parts]), encoding="utf-8")
+    # Rejected pairs stay behind, and are not counted where nobody can see them.
+    header = {
+        **manifest.header,
+        "rejected": dict.fromkeys(manifest.header["rejected"], 0),
+        "rows": done,
+        "masks": masks,
+    }
+    header |= {"sources": dict(sorted(sources.items())), "licences": dict(sorted(licences.items()))}
+    write_json(folder / PROVENANCE, {name: header[name] for name in _TOLD})
+    (folder / "README.md").write_text(hub_card(header, [s for s in SPLITS if s in parts]), encoding="utf-8")
     return done
 
 
@@ -64,7 +77,7 @@ class _Parts:
         self.file.write_table(rows.select(self.schema.names).replace_schema_metadata(self.schema.metadata))
 
     def _path(self) -> Path:
-        return self.folder / f"{self.split}-{max(0, self.number):05d}.parquet"
+        return self.folder / f"{self.split}-{self.number:05d}.parquet"
 
     def close(self) -> None:
         if self.file is not None:

@@ -169,6 +169,7 @@ def test_a_repository_of_the_hub_opens_by_split_with_its_classes_and_pictures(
     assert np.array_equal(np.asarray(part[0]["mask"]) > 0, arrays.masks[first])
     card = (tmp_path / "hub/README.md").read_text()
     assert "agreed to what" in card and "data/train-*.parquet" in card
+    assert "not accepted" not in card and f"| {exported} |" in card, "what is not in the repository is not counted"
     assert json.loads((tmp_path / "hub/provenance.json").read_text())["manifest_id"] == manifest.header["manifest_id"]
 
 
