@@ -12,7 +12,7 @@ from typing import Any, Literal
 from manifests.errors import BadInput
 from manifests.files import write_json
 from manifests.format.reading import Manifest
-from manifests.format.schema import ATTRIBUTES, MASK_FACTS, file_stem, path_name
+from manifests.format.schema import ATTRIBUTES, file_stem, path_name
 from manifests.hub import write_repository
 from manifests.images import decode_stored_mask
 from manifests.listing.source import harmless_cell
@@ -61,8 +61,7 @@ def export_manifest(manifest: Manifest, to: Target, out: Path, progress: Progres
 def _rows(manifest: Manifest, progress: Progress) -> Iterator[dict[str, Any]]:
     """Every accepted row, one row group in memory at a time."""
     done, total = 0, sum(sum(by_dx.values()) for by_dx in manifest.counts().values())
-    told = [name for name in MASK_FACTS if name in manifest.columns()]
-    for table in manifest.row_groups([*_COLUMNS, *told, "image", "mask"]):
+    for table in manifest.row_groups([*_COLUMNS, *manifest.mask_facts, "image", "mask"]):
         yield from table.to_pylist()
         done += len(table)
         progress(done, total)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from manifests.errors import BadInput
 from manifests.files import new_mapped_array
-from manifests.format.schema import ATTRIBUTES, MASK_FACTS, canonical_json, is_doubtful
+from manifests.format.schema import ATTRIBUTES, canonical_json, is_doubtful
 from manifests.images import decode_stored, decode_stored_mask, resize_pair
 from manifests.pairs import PairArrays
 
@@ -35,8 +35,8 @@ class Manifest(Protocol):
     @property
     def least_confidence(self) -> float: ...
 
-    def columns(self) -> list[str]:
-        """Names of all columns."""
+    @property
+    def mask_facts(self) -> list[str]: ...
 
     def table(self, columns: Any, split: str | None, dx: str | None, accepted_only: bool) -> pa.Table:
         """The chosen rows, sorted by pair_id."""
@@ -54,8 +54,8 @@ def decoded_arrays(
     cache: Path | None,
 ) -> PairArrays:
     """See Manifest.arrays."""
-    told = [name for name in MASK_FACTS if name in manifest.columns()]
-    index = manifest.table(["pair_id", "label", "group_id", *ATTRIBUTES, *told], split, dx, accepted_only)
+    wanted = ["pair_id", "label", "group_id", *ATTRIBUTES, *manifest.mask_facts]
+    index = manifest.table(wanted, split, dx, accepted_only)
     pair_ids: list[str] = index["pair_id"].to_pylist()
     place = {pair_id: row for row, pair_id in enumerate(pair_ids)}
     predicted, doubtful = _found_masks(index, manifest.least_confidence)
@@ -85,13 +85,10 @@ def _found_masks(table: pa.Table, least: float) -> tuple[np.ndarray | None, set[
     """Whether each mask was found, None where none was, and the pairs whose found mask is doubtful."""
     import numpy as np
 
-    if "mask_origin" not in table.column_names:
-        return None, set()
-    predicted = np.array([origin == "predicted" for origin in table["mask_origin"].to_pylist()], bool)
-    if not predicted.any():
-        return None, set()
-    rows = table.select(["pair_id", *MASK_FACTS]).to_pylist()
-    return predicted, {row["pair_id"] for row in rows if is_doubtful(row, least)}
+    rows = table.to_pylist()
+    predicted = np.array([row.get("mask_origin") == "predicted" for row in rows], bool)
+    doubtful = {row["pair_id"] for row in rows if is_doubtful(row, least)}
+    return predicted if predicted.any() else None, doubtful
 
 
 def known_attributes(table: pa.Table) -> list[Mapping[str, str]]:

@@ -58,17 +58,21 @@ class Manifest:
         """Confidence below which a found mask is doubtful."""
         return float(self.header["provenance"].get(FOUND_MASKS, {}).get("least_confidence", 0.0))
 
+    @property
+    def mask_facts(self) -> list[str]:
+        """The columns that tell of a mask's origin; none in synthetic manifests and real ones of version 1."""
+        return [name for name in MASK_FACTS if name in self.columns()]
+
     def masks_by(self, split: str | None = None) -> Counter[tuple[str, str]]:
         """Rows with a mask by class and by `given`, `predicted` or, of too little confidence, `doubtful`."""
         if self.header["masks"] == self.header["rows"] and FOUND_MASKS not in self.header["provenance"]:
             counts = self.counts()
             chosen = [counts[split]] if split else list(counts.values())
             return sum((Counter({(dx, "given"): n for dx, n in own.items() if n}) for own in chosen), Counter())
-        told = [name for name in MASK_FACTS if name in self.columns()]
-        rows = self.table(["dx", "mask_sha256", *told], split).to_pylist()
+        rows = self.table(["dx", "mask_sha256", *self.mask_facts], split).to_pylist()
         found: Counter[tuple[str, str]] = Counter()
         for row in (row for row in rows if row["mask_sha256"] is not None):
-            doubtful = bool(told) and is_doubtful(row, self.least_confidence)
+            doubtful = is_doubtful(row, self.least_confidence)
             found[row["dx"], "doubtful" if doubtful else row.get("mask_origin") or "given"] += 1
         return found
 

@@ -99,6 +99,7 @@ def column_types(kind: Kind, version: int | None = None) -> dict[str, pa.DataTyp
     """The contract's columns in their order, with Arrow types, in the version that is written or an earlier one."""
     import pyarrow as pa
 
+    version = version or FORMAT_VERSIONS[kind]
     text = pa.string()
     picture = pa.struct([("bytes", pa.binary()), ("path", text)])
     columns = {
@@ -106,7 +107,7 @@ def column_types(kind: Kind, version: int | None = None) -> dict[str, pa.DataTyp
         "split": text, "group_id": text, "source": text, "licence": text,
         "image_sha256": text, "mask_sha256": text, **dict.fromkeys(ATTRIBUTES, text),
     }  # fmt: skip
-    if kind == "real" and (version or FORMAT_VERSIONS[kind]) > 1:
+    if kind == "real" and version > 1:
         columns |= {"mask_origin": text, "mask_confidence": pa.float64(), "attribution": text}
     if kind == "synthetic":
         columns |= {
@@ -116,9 +117,9 @@ def column_types(kind: Kind, version: int | None = None) -> dict[str, pa.DataTyp
             "nearest_real_id": text, "nearest_similarity": pa.float64(),
             "accepted": pa.bool_(), "reject_reason": text,
         }  # fmt: skip
-    if kind == "synthetic" and (version or FORMAT_VERSIONS[kind]) > 1:
+    if kind == "synthetic" and version > 1:
         columns |= {"reviewed_by": text, "review": text}
-    if kind == "synthetic" and (version or FORMAT_VERSIONS[kind]) > 2:
+    if kind == "synthetic" and version > 2:
         columns |= {**dict.fromkeys(WAY_COLUMNS, text), "noise_level": pa.float64()}
     return columns
 
@@ -182,7 +183,7 @@ def hub_features(kind: Kind, classes: Sequence[str], version: int | None = None)
 
 def is_doubtful(row: Mapping[str, Any], least: float) -> bool:
     """Whether a row's mask was found with less than the `least` confidence, so that it teaches no adapter."""
-    return row["mask_origin"] == "predicted" and (row["mask_confidence"] or 0.0) < least
+    return row.get("mask_origin") == "predicted" and (row["mask_confidence"] or 0.0) < least
 
 
 def canonical_json(value: Any) -> str:
