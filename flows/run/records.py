@@ -190,6 +190,20 @@ def _read_digest(path: Path, size: int, time: int) -> str:
     return file_digest(path)
 
 
+def noted(note: Path, key: Sequence[Any], look: Callable[[], Values]) -> Values:
+    """What `look` finds, which takes long: it is kept in the file `note`, and looked for again for another `key`."""
+    try:
+        found: Values = json.loads(note.read_text(encoding="utf-8"))
+        if found["key"] == key:
+            return found
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    found = {"key": key, **look()}
+    note.parent.mkdir(parents=True, exist_ok=True)
+    write_json(note, found)
+    return found
+
+
 def values_digest(*values: Any) -> str:
     """sha256 of JSON values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

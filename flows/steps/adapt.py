@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.engine.calls import Call
 from flows.run.folder import Job
-from flows.run.records import Step, file_digest, listing_digest, unfinished_steps, write_record
+from flows.run.records import Step, Values, file_digest, listing_digest, noted, unfinished_steps, write_record
 from flows.settings import flat_groups
 from flows.steps.domain import DOMAIN, changed_classes, domain_reason
 from flows.steps.prepare import open_real, real_digest
 from manifests.errors import BadInput
-from manifests.files import write_json
 from manifests.format.schema import path_name
 from manifests.progress import Progress
+
+if TYPE_CHECKING:
+    from augment.base.folder import BaseFolder
 
 VERSION = 4
 
@@ -149,10 +150,17 @@ def adapter_digest(job: Job, name: str) -> str:
     return file_digest(path) if path.exists() else ""
 
 
-def base_facts(job: Job) -> dict[str, Any]:
-    """The base's digest, side in pixels and whether it is joint; BadInput if the run's pictures have another side."""
+def base_facts(job: Job) -> Values:
+    """The base's digest, side in pixels, whether it is joint, and the digest of what it says that it knows.
+
+    Made again only when its files changed: it may be gigabytes, and checking loads torch. Raises BadInput if the run's
+    pictures have another side.
+    """
     settings = job.settings.base
-    facts = _looked_up(job)
+    shipped = Path(__file__).parents[2] / "augment" / "shipped_base"
+    folder = shipped if settings.path == "shipped" else Path(settings.path).expanduser()
+    key = [VERSION, settings.path, settings.revision, listing_digest(folder) if folder.exists() else ""]
+    facts = noted(job.folder.records / "base.json", key, lambda: _facts(job.base()))
     if facts["side"] != settings.resolution:
         raise BadInput(
             f"base.path={settings.path}: draws {facts['side']} px where base.resolution is {settings.resolution}; set "
@@ -161,28 +169,11 @@ def base_facts(job: Job) -> dict[str, Any]:
     return facts
 
 
-def _looked_up(job: Job) -> dict[str, Any]:
-    """Facts of the base, made again only when its files changed: it may be gigabytes, and checking loads torch."""
-    settings = job.settings.base
-    shipped = Path(__file__).parents[2] / "augment" / "shipped_base"
-    folder = shipped if settings.path == "shipped" else Path(settings.path).expanduser()
-    key = [settings.path, settings.revision, listing_digest(folder) if folder.exists() else ""]
-    note = job.folder.records / "base.json"
-    try:
-        known = json.loads(note.read_text(encoding="utf-8"))
-        if known["key"] == key and "knows" in known:
-            return dict(known)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    base = job.base()
-    facts = {
-        "key": key,
+def _facts(base: BaseFolder) -> Values:
+    knows = base.path / "domain.json"
+    return {
         "digest": base.digest,
         "joint": base.codec is not None,
         "side": base.unet_side * base.downscale,
-        "path": str(base.path),
-        "knows": file_digest(base.path / "domain.json") if (base.path / "domain.json").is_file() else "",
+        "knows": file_digest(knows) if knows.is_file() else "",
     }
-    note.parent.mkdir(parents=True, exist_ok=True)
-    write_json(note, facts)
-    return facts

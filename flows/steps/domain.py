@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.run.folder import Job
-from flows.run.records import read_record
+from flows.run.records import noted, read_record
 from flows.steps.prepare import real_digest
-from manifests.files import write_json
 
 if TYPE_CHECKING:
     from evaluate.fidelity.domain import KnownDomain
@@ -21,31 +18,23 @@ DOMAIN = "domain"
 def domain_reason(job: Job, base: Mapping[str, Any], classes: Sequence[str]) -> str | None:
     """Why a domain adapter of all pairs is trained first; None where class adapters begin at the base itself.
 
-    base: facts of the base, with its folder; classes: those that get an adapter.
+    base: see `flows.steps.adapt.base_facts`; classes: those that get an adapter.
     """
     if not base["joint"]:
         return "the base has no mask channels"
     if job.settings.adapt.domain != "auto":
         return "adapt.domain=always" if job.settings.adapt.domain == "always" else None
-    note = job.folder.records / "domain.json"
-    key = [real_digest(job), base["digest"], base.get("knows", ""), list(classes)]
-    try:
-        noted = json.loads(note.read_text(encoding="utf-8"))
-        if noted["key"] == key:
-            return None if noted["reason"] is None else str(noted["reason"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    reason = _looked_for(job, Path(base["path"]), classes)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    write_json(note, {"key": key, "reason": reason})
-    return reason
+    key = [real_digest(job), base["digest"], base["knows"], list(classes)]
+    found = noted(job.folder.records / "domain.json", key, lambda: {"reason": _new_to_base(job, base, classes)})
+    return None if found["reason"] is None else str(found["reason"])
 
 
-def _looked_for(job: Job, folder: Path, classes: Sequence[str]) -> str | None:
+def _new_to_base(job: Job, base: Mapping[str, Any], classes: Sequence[str]) -> str | None:
+    """A sentence if classes or pictures are none of those that the base says it knows."""
     from evaluate.fidelity.domain import load_domain
 
-    known = load_domain(folder)
-    if known is None:  # a base that does not say what it knows
+    known = load_domain(job.base().path) if base["knows"] else None
+    if known is None:
         return None
     new = [dx for dx in classes if dx not in known.classes]
     if new:

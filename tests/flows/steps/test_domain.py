@@ -24,11 +24,14 @@ def job(tmp_path: Path, monkeypatch) -> SimpleNamespace:
     save_domain(known, tmp_path)
     monkeypatch.setattr(domain, "real_digest", lambda job: "real")
     settings = SimpleNamespace(adapt=AdaptSettings())
-    return SimpleNamespace(folder=RunFolder(tmp_path / "run"), settings=settings, pairs=lambda *a, **k: None)
+    base = SimpleNamespace(path=tmp_path)
+    folder = RunFolder(tmp_path / "run")
+    return SimpleNamespace(folder=folder, settings=settings, pairs=lambda *a, **k: None, base=lambda: base)
 
 
 def facts(job: SimpleNamespace, joint: bool = True) -> dict:
-    return {"joint": joint, "digest": "base", "path": str(job.folder.path.parent)}
+    knows = (job.folder.path.parent / features.FILE).exists()
+    return {"joint": joint, "digest": "base", "knows": "digest" if knows else ""}
 
 
 def set_domain(job: SimpleNamespace, value: str) -> None:
