@@ -30,7 +30,8 @@ NEEDS: Mapping[str, Need] = {"tiny": Need(2, 0, 0.5), "embedded": Need(3, 0, 2),
 
 @dataclass(frozen=True)
 class Machine:
-    """What was found; memory, disk and GPU memory in bytes. cores: those that this process may use."""
+    """What was found; memory, disk and GPU memory in bytes. cores: those that this process may use; weights: where
+    ImageNet's are, or else weights_fault: why they cannot be read."""
 
     cores: int
     memory: int
@@ -41,7 +42,7 @@ class Machine:
     libraries: Mapping[str, str | None]
     hub: bool
     weights: str | None
-    network_weights: str | None = None
+    weights_fault: str | None = None
 
     def lines(self) -> list[str]:
         """A line on each thing, then one on each preset."""
@@ -52,7 +53,7 @@ class Machine:
             if self.hub
             else "not reachable: give --set base.path a local folder; the shipped base needs none"
         )
-        pretrained = self.weights or f"not found ({self.network_weights}); run make setup"
+        pretrained = self.weights or f"not found ({self.weights_fault}); run make setup"
         lines = [
             f"processor   {self.cores} {'core' if self.cores == 1 else 'cores'}",
             f"memory      {self.memory / GIB:.1f} GiB",

@@ -10,6 +10,7 @@ import pytest
 
 from flows.command_line import exit_code
 from flows.engine.machine import GIB, Machine, look_at_machine
+from flows.settings import preset_names
 
 SMALL = Machine(
     2, 4 * GIB, 1 * GIB, "/runs", (), "3.11.9", {"torch": "2.9", "peft": None}, False, None, "not installed"
@@ -18,6 +19,7 @@ SMALL = Machine(
 
 def test_each_preset_is_ready_or_says_what_it_lacks() -> None:
     said = SMALL.presets()
+    assert said.keys() == set(preset_names())
     assert said["tiny"] == "ready"
     assert said["embedded"] == "wants 2 GiB of free disk, 1.0 are there"
     assert "24 GiB of GPU memory, 0.0 are there" in said["sd2"]
