@@ -35,7 +35,7 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class SegmenterFinder:
-    """Finds masks with a segmenter; said and name: as `manifests.prepare.missing_masks.Finder` has them."""
+    """Finds masks with a segmenter; said and name: as `manifests.prepare.missing_masks.MaskFinder` has them."""
 
     segmenter: FindingSegmenter
     said: dict[str, Any]

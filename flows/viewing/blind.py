@@ -62,14 +62,14 @@ def blind_app(study: Study, reader: str, widths: Mapping[str, str], ports: Seque
 
     @app.get("/pictures/{name}/outline")
     def outline(name: str, reader: str) -> Response:
-        if name not in told(study, reader):
+        if name not in answered_by(study, reader):
             raise BadInput("the outline of a mask is shown once you have said what the picture is")
         return Response(outline_svg(study.picture(name, "mask")), media_type="image/svg+xml")
 
     return app
 
 
-def told(study: Study, reader: str) -> set[str]:
+def answered_by(study: Study, reader: str) -> set[str]:
     """The pictures of which a reader has said what they are."""
     return {answer.picture for answer in study.answered() if answer.reader == reader}
 
@@ -77,7 +77,7 @@ def told(study: Study, reader: str) -> set[str]:
 def standing(study: Study, reader: str) -> dict[str, Any]:
     """How far a reader is, and the pictures that are left, in the reader's order. BadInput for a name that is none."""
     name = reader_name(reader)
-    done = told(study, name)
+    done = answered_by(study, name)
     left = [item.name for item in study.order(name) if item.name not in done]
     return {"reader": name, "pictures": len(study.items), "done": len(done), "left": left}
 

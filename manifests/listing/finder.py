@@ -25,7 +25,7 @@ class NotFound(Exception):
 
 
 class Finder:
-    """The pictures of a tree by what tables call them; `without` are left out, such as masks among images."""
+    """Pictures of a tree by what tables call them."""
 
     def __init__(self, tree: Tree, pictures: Sequence[Picture]) -> None:
         self.tree = tree

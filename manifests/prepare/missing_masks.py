@@ -21,7 +21,7 @@ MOST_TAUGHT = 2000
 TOGETHER = 32
 
 
-class Finder(Protocol):
+class MaskFinder(Protocol):
     """Finds masks. said: what a manifest tells of it, with `least_confidence`; name: of who finds, in a sentence."""
 
     @property
@@ -40,7 +40,7 @@ class MakeFinder(Protocol):
     @property
     def side(self) -> int: ...
 
-    def __call__(self, train: PairArrays, validation: PairArrays, progress: Progress) -> Finder:
+    def __call__(self, train: PairArrays, validation: PairArrays, progress: Progress) -> MaskFinder:
         """A finder for the masks that are missing beside the given ones of two splits."""
 
 

@@ -234,7 +234,7 @@ def test_the_blind_page_tells_nothing_of_origin_and_takes_only_whole_answers(run
     assert (answer.says_generated, answer.fits, answer.seconds) == (True, True, 3.0)
 
 
-def test_who_asks_readers_trains_no_judge_and_draws_no_candidate_anew(copied: Path) -> None:
+def test_who_asks_readers_trains_no_judge_anew(copied: Path) -> None:
     digests = {judge_digest(open_job(copied, [f"gates.review={policy}"])) for policy in ("off", "any", "required")}
     assert len(digests) == 1
 
