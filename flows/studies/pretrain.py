@@ -40,9 +40,9 @@ def pretrain(
     from augment.training.pretrain import Pretraining
     from manifests.prepare.prepare import prepare
 
-    _refuse_other_files(
-        out, *(("segmenter", "segmenter.json") if only == "segmenter" else ("base", "model_index.json"))
-    )
+    what, mark = ("segmenter", "segmenter.json") if only == "segmenter" else ("base", "model_index.json")
+    if out.exists() and any(out.iterdir()) and not (out / mark).exists():
+        raise BadInput(f"{out}: is not empty and holds no {what}; choose another --out")
     work.mkdir(parents=True, exist_ok=True)
     limit_threads(settings.pretrain.threads)
     watch = Watch(work / "log.jsonl", Console())
@@ -67,11 +67,6 @@ def pretrain(
         _note_what_it_knows(out, real, side, work, watch)
     watch.say(f"base: {out}")
     return 0
-
-
-def _refuse_other_files(out: Path, what: str, mark: str) -> None:
-    if out.exists() and any(out.iterdir()) and not (out / mark).exists():
-        raise BadInput(f"{out}: is not empty and holds no {what}; choose another --out")
 
 
 def _segmenter(real: Manifest, out: Path, work: Path, settings: Settings, watch: Watch) -> None:
