@@ -40,7 +40,8 @@ class RunStep:
 
     @property
     def module(self) -> Any:
-        """Has `steps(job)`, what would be made now, and `next_calls(job, failed)`, the calls that make it."""
+        """Has `steps(job)`, what would be made now, and `next_calls(job, failed)`, the calls that make it; may have
+        `announced(job)`, lines that are said before."""
         # By name, because a step may perform the calls of others.
         return import_module(f"{__name__}.{self.name.replace('-', '_')}")
 
