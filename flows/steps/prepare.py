@@ -127,22 +127,15 @@ def served_benchmark(job: Job) -> BenchmarkSettings:
 def lacking_tasks(job: Job) -> dict[str, str]:
     """The benchmark's tasks that the real pairs do not serve, each with a sentence that says why."""
     real, lacking = open_real(job), {}
-    if (ungiven := _splits_without_given(real)) is not None:
+    there = [split for split, counts in real.counts().items() if any(counts.values())]
+    ungiven = [split for split in there if "given" not in {origin for _, origin in real.masks_by(split)}]
+    if ungiven:
+        where = f" in {' and '.join(ungiven)}" if ungiven != there else ""
         judged = "; found masks judge no segmenter" if FOUND_MASKS in real.header["provenance"] else ""
-        lacking["segmentation"] = f"segmentation is not benchmarked: no masks are given{ungiven}{judged}"
+        lacking["segmentation"] = f"segmentation is not benchmarked: no masks are given{where}{judged}"
     if len(real.classes) < 2:
         lacking["classification"] = "classification is not benchmarked: it needs two classes, and there is one"
     return {task: why for task, why in lacking.items() if task in job.settings.benchmark.tasks}
-
-
-def _splits_without_given(real: Manifest) -> str | None:
-    """The splits that have pairs and no given mask, in words, "" for all; None where there is no such split."""
-    there = [split for split, counts in real.counts().items() if any(counts.values())]
-    given = {split for split in there for (_, origin) in real.masks_by(split) if origin == "given"}
-    ungiven = [split for split in there if split not in given]
-    if not ungiven:
-        return None
-    return f" in {' and '.join(ungiven)}" if given else ""
 
 
 def real_digest(job: Job) -> str:
