@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -13,6 +13,10 @@ from flows.settings import Settings, preset_names
 
 def _text(words: str, **rules: Any) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "description": words, **rules})
+
+
+def _texts(words: str, each: Mapping[str, Any], **rules: Any) -> WithJsonSchema:
+    return WithJsonSchema({"type": "array", "items": {"type": "string", **each}, "description": words, **rules})
 
 
 # The server knows no files; what it can tell before a run is made is that a path names a place on the worker's disk.
@@ -26,26 +30,13 @@ RunPath = Annotated[str, _text("Full path of the folder of a run that has got so
 PagesPath = Annotated[str, _text("Full path of the folder for the pages, on the worker.", **_PATH)]
 Preset = Annotated[str, _text("What the settings start from.", enum=preset_names())]
 Split = Annotated[str, _text("Of a manifest: which split is explained.", enum=["train", "validation", "test"])]
+_PLACE = {"pattern": r"^([/~]|[a-z0-9]+://)", "minLength": 2}
 Places = Annotated[
-    Sequence[str],
-    WithJsonSchema(
-        {
-            "type": "array",
-            "items": {"type": "string", "pattern": r"^([/~]|[a-z0-9]+://)", "minLength": 2},
-            "minItems": 1,
-            "description": "Images, folders of images, or manifests: full paths on the worker.",
-        }
-    ),
+    Sequence[str], _texts("Images, folders of images, or manifests: full paths on the worker.", _PLACE, minItems=1)
 ]
+_OVERRIDE = {"pattern": r"^[a-z_][a-z0-9_.]*\s*=", "minLength": 3}
 Overrides = Annotated[
-    Sequence[str],
-    WithJsonSchema(
-        {
-            "type": "array",
-            "items": {"type": "string", "pattern": r"^[a-z_][a-z0-9_.]*\s*=", "minLength": 3},
-            "description": "Settings that differ, each as name=value, for example adapt.steps=200.",
-        }
-    ),
+    Sequence[str], _texts("Settings that differ, each as name=value, for example adapt.steps=200.", _OVERRIDE)
 ]
 
 
