@@ -18,6 +18,7 @@ _HUB_LICENCES = {
     "cc-by-nc-4.0": "cc-by-nc-4.0",
     "cc-by-nc-sa-4.0": "cc-by-nc-sa-4.0",
 }
+_TITLES = {"synthetic": "Synthetic skin-lesion pairs", "drawn": "Drawn skin-lesion pairs", "real": "Skin-lesion pairs"}
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
@@ -33,10 +34,7 @@ def hub_card(header: Mapping[str, Any], splits: Sequence[str]) -> str:
 
 
 def _card(header: Mapping[str, Any], files: Sequence[Mapping[str, str]], reading: str) -> str:
-    synthetic = header["kind"] == "synthetic"
-    title = {"synthetic": "Synthetic skin-lesion pairs", "drawn": "Drawn skin-lesion pairs"}.get(
-        _origin(header), "Skin-lesion pairs"
-    )
+    synthetic, title = header["kind"] == "synthetic", _TITLES[_origin(header)]
     made_from = json.dumps(header["provenance"], indent=2, sort_keys=True, ensure_ascii=False)
     sections = [
         f"---\n{_yaml(_hub_header(header, title, files))}---",
@@ -121,7 +119,7 @@ def _origin(header: Mapping[str, Any]) -> str:
 
 def _introduction(header: Mapping[str, Any]) -> str:
     accepted = sum(sum(by_dx.values()) for by_dx in header["counts"].values())
-    made = {"synthetic": "generated"}.get(_origin(header), _origin(header))
+    made = "generated" if header["kind"] == "synthetic" else _origin(header)
     text = f"{accepted:,} {made} pairs of a dermoscopic image and its lesion mask"
     if not header["masks"]:
         text = f"{accepted:,} {made} dermoscopic images with their class and without masks"
