@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from augment.base.clip_tokenizer import END, VOCABULARY, clip_tokenizer
+from augment.base.clip_tokenizer import END, TOKENS, VOCABULARY, clip_tokenizer
 from augment.base.file_configs import Header, text_config, unet_config, vae_config
 from augment.base.foreign import check_inputs, refuse_tensors
-from manifests.errors import BadInput
+from manifests.errors import BadInput, first_line
 from manifests.files import TEMPORARY, write_json
 
 _LOG = logging.getLogger(__name__)
@@ -140,8 +140,9 @@ def _convert(file: Path, header: Header, kind: _Kind, side: int, out: Path) -> N
         AutoencoderKL.from_single_file(dict(checkpoint), subfolder="vae", **told).save_pretrained(out / "vae")
         unet: Any = UNet2DConditionModel.from_single_file(dict(checkpoint), subfolder="unet", **told)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
-        raise BadInput(f"{file}: cannot be converted ({reason}); give the base as a folder of its parts") from error
+        raise BadInput(
+            f"{file}: cannot be converted ({first_line(error)}); give the base as a folder of its parts"
+        ) from error
     unet.save_pretrained(out / "unet")
     for part, prefix in zip(parts, kind.encoders, strict=True):
         tokenizer = clip_tokenizer("!" if prefix.endswith(".model.") else END)
@@ -181,6 +182,6 @@ def predicts_noise(unet: Any) -> bool:
         pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
         silence = {"added_cond_kwargs": {"text_embeds": torch.zeros(2, pooled), "time_ids": torch.zeros(2, 6)}}
     with torch.inference_mode():
-        output = unet(latents, 999, torch.zeros(2, 77, config.cross_attention_dim), **silence).sample
+        output = unet(latents, 999, torch.zeros(2, TOKENS, config.cross_attention_dim), **silence).sample
     both = torch.stack([output.flatten(), latents.flatten()])
     return bool(torch.corrcoef(both)[0, 1] > 0.5)

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from augment.balance import UNREAD
 from evaluate.reading.table import append_record, records
 from evaluate.settings.gates import ReviewPolicy
 from manifests.format.schema import canonical_json
@@ -28,8 +29,8 @@ REASONS = {
     "other": "another reason",
 }
 """Why a pair is refused, in the order of the keys 1 to 7."""
-REFUSED, UNREAD = "review", "unread"
-"""Reasons of rejection: readers refused it; nobody has read it yet."""
+REFUSED = "review"
+"""The reason of rejection of what readers refused; nobody has read: `augment.balance.UNREAD`."""
 
 Readings = Mapping[tuple[str, str], Mapping[str, "Decision"]]
 """What stands, by pair id and digest of the picture, and then by reader."""

@@ -54,12 +54,13 @@ def announced(job: Job) -> list[str]:
     reason = domain_reason(job, base, classes)
     lines = changed_classes(job, classes)
     lines += [f"a domain adapter comes first: {reason}"] if reason else []
-    minutes = 0.0
+    joint, minutes = bool(base["joint"]), 0.0
+    domain = budgeted(settings, sum(counts.values()), True, joint)
     for step in unfinished:
         name = step.name.partition(":")[2]
-        pairs = sum(counts.values()) if name == DOMAIN else counts[name]
-        own = budgeted(settings, pairs, name == DOMAIN, bool(base["joint"]))
-        lines.append(told(name, own, pairs))
+        start = {"r": domain.rank, "lora_alpha": domain.alpha} if DOMAIN in step.inputs else None
+        own = domain if name == DOMAIN else budgeted(settings, counts[name], False, joint, start)
+        lines.append(told(name, own, sum(counts.values()) if name == DOMAIN else counts[name]))
         minutes += minutes_of(own)
     if job.settings.base.path == "shipped":
         lines.append(f"about {max(1, round(minutes))} min on one idle core, less where an adapter stops early")

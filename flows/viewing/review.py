@@ -13,10 +13,10 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from augment.balance import UNREAD
 from evaluate.reading.decisions import (
     REASONS,
     REFUSED,
-    UNREAD,
     Choice,
     Decision,
     append_decision,

@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from manifests.errors import BadInput, EvendermError
+from manifests.errors import BadInput, EvendermError, first_line
 from manifests.progress import Progress, no_progress
 from manifests.storage.base import explained
 
@@ -45,8 +45,9 @@ def unpack(archive: Path, target: Path, progress: Progress = no_progress, most_b
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeError) as error:
         if isinstance(error, EvendermError):
             raise
-        reason = (str(error).splitlines() or ["damaged"])[0][:120]
-        raise BadInput(f"{archive} is not a sound zip archive ({reason}); delete it and fetch it again") from None
+        raise BadInput(
+            f"{archive} is not a sound zip archive ({first_line(error)}); delete it and fetch it again"
+        ) from None
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return len(members)

@@ -85,7 +85,7 @@ those may be published, and name their sources. The people in them agreed to wha
 
 _REAL_CONSENT = """\
 Each pair stays under the licence of its source, which the column `licence` names: publish it only as that licence
-allows, and name the source (`attribution`, where it asks for it). The people in the pictures agreed to what the source
+allows, and name the source (`attribution`, where it asks for it). People whose skin is shown agreed to what the source
 says, not to more."""
 
 _SYNTHETIC_LIMITS = """\

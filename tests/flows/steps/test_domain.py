@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from augment.settings import AdaptSettings
+from augment.training.adapter import DOMAIN
 from evaluate.fidelity import domain as features
 from evaluate.fidelity.domain import KnownDomain, save_domain
 from flows.run.folder import RunFolder
 from flows.run.records import Step, write_record
-from flows.steps import domain
+from flows.steps import adapt, domain
 from flows.steps.domain import changed_classes, domain_reason
 
 
@@ -75,3 +76,15 @@ def test_classes_that_changed_since_the_domain_stage_are_one_sentence(job: Simpl
     (said,) = changed_classes(job, ["mel", "nv", "df"])
     assert "the classes were mel, nv when it was trained and are now mel, nv, df; it is trained anew" in said
     assert json.loads((job.folder.records / "adapt-domain.json").read_text())["figures"]["classes"] == ["mel", "nv"]
+
+
+def test_a_class_that_begins_at_the_domain_adapter_is_told_the_rank_that_it_keeps(monkeypatch) -> None:
+    planned = [SimpleNamespace(name="adapt:domain", inputs={}), SimpleNamespace(name="adapt:df", inputs={DOMAIN: "d"})]
+    facts_of = {"base_facts": {"joint": True}, "masked_counts": {"df": 20, "nv": 180}, "trained_classes": ["df"]}
+    for name, value in {**facts_of, "steps": planned, "changed_classes": [], "domain_reason": "new"}.items():
+        monkeypatch.setattr(adapt, name, lambda *a, value=value: value)
+    monkeypatch.setattr(adapt, "unfinished_steps", lambda folder, steps: steps)
+    settings = SimpleNamespace(adapt=AdaptSettings(), base=SimpleNamespace(path="folder"))
+    told = adapt.announced(SimpleNamespace(folder=None, settings=settings))  # type: ignore[arg-type]
+    assert "domain: 350 steps at most on 200 pairs, rank 16" in told[1]
+    assert "df: 90 steps at most on 20 pairs, rank 16" in told[2]
