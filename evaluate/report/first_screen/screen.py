@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from evaluate.pages import wording
-from evaluate.pages.pictures import Picture, Row, thumbnails
+from evaluate.pages.pictures import Picture, thumbnails
 from evaluate.pages.svg import Drawing, Scale
 from evaluate.report.differences import Forest, forest
 from evaluate.report.first_screen.answers import (
@@ -21,7 +21,7 @@ from evaluate.report.first_screen.answers import (
     may_use,
 )
 from evaluate.report.markdown import verdict_sentence
-from evaluate.report.pairs.gallery import RunPairs, evenly, generated_alt, real_alt
+from evaluate.report.pairs.gallery import RunPairs, evenly, generated_alt, real_alt, rows_by_class
 from evaluate.report.tasks import TaskResults
 
 COLUMNS = 8
@@ -103,7 +103,7 @@ def count_bars(counts: Sequence[ClassCounts]) -> tuple[CountBar, ...]:
 
 def class_strips(pairs: RunPairs, classes: Sequence[str]) -> tuple[ClassStrip, ...]:
     """A few pairs of each class, chosen by their ids alone; classes with generated pairs first."""
-    made, real = _by_class(pairs.accepted), _by_class(pairs.training)
+    made, real = rows_by_class(pairs.accepted), rows_by_class(pairs.training)
     shown = sorted((dx for dx in classes if dx in made or dx in real), key=lambda dx: dx not in made)[:COLUMNS]
     each = max(1, min(MOST_OF_A_CLASS, COLUMNS // max(1, len(shown))))
     chosen = {dx: (evenly(made.get(dx, []), each), evenly(real.get(dx, []), each)) for dx in shown}
@@ -115,13 +115,6 @@ def class_strips(pairs: RunPairs, classes: Sequence[str]) -> tuple[ClassStrip, .
         ClassStrip(dx, *(tuple(pictures[row["pair_id"]] for row in rows) for rows in both))
         for dx, both in chosen.items()
     )
-
-
-def _by_class(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row["dx"], []).append(row)
-    return found
 
 
 def helped(results: TaskResults) -> Helped:

@@ -60,7 +60,7 @@ def evenly(rows: Sequence[Row], amount: int) -> list[Row]:
 
 def gallery(pairs: RunPairs) -> list[Beside]:
     """Some pairs of each class: generated ones beside the nearest real training pair, or real ones alone."""
-    real, generated = _by_class(pairs.training), _by_class(pairs.accepted)
+    real, generated = rows_by_class(pairs.training), rows_by_class(pairs.accepted)
     classes = sorted({*real, *generated})
     each = max(LEAST_OF_A_CLASS, min(MOST_OF_A_CLASS, GALLERY_PAIRS // max(1, len(classes))))
     known = {row["pair_id"]: row for row in pairs.training}
@@ -142,7 +142,8 @@ def generated_alt(row: Row) -> str:
     return f"Synthetic {row['dx']} pair {row['pair_id']}, lesion outlined"
 
 
-def _by_class(rows: Sequence[Row]) -> dict[str, list[Row]]:
+def rows_by_class(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each class, in their order."""
     found: dict[str, list[Row]] = {}
     for row in rows:
         found.setdefault(row["dx"], []).append(row)
