@@ -13,7 +13,7 @@ from manifests.settings import Frozen
 Task = Literal["classification", "segmentation"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
-# The controls train on real pairs alone; every other arm is judged against the strongest of them.
+# The controls train on real pairs alone; every other arm is judged against all of them.
 CONTROLS = ("real", "real+oversampling", "real+weighted-loss", "real+replay", "real+strong", "real+copy-paste")
 GENERATED = ("hybrid", "hybrid-ungated", "synthetic", "synthetic-then-real")
 RATIO_ARMS = ("hybrid", "hybrid-ungated")
