@@ -101,16 +101,6 @@ def quality() -> str:
     return table(("value / bar", *columns), [(name, *(row.get(c, "") for c in columns)) for name, row in rows.items()])
 
 
-def ablation(name: str) -> str:
-    """One table of `evenderm ablate`."""
-    rows = content("ablation.json")[f"ablation_{name}"]
-    cells = [
-        ["" if value is None else value if isinstance(value, str) else f"{value:.3f}" for value in row.values()]
-        for row in rows
-    ]
-    return table([wording.title(key) for key in rows[0]], cells)
-
-
 def ways() -> str:
     """What each way to draw a pair earns."""
     told = {"variant": "way", "own_class": "own class", "agreement": "agreement", "classes_learned": "AUROC learned",
@@ -159,8 +149,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "arms-isic2017-imagenet": lambda: arms("isic2017-imagenet"),
     "times": times,
     "quality": quality,
-    "trained-codec": lambda: ablation("trained-codec"),
-    "given": lambda: ablation("given"),
     "ways": ways,
     "faults": faults,
     "found-masks": found_masks,
