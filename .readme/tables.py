@@ -18,8 +18,6 @@ from manifests.markdown import markdown_table
 
 FOLDER = Path(__file__).parent
 READMES = ("README.md", *(f"{package}/README.md" for package in ("manifests", "augment", "evaluate", "flows")))
-STARTS = {"isic2017": "random weights", "isic2017-imagenet": "ImageNet weights"}
-"""Runs, and what their downstream models start from."""
 MARKED = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 FIGURE = re.compile(rf"([+{wording.MINUS}]?\d[\d.,]*( \([^a-z]+ to [^a-z]+\)|( min \d+)? s)?)?")
 
@@ -42,27 +40,26 @@ def content(name: str) -> Any:
 
 
 def verdicts() -> str:
-    """One row per run and task: the strongest control, the hybrid arm, and what may be said of their difference."""
+    """One row per task: the control that decides, the hybrid arm, and what may be said of their difference."""
     headings = ("measured on the test split", "real pairs alone", "with generated pairs", "difference", "verdict")
-    tasks = [(start, task) for run, start in STARTS.items() for task in task_results(content(f"{run}/results.json"))]
-    return table(headings, (_verdict(task, start) for start, task in tasks))
+    return table(headings, map(_verdict, task_results(content("isic2017/results.json"))))
 
 
-def _verdict(task: TaskResults, start: str) -> tuple[str, ...]:
+def _verdict(task: TaskResults) -> tuple[str, ...]:
     comparison = (task.verdict or {})["comparison"]
     means = [(task.arm(comparison[side]) or {})["metrics"][task.primary]["mean"] for side in ("control", "arm")]
     model = "classifier" if task.task == "classification" else "U-Net"
     return (
-        f"{task.metric_title(task.primary)} of a {model} from {start}",
+        f"{task.metric_title(task.primary)} of a {model}",
         *(wording.number(mean) for mean in means),
         f"{wording.signed(comparison['difference'])} ({wording.interval(comparison['interval'], with_sign=True)})",
         f"{comparison['verdict']} ({least_shown(comparison, 'share')})",
     )
 
 
-def arms(run: str) -> str:
-    """Both tables of a run's report.md."""
-    results = content(f"{run}/results.json")
+def arms() -> str:
+    """Both tables of the run's report.md."""
+    results = content("isic2017/results.json")
     lines = report_markdown(results, task_results(results), ()).splitlines()
     return "\n".join(line for line in lines if line.startswith("|")).replace("\n| Segmentation", "\n\n| Segmentation")
 
@@ -80,7 +77,7 @@ def times() -> str:
         "benchmark": (sum(len(arm["seeds"]) for arm in results["arms"]), "model"),
     }
     rows = [
-        (step, wording.times(*counted), wording.duration(timings[step]), f"{timings[step] / counted[0]:.2g} s")
+        (step, wording.times(*counted), wording.duration(timings[step]), f"{timings[step] / counted[0]:.3g} s")
         for step, counted in counts.items()
     ]
     return table(("step", "made", "time", "for one"), rows)
@@ -145,8 +142,7 @@ def found_masks() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "verdicts": verdicts,
-    "arms-isic2017": lambda: arms("isic2017"),
-    "arms-isic2017-imagenet": lambda: arms("isic2017-imagenet"),
+    "arms": arms,
     "times": times,
     "quality": quality,
     "ways": ways,
