@@ -1,1 +1,1 @@
-"""A drawn dermoscopy dataset with exact masks, for trying things out and for tests."""
+"""A drawn dermoscopy dataset with masks as readers outline, for trying things out and for tests."""

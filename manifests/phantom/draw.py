@@ -1,4 +1,4 @@
-"""A procedural dermoscopy phantom: drawn, not photographed, with exact masks and classes that look different.
+"""A procedural dermoscopy phantom: drawn, not photographed, with masks as readers outline and classes that look different.
 
 It is the data of the demonstration and of the tests. Nothing measured on it says anything about real skin.
 """
@@ -16,6 +16,7 @@ import numpy as np
 
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
+from manifests.phantom.fields import traced_outline
 from manifests.phantom.lesions import LESIONS, paint_lesion
 from manifests.phantom.skin import add_bubbles, add_hairs, add_ink, add_optics, add_ruler, draw_skin
 from manifests.png import DRAWN, PNG_SIGNATURE, with_png_text
@@ -25,7 +26,7 @@ README = """These pictures are drawn by a program; none is a photograph and none
 
 They imitate the look of dermoscopy (skin tone, light, hairs, rulers, gel bubbles, and the colours and
 structures of the lesion classes {classes}) so that software can be tried and tested without patient data.
-The masks are exact by construction. Nothing learned from or measured on them says anything about real
+The masks are outlines as a reader draws them, a few pixels off. Nothing learned from or measured on them says anything about real
 lesions: never use them for diagnosis, nor mix them into a dataset of photographs.
 
 {pairs} pairs of {size} pixels, seed {seed}, in the folder layout of {layout}.
@@ -38,7 +39,7 @@ SMALLEST_DATASET = 9
 
 @dataclass(frozen=True)
 class PhantomPair:
-    """One drawn pair: image uint8 (S, S, 3) RGB, mask bool (S, S), exact."""
+    """One drawn pair: image uint8 (S, S, 3) RGB, mask bool (S, S), as a reader outlines the lesion."""
 
     image: np.ndarray
     mask: np.ndarray
@@ -55,7 +56,8 @@ def draw_pair(dx: str, seed: int, index: int, size: int = 256) -> PhantomPair:
         if rng.random() < chance:
             picture = add(rng, picture)
     picture = add_optics(rng, picture)
-    return PhantomPair(np.clip(np.round(picture), 0, 255).astype(np.uint8), lesion.mask, dx)
+    mask = traced_outline(rng, lesion.mask)
+    return PhantomPair(np.clip(np.round(picture), 0, 255).astype(np.uint8), mask, dx)
 
 
 def phantom_arrays(pairs: int, seed: int, size: int = 256) -> PairArrays:

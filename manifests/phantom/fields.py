@@ -84,6 +84,14 @@ def signed_distance(mask: np.ndarray) -> np.ndarray:
     return cv2.distanceTransform(inside, cv2.DIST_L2, 3) - cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
 
 
+def traced_outline(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
+    """`mask` as a reader outlines it: smoother, mostly a little outside, off by a changing few pixels; one piece."""
+    unit = mask.shape[0] / 256
+    depth = cv2.GaussianBlur(signed_distance(mask), (0, 0), rng.uniform(4, 9) * unit)
+    offset = rng.normal(3, 2.5) + 2 * cloud(rng, mask.shape[0], 3, 1)
+    return _largest_piece(depth + offset * unit > 0)
+
+
 def honeycomb(rng: np.random.Generator, size: int, period: float, disorder: float) -> np.ndarray:
     """A pigment network: 1 on the lines of a bent honeycomb with holes `period` pixels apart, 0 in the holes."""
     axis = np.arange(size, dtype=np.float32)
