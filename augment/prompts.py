@@ -24,13 +24,13 @@ _DECADE = re.compile(r"(\d+)-(\d+)")  # as manifests write an age group
 _SPELT = r"\1 to \2"
 
 
-def prompt_for(dx: str, attributes: Mapping[str, str | None] | None = None) -> str:
+def prompt_for(dx: str, attributes: Mapping[str, str | None] | None = None, drawn: bool = False) -> str:
     """The prompt of a class; a class without a table entry is described by its own name.
 
-    attributes: values of `manifests.schema.ATTRIBUTES` where the source has them; the others are left out. An age
+    drawn: whether its pairs are a program's, as a phantom's are; attributes: values of `manifests.schema.ATTRIBUTES` where the source has them; the others are left out. An age
     group of 20-29 is told as 20 to 29.
     """
-    text = f"dermoscopy of {DESCRIPTIONS.get(dx, dx.replace('_', ' '))}"
+    text = f"{_DRAWN if drawn else 'dermoscopy'} of {DESCRIPTIONS.get(dx, dx.replace('_', ' '))}"
     for name in ATTRIBUTES:
         value = (attributes or {}).get(name)
         if value:
@@ -40,7 +40,7 @@ def prompt_for(dx: str, attributes: Mapping[str, str | None] | None = None) -> s
 
 def drawn_prompt_for(dx: str | None) -> str:
     """The prompt of a drawn phantom's class; of any class for None."""
-    return _DRAWN if dx is None else f"{_DRAWN} of {DESCRIPTIONS.get(dx, dx.replace('_', ' '))}"
+    return _DRAWN if dx is None else prompt_for(dx, drawn=True)
 
 
 def zoomed(prompt: str, zoom: int) -> str:

@@ -73,7 +73,7 @@ class ClassJob:
     wanted: accepted pairs to reach; limit: candidates after which the class gives up; digests: of base, adapter
     and judge ("" where the gates are off); detail: share of fine detail that is taken from real pairs, and the digest
     of those ("" where none is); readers_digest: of what people said of the pairs ("" where nobody is asked); plan:
-    the ways to draw.
+    the ways to draw; drawn: whether a program drew the real pairs.
     """
 
     dx: str
@@ -91,6 +91,7 @@ class ClassJob:
     detail_digest: str = ""
     readers_digest: str = ""
     plan: WayPlan = FROM_TEXT
+    drawn: bool = False
 
     @property
     def key(self) -> str:
@@ -100,6 +101,8 @@ class ClassJob:
         content["sampling"] = self.sampling.model_dump(mode="json")
         if self.plan == FROM_TEXT:  # candidates from text are those that they were before there were ways
             del content["plan"]
+        if not self.drawn:
+            del content["drawn"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
     @property
@@ -145,7 +148,7 @@ def draw_shard(
     indices = range(shard * job.shard_size, (shard + 1) * job.shard_size)
     seeds = [pair_seed(job.seed, job.dx, index) for index in indices]
     attributes = [people[seed % len(people)] for seed in seeds] if people else []
-    prompts = [prompt_for(job.dx, known) for known in attributes or [{}] * len(seeds)]
+    prompts = [prompt_for(job.dx, known, job.drawn) for known in attributes or [{}] * len(seeds)]
     drafts = [draft_of(job.plan, sources, job.seed, job.dx, index) for index in indices]
     drawn = draw_candidates(sampler, drafts, prompts, seeds, job.sampling.batch, progress)
     ids = [f"{SOURCE}:{job.dx}-{job.key[:8]}-{index:07d}" for index in indices]
@@ -261,7 +264,7 @@ def _row(job: ClassJob, pairs: PairArrays, index: int, verdict: Verdict, origin:
         source=SOURCE,
         licence=job.licence,
         **dict[str, Any]((name, attributes.get(name)) for name in ATTRIBUTES),
-        prompt=prompt_for(job.dx, attributes),
+        prompt=prompt_for(job.dx, attributes, job.drawn),
         seed=pair_seed(job.seed, job.dx, number),
         guidance=job.sampling.guidance,
         steps=job.sampling.steps,

@@ -54,13 +54,14 @@ class AdaptTask:
     """One adapter to train.
 
     name: class code, or `domain`; data_digest: digest of the real manifest; start: the domain adapter that a class
-    adapter begins as a copy of, None where it begins at a joint base itself.
+    adapter begins as a copy of, None where it begins at a joint base itself; drawn: whether a program drew its pairs.
     """
 
     name: str
     seed: int
     data_digest: str
     start: AdapterFile | None = None
+    drawn: bool = False
 
 
 class AdapterTrainer:
@@ -78,7 +79,7 @@ class AdapterTrainer:
         self.codec = base.codec or own
         self.cache = self._cache(pairs, work)
         self.training, self.held_out = split_by_group(pairs.group_ids, settings.holdout)
-        prompts, self.prompt_places = prompts_of(pairs, settings.attributes)
+        prompts, self.prompt_places = prompts_of(pairs, settings.attributes, task.drawn)
         self.prompts = conditioning_of(base, prompts).to(self.device)
         self.schedule = base.scheduler()
         self.alphas = self.schedule.alphas_cumprod.to(self.device)
@@ -289,7 +290,7 @@ class AdapterTrainer:
         provenance = {
             "name": self.task.name,
             "classes": list(self.cache.classes) if self.task.name == DOMAIN else [self.task.name],
-            "prompt": "" if self.task.name == DOMAIN else prompt_for(self.task.name),
+            "prompt": "" if self.task.name == DOMAIN else prompt_for(self.task.name, drawn=self.task.drawn),
             "base_digest": self.base.digest,
             "data_digest": self.task.data_digest,
             "seed": self.task.seed,

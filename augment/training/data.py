@@ -11,16 +11,17 @@ from augment.prompts import prompt_for
 from manifests.pairs import PairArrays
 
 
-def prompts_of(pairs: PairArrays, attributes: Sequence[str]) -> tuple[list[str], np.ndarray]:
+def prompts_of(pairs: PairArrays, attributes: Sequence[str], drawn: bool = False) -> tuple[list[str], np.ndarray]:
     """Every prompt that training needs, the empty one last, and the place (N,) of each pair's own among them.
 
     attributes: names of those that a pair's prompt tells, where it has them. Each class has its plain prompt too.
+    drawn: whether a program drew the pairs.
     """
     own = []
     for index, label in enumerate(pairs.labels):
         known = {name: value for name, value in pairs.attributes_of(index).items() if name in attributes}
-        own.append(prompt_for(pairs.classes[label], known) if label >= 0 else "")
-    plain = [prompt_for(dx) for dx in pairs.classes]
+        own.append(prompt_for(pairs.classes[label], known, drawn) if label >= 0 else "")
+    plain = [prompt_for(dx, drawn=drawn) for dx in pairs.classes]
     every = [*dict.fromkeys(prompt for prompt in [*plain, *own] if prompt), ""]
     places = {prompt: place for place, prompt in enumerate(every)}
     return every, np.array([places[prompt] for prompt in own], dtype=np.int64)

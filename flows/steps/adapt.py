@@ -96,7 +96,7 @@ def train_one(job: Job, progress: Progress, name: str) -> Mapping[str, Any]:
     (step,) = (step for step in steps(job) if step.name == f"adapt:{name}")
     base = job.base()
     start = read_adapter(job.folder.adapter(DOMAIN), base) if DOMAIN in step.inputs else None
-    task = AdaptTask(name, job.settings.seed, real_digest(job), start)
+    task = AdaptTask(name, job.settings.seed, real_digest(job), start, open_real(job).all_drawn)
     pairs = job.pairs("train", None if name == DOMAIN else name, masked=True)
     out, work = job.folder.adapter(name), job.folder.work / "adapt" / path_name(name)
     report = train_adapter(pairs, task, base, job.settings.adapt, out, work, progress)

@@ -174,6 +174,7 @@ def class_job(job: Job, dx: str) -> ClassJob:
         detail_digest=real.digest if settings.synthesis.detail else "",
         readers_digest=readers_digest(job),
         plan=plan_of(settings.synthesis, dx, masked_counts(job), real.digest),
+        drawn=real.all_drawn,
     )
 
 

@@ -54,6 +54,11 @@ class Manifest:
         return int(self.header.get("drawn", 0))
 
     @property
+    def all_drawn(self) -> bool:
+        """Whether a program drew every pair."""
+        return 0 < self.header["rows"] == self.drawn
+
+    @property
     def least_confidence(self) -> float:
         """Confidence below which a found mask is doubtful."""
         return float(self.header["provenance"].get(FOUND_MASKS, {}).get("least_confidence", 0.0))
