@@ -45,7 +45,7 @@ from a text prompt. Research use only: it is no medical device, and nothing that
 | `mask_codec.json` | clipped signed distance map: {settings.codec.name} | |
 
 - **Data**: the training split of {", ".join(sources)}: {pairs}, after near-duplicates of the validation and test
-  splits were set aside; no other data and no other weights. Manifest digest `{data_digest}`.
+  splits were set aside{_drawn(settings)}; no other data. Manifest digest `{data_digest}`.
 - **Licence of the data**: {", ".join(licences)}.
 - **Steps**: {_decoder_steps(settings)};
   denoiser {samples:,} pairs shown, {settings.batch} at a time, class balanced by the square root, flips, turns and
@@ -58,7 +58,16 @@ from a text prompt. Research use only: it is no medical device, and nothing that
 def _decoder_steps(settings: PretrainSettings) -> str:
     if settings.start is not None:
         return "autoencoder, and the denoiser's weights to begin with, from an earlier base"
-    return f"decoder {settings.decoder_steps:,} of {settings.decoder_batch} crops of 64 px, from the linear code"
+    text = f"decoder {settings.decoder_steps:,} of {settings.decoder_batch} crops of 64 px, from the linear code"
+    if not settings.decoder_teacher:
+        return text
+    return f"{text}, compared by the features of `{Path(settings.decoder_teacher).name}` too"
+
+
+def _drawn(settings: PretrainSettings) -> str:
+    if not settings.drawn_pairs:
+        return ""
+    return f", and {settings.drawn_pairs:,} pairs of a drawn phantom, {settings.drawn_share:.0%} of those shown"
 
 
 def _count(folder: Path, part: str) -> str:
