@@ -90,7 +90,7 @@ def _rows(manifest: Manifest, entry: ShardEntry) -> Iterator[dict[str, Any]]:
 
 
 def _pair_row(row: Mapping[str, Any]) -> PairRow:
-    newer = ("mask_origin", "mask_confidence", "attribution")
+    newer = ("mask_origin", "mask_confidence", "attribution", "seen_by_base")
     same = ("pair_id", "dx", "split", "group_id", "source", "licence", *ATTRIBUTES)
     return PairRow(
         image_png=row["image"]["bytes"],

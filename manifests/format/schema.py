@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = "evenderm-manifest"
-FORMAT_VERSIONS: Mapping[str, int] = {"real": 3, "synthetic": 3}
+FORMAT_VERSIONS: Mapping[str, int] = {"real": 4, "synthetic": 3}
 """The version that is written; earlier ones are read too."""
 SOFTWARE = "evenderm"
 HEADER_NAME = "manifest.json"
@@ -54,7 +54,8 @@ class PairRow:
 
     image_png: PNG of RGB uint8; mask_png: PNG of 8-bit grey with 0 and 255 only and the image's size, or None
     for a source without masks; dx: a class of the manifest or `UNLABELLED`; mask_origin: one of `MASK_ORIGINS`, by
-    default given where there is a mask; mask_confidence: of a predicted one; scores: by names of `SCORES`.
+    default given where there is a mask; mask_confidence: of a predicted one; seen_by_base: whether the base was
+    trained on it, None where nobody can tell; scores: by names of `SCORES`.
     The fields from `prompt` on are for synthetic pairs and must stay None for real ones.
     """
 
@@ -73,6 +74,7 @@ class PairRow:
     mask_origin: str | None = None
     mask_confidence: float | None = None
     attribution: str | None = None
+    seen_by_base: bool | None = None
     prompt: str | None = None
     seed: int | None = None
     guidance: float | None = None
@@ -109,6 +111,8 @@ def column_types(kind: Kind, version: int | None = None) -> dict[str, pa.DataTyp
     }  # fmt: skip
     if kind == "real" and version > 1:
         columns |= {"mask_origin": text, "mask_confidence": pa.float64(), "attribution": text}
+    if kind == "real" and version > 3:
+        columns["seen_by_base"] = pa.bool_()
     if kind == "synthetic":
         columns |= {
             "prompt": text, "seed": pa.int64(), "guidance": pa.float64(), "steps": pa.int32(),

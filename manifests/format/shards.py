@@ -43,6 +43,7 @@ _SYNTHETIC_ONLY = (
     "nearest_real_id", "nearest_similarity", "accepted", "reject_reason", "reviewed_by", "review",
     *WAY_COLUMNS, "noise_level",
 )  # fmt: skip
+_REAL_ONLY = ("mask_confidence", "attribution", "seen_by_base")
 # Few values repeated: worth a dictionary. The others differ in every row.
 _REPEATED = (
     "dx", "origin", "split", "source", "licence", *ATTRIBUTES, "mask_origin", "attribution",
@@ -175,7 +176,7 @@ def _columns(rows: Sequence[PairRow], kind: Kind, classes: Sequence[str], manife
         columns[name] = [getattr(row, name) for row in rows]
     if kind == "real":
         columns["mask_origin"] = [(row.mask_origin or "given") if row.mask_png else None for row in rows]
-        columns |= {name: [getattr(row, name) for row in rows] for name in ("mask_confidence", "attribution")}
+        columns |= {name: [getattr(row, name) for row in rows] for name in _REAL_ONLY}
     if kind == "synthetic":
         for name in SCORES:
             columns[f"score_{name}"] = [row.scores.get(name) for row in rows]
