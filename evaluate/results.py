@@ -12,8 +12,8 @@ from typing import Any
 from manifests.errors import BadInput, EvendermError
 from manifests.files import write_json
 
-SCHEMA_VERSION = 2
-READABLE = (1, SCHEMA_VERSION)
+SCHEMA_VERSION = 3
+READABLE = (1, 2, SCHEMA_VERSION)
 SCHEMA_PATH = Path(__file__).with_name("results_schema.json")
 ABLATION = "ablation_"
 """What the names of ablation tables begin with; a file may hold them alone, without a benchmark beside them."""
@@ -31,7 +31,7 @@ def validate_results(results: Results, where: str | Path = "results.json") -> No
     version = results.get("schema_version") if isinstance(results, dict) else None
     if version not in READABLE:
         raise BadInput(
-            f"{where} has schema version {version!r} but this program reads {' and '.join(map(str, READABLE))}; "
+            f"{where} has schema version {version!r} but this program reads {READABLE[0]} to {READABLE[-1]}; "
             "make it again with `evenderm benchmark`"
         )
     not_finite = next(non_finite(results), None)

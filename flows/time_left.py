@@ -44,7 +44,7 @@ def time_spent(events: Iterable[Event]) -> dict[str, float]:
 def _part(title: str) -> str:
     """The part of a step that a task belongs to, `adapt:mel` of `adapt mel`; the step where it has none."""
     kind, _, rest = title.partition(" ")
-    return f"{kind}:{rest.partition(' ')[0]}" if kind in ("adapt", "low-data") else kind
+    return f"{kind}:{rest.partition(' ')[0]}" if kind in ("adapt", "low-data", "folds") else kind
 
 
 def rates_of(events: Iterable[Event]) -> dict[str, float]:
@@ -86,7 +86,9 @@ def units_left(job: Job, steps: Sequence[Planned], calls: Mapping[str, tuple[int
     from flows.steps.low_data import shares_of
 
     left: dict[str, dict[str, float]] = {}
+    folds = job.settings.benchmark.cross_validated
     wanted = {"report": False, "low-data": bool(shares_of(job)), "gates": job.settings.synthesis.gates}
+    wanted |= {"folds": folds, "benchmark": not folds}
     for planned in (step for step in steps if step.reason is not None):
         step = planned.name.partition(":")[0]
         if not wanted.get(step, True):

@@ -58,19 +58,23 @@ def _refuse_other_files(storage: Storage) -> None:
 
 
 def write_subset(
-    manifest: Manifest, pair_ids: Collection[str], location: str | Path | Storage, progress: Progress = no_progress
+    manifest: Manifest,
+    pair_ids: Collection[str] | Mapping[str, str],
+    location: str | Path | Storage,
+    progress: Progress = no_progress,
 ) -> Manifest:
     """Writes the pairs of a real manifest that `pair_ids` names to `location`, in shards of the same names.
 
-    The classes stay, even where no pair of one is left. Raises BadInput where no pair is, or a shard is damaged.
+    Each stays in its split, or goes where `pair_ids`, a split by id, sends it. The classes stay, even where no pair of
+    one is left. Raises BadInput where no pair is, or a shard is damaged.
     """
-    chosen = frozenset(pair_ids)
-    part = hashlib.sha256("\n".join(sorted(chosen)).encode("utf-8", "surrogatepass")).hexdigest()
-    provenance = {**manifest.header["provenance"], "part_of": manifest.digest, "part": part}
+    chosen = pair_ids if isinstance(pair_ids, Mapping) else dict.fromkeys(pair_ids, "")
+    provenance = {**manifest.header["provenance"], "part_of": manifest.digest, "part": part_digest(chosen)}
     writer = ManifestWriter(location, classes=manifest.classes, kind="real", provenance=provenance)
     shards: list[tuple[str, int]] = []
     for number, entry in enumerate(manifest.shards):
-        rows = [_pair_row(row) for row in _rows(manifest, entry) if row["pair_id"] in chosen]
+        there = (row for row in _rows(manifest, entry) if row["pair_id"] in chosen)
+        rows = [_pair_row({**row, "split": chosen[row["pair_id"]] or row["split"]}) for row in there]
         if rows:
             match = SHARD_PATTERN.fullmatch(entry.name)
             assert match is not None, "a manifest that was opened has such names only"
@@ -81,6 +85,12 @@ def write_subset(
         writer.abandon()
         raise BadInput(f"{manifest.location}: none of the chosen pairs is in this manifest; make it again.")
     return writer.commit(shards)
+
+
+def part_digest(splits: Mapping[str, str]) -> str:
+    """sha256 of which pairs a part has, and in which splits where it gives them others."""
+    told = (f"{pair_id}\t{split}" if split else pair_id for pair_id, split in sorted(splits.items()))
+    return hashlib.sha256("\n".join(told).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _rows(manifest: Manifest, entry: ShardEntry) -> Iterator[dict[str, Any]]:

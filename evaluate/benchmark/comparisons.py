@@ -127,7 +127,9 @@ def _entry(
     if pair is None:
         return entry | {"reason": _missing(arm, control, metric)}
     result = compare(*pair, settings.confidence, settings.power, metric_info(metric).bounds[1])
+    by_fold = pair[0].minus(pair[1]).fold_means()
     entry |= {
+        **({} if by_fold is None else {"per_fold": by_fold}),
         "difference": result.difference,
         "interval": list(result.interval) if result.interval else None,
         "p": result.p,

@@ -4,9 +4,9 @@ draws."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from evaluate.benchmark.arms import describe
 from evaluate.metrics.classification import (
     CALIBRATION_BINS,
     Figures,
+    FoldFigures,
     calibration_bins,
     classification_figures,
     classification_names,
@@ -32,12 +33,15 @@ SUBGROUP_METRICS: dict[Task, tuple[str, ...]] = {
     "segmentation": ("dice", "jaccard", "thresholded_jaccard"),
 }
 TOO_FEW_GROUPS = "it rests on fewer than two independent test groups, so no interval can be told"
+RUN_KEYS = ("seed", "fold", "updates", "selected_update", "curve")
+Value = TypeVar("Value", float, np.ndarray)
 
 
 @dataclass(frozen=True)
 class JudgedSet:
     """The pairs that a task is judged on. labels: (N,); weights: (B, N), of the bootstrap; attributes: a
-    value or None for each pair, by name."""
+    value or None for each pair, by name; folds: (N,), which fold of a cross-validation tested each pair, None where
+    there is one split."""
 
     task: Task
     classes: tuple[str, ...]
@@ -46,6 +50,7 @@ class JudgedSet:
     group_ids: list[str]
     weights: np.ndarray
     attributes: dict[str, list[str | None]]
+    folds: np.ndarray | None = None
 
     def names(self) -> list[str]:
         """The metrics of the task."""
@@ -63,25 +68,56 @@ class JudgedSet:
             [self.group_ids[int(row)] for row in rows],
             self.weights[:, rows],
             {},
+            None if self.folds is None else self.folds[rows],
         )
 
     def figures(self, predictions: np.ndarray) -> Figures:
-        """Point values of one run's predictions, as `benchmark.predict` made them."""
+        """Point values of one run's predictions, as `benchmark.predict` made them.
+
+        In a cross-validation what ranks predictions is the mean over folds, since the scores of two models share no
+        scale, and all else is of the pooled pairs (Forman and Scholz, "Apples-to-Apples in Cross-Validation Studies",
+        2010).
+        """
         if self.task == "segmentation":
             return segmentation_figures(predictions)
-        return classification_figures(predictions, self.labels, self.classes, self.rare)
+        found = classification_figures(predictions, self.labels, self.classes, self.rare)
+        parts = [part.figures(predictions[rows]).values for rows, part in self._by_fold()]
+        return replace(found, values={**found.values, **_mean_ranks(parts)})
 
     def replicates(self, predictions: np.ndarray) -> dict[str, np.ndarray]:
         """The same metrics, each (B,), under the weights."""
         if self.task == "segmentation":
             return segmentation_replicates(predictions, self.weights)
-        return classification_replicates(predictions, self.labels, self.weights, self.classes, self.rare)
+        found = classification_replicates(predictions, self.labels, self.weights, self.classes, self.rare)
+        return found | _mean_ranks([part.replicates(predictions[rows]) for rows, part in self._by_fold()])
+
+    def fold_figures(self, predictions: np.ndarray) -> FoldFigures:
+        """The metrics of each fold alone, and of all others together."""
+        parts = list(self._by_fold())
+        others = [np.setdiff1d(np.arange(len(self.labels)), rows) for rows, _ in parts]
+        return FoldFigures(
+            [part.figures(predictions[rows]) for rows, part in parts],
+            [self.part(rows).figures(predictions[rows]) for rows in others],
+        )
+
+    def _by_fold(self) -> Iterator[tuple[np.ndarray, JudgedSet]]:
+        """The rows and pairs of each fold; none where there are not two."""
+        names = np.unique(self.folds) if self.folds is not None else []
+        for name in names if len(names) > 1 else []:
+            rows = np.flatnonzero(self.folds == name)
+            yield rows, self.part(rows)
 
     def groups(self, name: str) -> float:
         """Independent groups that the metric rests on."""
         if self.task == "segmentation":
             return float(len(set(self.group_ids)))
         return metric_groups(name, self.labels, self.group_ids, self.classes)
+
+
+def _mean_ranks(folds: Sequence[Mapping[str, Value]]) -> dict[str, Value]:
+    """The mean over folds of each metric that only ranks predictions and that every fold has."""
+    shared = [name for name in folds[0] if all(name in fold for fold in folds)] if folds else []
+    return {name: sum(fold[name] for fold in folds) / len(folds) for name in shared if metric_info(name).ranks}
 
 
 @dataclass(frozen=True)
@@ -96,7 +132,8 @@ def measure(judged: JudgedSet, predictions: Sequence[np.ndarray]) -> Measured:
     """Every metric of the task over the seeds' predictions."""
     figures = [judged.figures(one) for one in predictions]
     values = [judged.replicates(one) for one in predictions]
-    together = {name: seeds_together(figures, values, name, judged.groups(name)) for name in judged.names()}
+    folds = [judged.fold_figures(one) for one in predictions] if judged.folds is not None else []
+    together = {name: seeds_together(figures, values, name, judged.groups(name), folds) for name in judged.names()}
     return Measured(figures, {name: found for name, found in together.items() if found is not None})
 
 
@@ -109,7 +146,9 @@ def metric_entry(name: str, measured: Measured, confidence: float) -> dict[str, 
         reason = reasons[0] if reasons else "a seed lacks it"
         return {"mean": None, "interval": None, "per_seed": per_seed, "reason": reason}
     found = estimate(replicates, confidence, metric_info(name).bounds)
+    by_fold = replicates.fold_means()
     return {
+        **({} if by_fold is None else {"per_fold": by_fold}),
         "mean": found.mean,
         "interval": list(found.interval) if found.interval else None,
         "per_seed": per_seed,
@@ -127,7 +166,7 @@ def subgroups(
             rows = np.flatnonzero([v == value for v in values])
             if len(rows) < settings.subgroup_pairs:
                 continue
-            part = judged.part(rows)
+            part = replace(judged.part(rows), folds=None)  # a fold may have too few of them for a figure of its own
             measured = measure(part, [one[rows] for one in predictions])
             metrics = {
                 name: metric_entry(name, measured, settings.confidence)
@@ -161,7 +200,8 @@ def arm_entry(
     validation: Sequence[float | None],
     settings: BenchmarkSettings,
 ) -> dict[str, Any]:
-    """An arm as results.json has it. runs: the content of its cells; validation: its first compared metric on
+    """An arm as results.json has it. runs: the content of its cells, each with its fold where there are some, and the
+    updates that its budget allowed; validation: its first compared metric on
     the validation pairs, by seed."""
     arm, training = parse_arm(name), settings.training(judged.task)
     known = [value for value in validation if value is not None]
@@ -173,10 +213,10 @@ def arm_entry(
         "description": describe(arm, judged.task),
         "ratio": arm.ratio,
         "fraction": arm.fraction,
-        "train_counts": runs[0]["train_counts"],
-        "draws": runs[0]["draws"],
-        "updates": training.updates,
-        "seeds": [run["seed"] for run in runs],
+        "train_counts": _mean_counts([run["train_counts"] for run in runs]),
+        "draws": _mean_counts([run["draws"] for run in runs]),
+        "updates": max(run["budget"] for run in runs),
+        "seeds": list(dict.fromkeys(run["seed"] for run in runs)),
         "model": model_name(judged.task, settings),
         "parameters": runs[0]["parameters"],
         "encoder_weights": training.weights,
@@ -186,10 +226,18 @@ def arm_entry(
             "per_seed": list(validation),
         },
         "metrics": {metric: metric_entry(metric, measured, settings.confidence) for metric in judged.names()},
-        "runs": [{key: run[key] for key in ("seed", "updates", "selected_update", "curve")} for run in runs],
+        "runs": [{key: run[key] for key in RUN_KEYS if key in run} for run in runs],
         "confusion": mean_confusion(judged, predictions) if by_class else None,
         "calibration": pooled_calibration(judged, predictions) if by_class else None,
         "subgroups": subgroups(judged, predictions, settings),
+    }
+
+
+def _mean_counts(counts: Sequence[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    """By origin and class, the mean over runs, which differ between folds."""
+    return {
+        origin: {dx: round(float(np.mean([one[origin][dx] for one in counts]))) for dx in by_dx}
+        for origin, by_dx in counts[0].items()
     }
 
 

@@ -29,13 +29,23 @@ class Figures:
 
 
 @dataclass(frozen=True)
+class FoldFigures:
+    """The metrics of one seed in a cross-validation: of each fold alone, and of all folds without it."""
+
+    alone: list[Figures]
+    without: list[Figures]
+
+
+@dataclass(frozen=True)
 class MetricInfo:
-    """What a metric is called, in what unit, and which way is better."""
+    """What a metric is called, in what unit, and which way is better; ranks: it only orders predictions, so that those
+    of two models are no matter for one figure."""
 
     title: str
     higher_is_better: bool = True
     unit: str = "share"
     may_be_negative: bool = False
+    ranks: bool = False
 
     @property
     def bounds(self) -> tuple[float, float | None]:
@@ -49,12 +59,15 @@ METRICS = {
     "accuracy": MetricInfo("Accuracy"),
     "balanced_accuracy": MetricInfo("Balanced accuracy"),
     "macro_f1": MetricInfo("Macro-F1"),
-    "auroc": MetricInfo("AUROC, mean over classes"),
+    "auroc": MetricInfo("AUROC, mean over classes", ranks=True),
     "ece": MetricInfo("Expected calibration error", higher_is_better=False),
     "recall": MetricInfo("Recall"),
     "f1": MetricInfo("F1"),
-    "average_precision": MetricInfo("Average precision"),
-    **{name: MetricInfo(f"Sensitivity at {100 * share:g}% specificity") for name, share in SENSITIVITIES.items()},
+    "average_precision": MetricInfo("Average precision", ranks=True),
+    **{
+        name: MetricInfo(f"Sensitivity at {100 * share:g}% specificity", ranks=True)
+        for name, share in SENSITIVITIES.items()
+    },
     **{
         name: MetricInfo(f"Net benefit at a threshold of {100 * at:g}%", may_be_negative=True)
         for name, at in THRESHOLDS.items()
@@ -259,10 +272,25 @@ def metric_groups(name: str, labels: np.ndarray, group_ids: Sequence[str], class
 
 
 def seeds_together(
-    figures: Sequence[Figures], values: Sequence[dict[str, np.ndarray]], name: str, groups: float
+    figures: Sequence[Figures],
+    values: Sequence[dict[str, np.ndarray]],
+    name: str,
+    groups: float,
+    folds: Sequence[FoldFigures] = (),
 ) -> Replicates | None:
-    """Metric `name` over the seeds, or None if a seed lacks it."""
+    """Metric `name` over the seeds, or None if a seed lacks it; folds: of each seed, in a cross-validation."""
     if any(name not in figure.values for figure in figures):
         return None
     points = np.array([figure.values[name] for figure in figures])
-    return Replicates(points, np.stack([value[name] for value in values], axis=1), groups)
+    together = Replicates(points, np.stack([value[name] for value in values], axis=1), groups)
+    if not folds:
+        return together
+    without = _by_fold([seed.without for seed in folds], name)
+    # Where a fold has it alone, no figure is left without that fold, and nothing tells of the spread between folds.
+    carried = None if np.isnan(without).any() else without
+    return replace(together, per_fold=_by_fold([seed.alone for seed in folds], name), without_fold=carried)
+
+
+def _by_fold(seeds: Sequence[Sequence[Figures]], name: str) -> np.ndarray:
+    """Metric `name`, (K, S), NaN where a fold lacks it."""
+    return np.array([[figure.values.get(name, np.nan) for figure in of_seed] for of_seed in seeds]).T

@@ -1,11 +1,12 @@
-"""How sure one can be of a figure: a two-level bootstrap over test groups and seeds, Holm's correction,
+"""How sure one can be of a figure: a bootstrap over test groups that carries seeds and folds, Holm's correction,
 verdicts.
 
 Groups (lesions, patients or near-duplicate clusters) are re-weighted by Rubin's Bayesian bootstrap ("The
 Bayesian Bootstrap", 1981), which never leaves a rare class without weight. Seeds are too few to resample:
 the spread of three values drawn with replacement is a third too small. Their part of the variance is
-therefore estimated by components, and the half-widths of both levels are joined so that intervals keep their
-coverage with three seeds.
+therefore estimated by components, and the half-widths of all levels are joined so that intervals keep their
+coverage with three seeds. Folds of a cross-validation, each with a generator of its own, are too few as well: what
+the figure moves when one of them is left out tells their part (a delete-a-group jackknife).
 """
 
 from __future__ import annotations
@@ -23,54 +24,88 @@ Verdict = Literal["gain", "no difference", "harm"]
 class Replicates:
     """One metric of one arm. points: (S,), a value per seed; values: (B, S), the same under B
     re-weightings of the test groups, equal for all arms and seeds; groups: how many independent groups the
-    metric rests on."""
+    metric rests on. Of a cross-validation, per_fold: (K, S), the metric of each fold alone, NaN where it has none;
+    without_fold: (K, S), that of all other folds; both None where there is one split."""
 
     points: np.ndarray
     values: np.ndarray
     groups: float
+    per_fold: np.ndarray | None = None
+    without_fold: np.ndarray | None = None
 
     def minus(self, control: Replicates) -> Replicates:
         """The difference, paired by seed and by re-weighting."""
-        return Replicates(self.points - control.points, self.values - control.values, min(self.groups, control.groups))
+        return Replicates(
+            self.points - control.points,
+            self.values - control.values,
+            min(self.groups, control.groups),
+            _difference(self.per_fold, control.per_fold),
+            _difference(self.without_fold, control.without_fold),
+        )
+
+    def fold_means(self) -> list[float | None] | None:
+        """The metric of each fold, the mean over seeds, None for a fold that lacks it; None without folds."""
+        if self.per_fold is None:
+            return None
+        return [None if np.isnan(mean) else float(mean) for mean in self.per_fold.mean(axis=1)]
+
+
+def _difference(arm: np.ndarray | None, control: np.ndarray | None) -> np.ndarray | None:
+    return None if arm is None or control is None else arm - control
+
+
+@dataclass(frozen=True)
+class Level:
+    """What a level of few members adds to the variance of a mean. excess: what remains beyond the levels that are
+    estimated by themselves; total: what the spread of its members alone would say; freedom: their number less one."""
+
+    excess: float
+    total: float
+    freedom: int
 
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Variance of a mean over seeds, by level. `group` includes the noise that seeds add within the test set;
-    `seed` is what remains between seeds beyond it, and `seed_total` what their spread alone would say."""
+    """Variance of a mean over seeds, by level. `group` includes the noise that seeds and folds add within the test
+    set; levels: seeds and folds."""
 
     group: float
     group_freedom: float
-    seed: float
-    seed_total: float
-    seed_freedom: int
+    levels: tuple[Level, ...] = ()
+
+    @property
+    def variance(self) -> float:
+        """All levels together."""
+        return self.group + sum(level.excess for level in self.levels)
 
     def half_width(self, confidence: float) -> float:
         """Half the width of the two-sided interval at `confidence`.
 
         The wider of two rules: Satterthwaite's degrees of freedom for a sum of variances ("An Approximate
         Distribution of Estimates of Variance Components", 1946), and the quadrature sum of each level's own
-        t half-width, which holds where few seeds dominate.
+        t half-width, which holds where few seeds or folds dominate.
         """
         from scipy.stats import t
 
-        variance = self.group + self.seed
-        if variance == 0:
+        if self.variance == 0:
             return 0.0
         quantile = 0.5 + confidence / 2
         group_t = t.ppf(quantile, self.group_freedom)
-        if self.seed_freedom == 0 or self.seed == 0:
-            return float(group_t * np.sqrt(variance))
-        freedom = variance**2 / (self.group**2 / self.group_freedom + self.seed_total**2 / self.seed_freedom)
-        satterthwaite = t.ppf(quantile, np.clip(freedom, 1, self.group_freedom)) ** 2 * variance
-        quadrature = group_t**2 * self.group + t.ppf(quantile, self.seed_freedom) ** 2 * self.seed
+        levels = [level for level in self.levels if level.excess > 0]
+        if not levels:
+            return float(group_t * np.sqrt(self.variance))
+        spread = self.group**2 / self.group_freedom + sum(level.total**2 / level.freedom for level in levels)
+        freedom = np.clip(self.variance**2 / spread, 1, self.group_freedom)
+        satterthwaite = t.ppf(quantile, freedom) ** 2 * self.variance
+        quadrature = group_t**2 * self.group
+        quadrature += sum(t.ppf(quantile, level.freedom) ** 2 * level.excess for level in levels)
         return float(np.sqrt(max(satterthwaite, quadrature)))
 
     def p_value(self, difference: float) -> float:
         """Two-sided p: one minus the largest confidence whose interval around `difference` leaves out 0."""
         from scipy.optimize import brentq
 
-        if difference == 0 or self.group + self.seed == 0:
+        if difference == 0 or self.variance == 0:
             return 1.0
         distance, least = abs(difference), 1e-9
         if self.half_width(1 - least) <= distance:
@@ -111,18 +146,25 @@ def uncertainty(replicates: Replicates) -> Uncertainty:
     """Variance of the mean over seeds, by level.
 
     Dirichlet weights understate the variance of a mean over G groups by (G - 1) / (G + 1). The spread between
-    seeds on one test set contains noise that the group level has counted, which is taken off.
+    seeds on one test set contains noise that the group level has counted, which is taken off; that between folds,
+    each tested on groups of its own, contains groups and seeds.
     """
     seeds = len(replicates.points)
     groups = max(replicates.groups, 2.0)
     correction = (groups + 1) / (groups - 1)
     means = replicates.values.mean(axis=1)
     group = correction * float(means.var(ddof=1))
-    if seeds == 1:
-        return Uncertainty(group, groups - 1, 0.0, 0.0, 0)
-    counted = correction * float((replicates.values - means[:, None]).var(axis=0, ddof=1).mean()) / (seeds - 1)
-    total = float(replicates.points.var(ddof=1)) / seeds
-    return Uncertainty(group, groups - 1, max(0.0, total - counted), total, seeds - 1)
+    levels = []
+    if seeds > 1:
+        counted = correction * float((replicates.values - means[:, None]).var(axis=0, ddof=1).mean()) / (seeds - 1)
+        total = float(replicates.points.var(ddof=1)) / seeds
+        levels.append(Level(max(0.0, total - counted), total, seeds - 1))
+    if replicates.without_fold is not None:
+        left_out = replicates.without_fold.mean(axis=1)
+        total = (len(left_out) - 1) * float(left_out.var())
+        counted = group + sum(level.excess for level in levels)
+        levels.append(Level(max(0.0, total - counted), total, len(left_out) - 1))
+    return Uncertainty(group, groups - 1, tuple(levels))
 
 
 def estimate(

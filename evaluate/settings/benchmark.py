@@ -172,6 +172,18 @@ class BenchmarkSettings(Frozen):
         description="minutes for all trainings on this machine; seeds, arms and updates are cut or seeds added to fit, "
         "and the report says how",
     )
+    folds: int = Field(
+        0,
+        ge=0,
+        le=50,
+        description="of a cross-validation: every pair is tested once, by models and a generator that never saw its "
+        "fold; 0 or 1 keeps the one split of prepare",
+    )
+    fold_splits: tuple[Literal["train", "validation", "test"], ...] = Field(
+        ("train", "validation", "test"),
+        min_length=1,
+        description="whose pairs take part in folds; without test an official test split stays untouched",
+    )
     seeds: int = Field(3, ge=1, description="training runs of each arm; evidence asks for three at least")
     first_seed: int = Field(0, ge=0)
     classifier: ClassifierSettings = ClassifierSettings()
@@ -208,6 +220,11 @@ class BenchmarkSettings(Frozen):
             if not any(arm.is_control for arm in self.arms(task)):
                 raise ValueError(f"the {task} arms need at least one control such as real to be judged against")
         return self
+
+    @property
+    def cross_validated(self) -> bool:
+        """Whether there is more than one fold."""
+        return self.folds > 1
 
     def arms(self, task: Task) -> tuple[ArmName, ...]:
         """Every arm of `task` in the order of its first mention, sweep and low-data arms last."""

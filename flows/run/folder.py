@@ -49,6 +49,10 @@ class RunFolder:
         return self.path / "low-data"
 
     @property
+    def folds(self) -> Path:
+        return self.path / "folds"
+
+    @property
     def results(self) -> Path:
         return self.path / "results.json"
 

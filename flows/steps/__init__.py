@@ -43,7 +43,7 @@ class RunStep:
         """Has `steps(job)`, what would be made now, and `next_calls(job, failed)`, the calls that make it; may have
         `announced(job)`, lines that are said before."""
         # By name, because a step may perform the calls of others.
-        return import_module(f"{__name__}.{self.name.replace('-', '_')}")
+        return import_module(f"{__name__}.{self.calls[0].function.partition(':')[0]}")
 
     @property
     def units(self) -> str:
@@ -68,6 +68,11 @@ REGISTRY: Mapping[str, RunStep] = {
         RunStep(
             "low-data",
             (CallKind("low-data", "low_data:perform_part", "steps", "adapt", uses_gpu=True),),
+            judging=True,
+        ),
+        RunStep(
+            "folds",
+            (CallKind("folds", "parts.folds:perform_part", "steps", "benchmark", uses_gpu=True),),
             judging=True,
         ),
         RunStep(

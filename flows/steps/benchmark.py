@@ -13,7 +13,7 @@ from flows.engine.watch import watch_of
 from flows.run.folder import Job
 from flows.run.records import Step, file_digest, unfinished_steps
 from flows.settings import flat_groups
-from flows.steps.digests import settings_of_gates
+from flows.steps.digests import fold_steps, settings_of_gates
 from flows.steps.low_data import restricted_digests, restricted_manifests
 from flows.steps.prepare import open_real, real_digest, served_benchmark
 from flows.steps.synthesise import has_synthetic
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from evaluate.settings.benchmark import BenchmarkSettings, Task
     from manifests.format.reading import Manifest
 
-VERSION = 5
+VERSION = 6
 
 
 def steps(job: Job) -> list[Step]:
@@ -34,21 +34,23 @@ def steps(job: Job) -> list[Step]:
     settings |= flat_groups(job.settings, "benchmark", "fidelity") | settings_of_gates(job)
     synthetic = file_digest(job.folder.synthetic / "manifest.json") if has_synthetic(job) else ""
     inputs = {"real": real_digest(job), "synthetic": synthetic, **restricted_digests(job)}
+    inputs |= {step.name: step.digest for step in fold_steps(job)}
     return [Step("benchmark", VERSION, settings, inputs)]
 
 
 def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
     """The call that times an update; those of the pilot; one for each arm, task and seed that is left; and after the
     last, the one that collects what they found. What they cost is said before they start."""
-    from evaluate.benchmark.budget import read_speed
     from evaluate.benchmark.cells import has_masks, is_finished, plan_cells
     from evaluate.benchmark.pilot import pilot_standings, settled
 
     if failed or not unfinished_steps(job.folder, steps(job)):
         return []
+    if job.settings.benchmark.cross_validated:  # its folds have trained everything
+        return [Call("collect", "collect", {})]
     real, synthetic, restricted = open_real(job), synthetic_manifest(job), restricted_manifests(job)
     work = benchmark_work(job)
-    if read_speed(real, served_benchmark(job), work) is None:
+    if not is_measured(job):
         return [Call("measure", "benchmark speed", {})]
     settings, _ = budgeted(job)
     standings = pilot_standings(settings, real, work)
@@ -90,6 +92,13 @@ def measure(job: Job, progress: Progress) -> Mapping[str, Any]:
 
     measure_speed(open_real(job), served_benchmark(job), benchmark_work(job), job.folder.arrays, progress)
     return {}
+
+
+def is_measured(job: Job) -> bool:
+    """Whether it is known what an update takes here."""
+    from evaluate.benchmark.budget import read_speed
+
+    return read_speed(open_real(job), served_benchmark(job), benchmark_work(job)) is not None
 
 
 def train_pilot(job: Job, progress: Progress, arm: str, task: Task, seed: int, updates: int) -> Mapping[str, Any]:

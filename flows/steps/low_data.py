@@ -12,7 +12,8 @@ from flows.engine.calls import Call
 from flows.run.folder import Job, RunFolder
 from flows.run.records import Step, file_digest, unfinished_steps, write_record
 from flows.settings import flat_groups
-from flows.steps import adapt, function_of, gates, synthesise
+from flows.steps import adapt, gates, synthesise
+from flows.steps.parts.part import calls_of, is_taken, perform, wrapped
 from flows.steps.prepare import open_real, real_digest
 from manifests.errors import BadInput
 from manifests.progress import Progress
@@ -42,27 +43,17 @@ def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
     """
     unfinished = {step.name for step in unfinished_steps(job.folder, steps(job))}
     for share in (share for share in shares_of(job) if not failed and _step_name(share) in unfinished):
-        return [_wrapped(share, call) for call in _calls_of_share(job, share)]
+        title = f"low-data {100 * share:g} %"
+        return [wrapped("low-data", title, {"share": share}, call) for call in _calls_of_share(job, share)]
     return []
 
 
 def _calls_of_share(job: Job, share: float) -> list[Call]:
     part = restricted_job(job, share)
-    if not _is_restricted(job, part):
-        return [Call("restrict", "restrict", {})]
     try:
-        rounds = (module.next_calls(part, ()) for module in (adapt, gates, synthesise))
-        return next((calls for calls in rounds if calls), [Call("finish", "finish", {})])
+        return calls_of(part, is_taken(job, part), (adapt, gates, synthesise))
     except BadInput as error:
         raise BadInput(f"benchmark.low_data {share:g}: {error}; or leave this share out") from None
-
-
-def _is_restricted(job: Job, part: Job) -> bool:
-    """Whether the training pairs of a part are there, and were taken from the run's real pairs as they are now."""
-    try:
-        return bool(open_real(part).header["provenance"].get("part_of") == real_digest(job))
-    except BadInput:
-        return False
 
 
 def perform_part(
@@ -73,12 +64,14 @@ def perform_part(
         return _restrict(job, share, progress)
     if kind == "finish":
         return _finish(job, share)
-    return function_of(kind)(restricted_job(job, share), progress, **arguments)
+    return perform(restricted_job(job, share), kind, arguments, progress)
 
 
 def shares_of(job: Job) -> list[float]:
-    """The shares of the training pairs that a generator of their own is made from, in (0, 1)."""
+    """The shares of the training pairs that a generator of their own is made from, in (0, 1); folds have their own."""
     benchmark = job.settings.benchmark
+    if benchmark.cross_validated:
+        return []
     arms = [arm for task in benchmark.tasks for arm in benchmark.arms(task)]
     return sorted({arm.fraction for arm in arms if arm.needs_synthetic and arm.fraction < 1})
 
@@ -101,7 +94,7 @@ def _made_of(job: Job, part: Job) -> Manifest:
 
     synthetic, real = open_manifest(part.folder.synthetic), open_real(part)
     check_made_from(real, synthetic)
-    if not _is_restricted(job, part):
+    if not is_taken(job, part):
         raise BadInput(f"{real.location} is no part of {job.folder.real}; delete {part.folder.path} and run again")
     return synthetic
 
@@ -114,11 +107,6 @@ def restricted_digests(job: Job) -> dict[str, str]:
         for share, part in parts.items()
         if synthesise.has_synthetic(part)
     }
-
-
-def _wrapped(share: float, call: Call) -> Call:
-    arguments = {"share": share, "kind": call.kind, "arguments": dict(call.arguments)}
-    return Call("low-data", f"low-data {100 * share:g} % {call.title}", arguments)
 
 
 def _restrict(job: Job, share: float, progress: Progress) -> Mapping[str, Any]:

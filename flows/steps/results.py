@@ -17,6 +17,7 @@ from flows.run.records import CELLS, file_digest, read_record, write_record
 from flows.steps.adapt import untrained_classes
 from flows.steps.benchmark import benchmark_work, budgeted, settled_benchmark, steps, synthetic_manifest
 from flows.steps.low_data import restricted_manifests, shares_of
+from flows.steps.parts.folds import fold_rounds, split_jobs
 from flows.steps.prepare import lacking_tasks, open_real
 from manifests.format.reading import Manifest
 from manifests.progress import Progress
@@ -41,28 +42,30 @@ LIBRARIES = (
 def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
     """Writes results.json: arms and comparisons, fidelity, copies, gates."""
     from evaluate.benchmark import collect
-    from evaluate.benchmark.pilot import pilot_report, pilot_standings
     from evaluate.results import write_results
 
     started = time.monotonic()
     (step,) = steps(job)
     real, synthetic = open_real(job), synthetic_manifest(job)
     audits = audit(job, synthetic, progress) if synthetic is not None else {}
+    rounds = fold_rounds(job)
+    judged = rounds[0].settings.model_copy(update={"folds": len(rounds)}) if rounds else settled_benchmark(job)
     results = collect.collect_results(
         benchmark_work(job),
         real,
         synthetic,
-        settled_benchmark(job),
+        judged,
         environment(job),
         timings(job),
         arrays=job.folder.arrays,
         restricted=restricted_manifests(job),
+        folds=rounds,
         fidelity=audits.get("fidelity"),
         copies=audits.get("copies"),
         gates=audits.get("gates"),
     )
-    settings, cuts = budgeted(job)
-    results["pilot"] = pilot_report(settings, pilot_standings(settings, real, benchmark_work(job)))
+    _, cuts = budgeted(job)
+    results["pilot"] = pilot_reports(job)
     results["data"]["notes"] += [*cuts, *run_notes(job), *mask_notes(audits.get("gates"))]
     results |= tables_of(job.folder.results)
     write_results(job.folder.results, results)
@@ -72,6 +75,19 @@ def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
     figures = {"verdicts": verdicts, CELLS: kept}
     write_record(job.folder, step, [job.folder.results], figures, time.monotonic() - started)
     return {"verdicts": verdicts}
+
+
+def pilot_reports(job: Job) -> list[dict[str, Any]]:
+    """What the pilot of each split found."""
+    from evaluate.benchmark.pilot import pilot_report, pilot_standings
+
+    found: list[dict[str, Any]] = []
+    for fold, part in enumerate(split_jobs(job), 1):
+        settings, _ = budgeted(part)
+        report = pilot_report(settings, pilot_standings(settings, open_real(part), benchmark_work(part)))
+        named = {"fold": fold} if job.settings.benchmark.cross_validated else {}
+        found += [{**of_task, **named} for of_task in report]
+    return found
 
 
 def audit(job: Job, synthetic: Manifest, progress: Progress) -> dict[str, Mapping[str, Any]]:
@@ -169,7 +185,7 @@ def run_notes(job: Job) -> list[str]:
     prepared = read_record(job.folder, "prepare")
     notes += [str(line) for line in prepared.figures.get("understood", [])] if prepared else []
     notes += [*lacking_tasks(job).values(), *untrained_classes(job)]
-    if shares_of(job):
+    if shares_of(split_jobs(job)[0]):
         own = job.settings.base.path == "shipped"
         seen = "all training pairs of ISIC 2017" if own else "whatever it was trained on"
         notes.append(

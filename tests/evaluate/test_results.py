@@ -121,7 +121,7 @@ def test_unreadable_files_are_named_with_the_fix(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="schema version None"):
         read_results(tmp_path / "list.json")
     (tmp_path / "newer.json").write_text(json.dumps(results() | {"schema_version": 99}))
-    with pytest.raises(BadInput, match="schema version 99 but this program reads 1 and 2"):
+    with pytest.raises(BadInput, match="schema version 99 but this program reads 1 to 3"):
         read_results(tmp_path / "newer.json")
 
 

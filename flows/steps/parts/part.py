@@ -1,0 +1,44 @@
+"""What every part of a run shares: its pairs are taken from the run's, and steps are performed on it as on a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+from flows.engine.calls import Call
+from flows.run.folder import Job
+from flows.steps import function_of
+from flows.steps.prepare import open_real, real_digest
+from manifests.errors import BadInput
+from manifests.progress import Progress
+
+OWN = ("restrict", "finish")
+"""What a part does itself: its first call, which takes its pairs, and its last, which notes that it is done."""
+
+
+def is_taken(job: Job, part: Job, digest: str | None = None) -> bool:
+    """Whether the real pairs of a part are there, and were taken from the run's as they are now; digest: which."""
+    try:
+        provenance = open_real(part).header["provenance"]
+    except BadInput:
+        return False
+    return provenance.get("part_of") == real_digest(job) and digest in (None, provenance.get("part"))
+
+
+def calls_of(part: Job, taken: bool, steps: Sequence[ModuleType]) -> list[Call]:
+    """What is to be done next on a part: the calls of the first of its steps that has any."""
+    if not taken:
+        return [Call("restrict", "restrict", {})]
+    rounds = (step.next_calls(part, ()) for step in steps)
+    return next((calls for calls in rounds if calls), [Call("finish", "finish", {})])
+
+
+def wrapped(kind: str, title: str, part: Mapping[str, Any], call: Call) -> Call:
+    """The call of a run that performs `call` on one of its parts."""
+    return Call(kind, f"{title} {call.title}", {**part, "kind": call.kind, "arguments": dict(call.arguments)})
+
+
+def perform(part: Job, kind: str, arguments: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
+    """Performs a call of another step on a part."""
+    return function_of(kind)(part, progress, **arguments)
