@@ -35,6 +35,11 @@ class MaskSettings(Frozen):
     own: int = Field(
         200, ge=20, description="masked training pairs from which on the segmenter is trained on them, not shipped"
     )
+    several: Literal["auto", "union", "majority", "first"] = Field(
+        "auto",
+        description="of several masks of one picture: auto joins those that lie apart and puts those that agree to the "
+        "vote",
+    )
     least_dice: float = Field(0.7, gt=0, lt=1, description="agreement with a given mask below which a found one fails")
     doubtful: float = Field(
         0.05, gt=0, lt=1, description="share of found masks that may fail; those of less confidence teach no adapter"

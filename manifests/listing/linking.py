@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import filecmp
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +15,7 @@ from manifests.listing.masks import MaskBook, parted
 from manifests.listing.names import split_of, tells_nothing
 from manifests.listing.rows import LESION, PATIENT, Entry, rows_of
 from manifests.listing.source import Rejection, SourceListing, SourceRow, listing_is_not_empty
-from manifests.listing.tree import Picture, Tree
+from manifests.listing.tree import Picture, Tree, without_copies
 from manifests.settings import PrepareSettings, TableColumns
 
 
@@ -51,7 +49,7 @@ def read_listed(
     Raises BadInput where no picture is left, or a table says what it cannot.
     """
     images, masks = parted(tree)
-    images, copies = _without_copies(images)
+    images, copies = without_copies(images)
     link = _Link(tree, settings, layout, Finder(tree, images), Finder(tree, masks))
     by_file = _splits_by_file(tables)
     for table in tables:
@@ -60,11 +58,12 @@ def read_listed(
         link.add_unlisted(images)
     finish(link.entries)
     link.settle_lesions()
-    book = MaskBook(masks)
+    book = MaskBook(masks, images)
     mask_of = _masks_of(link, images, book)
     if not layout.every_picture and not any(entry.mask_told for entry in link.entries.values()):
         link.notes += book.unmatched(tree.root, images)
-    rows = rows_of([e for e in link.entries.values() if e.picture.path not in link.refused], mask_of, link.notes)
+    kept = [entry for entry in link.entries.values() if entry.picture.path not in link.refused]
+    rows = rows_of(kept, mask_of, link.notes, {**book.more, **link.more})
     alone = [
         mask_alone(f"{layout.source}:{Path(mask.path).stem}", mask.path)
         for mask in book.alone()
@@ -96,6 +95,7 @@ class _Link:
         self.refused: set[str] = set()
         self.notes: list[str] = []
         self.class_places: list[str] = []
+        self.more: dict[str, tuple[str, ...]] = {}
         self.by_lesion: dict[str, tuple[str, list[str]]] = {}
         self._group_columns: dict[str, str] = {}
 
@@ -122,10 +122,10 @@ class _Link:
             where = f"line {number} of {table.path}"
             entry = self._entry(cells, roles, table, where, lists)
             if entry is not None:
-                self._tell(entry, cells, roles, table, entry.picture.path in seen)
+                one_more = self._tell_mask(entry, cells, roles, table, missing_masks)
+                self._tell(entry, cells, roles, table, entry.picture.path in seen and not one_more)
                 if lists and split is not None:
                     entry.facts.setdefault("split", split)
-                self._tell_mask(entry, cells, roles, table, missing_masks)
                 seen.add(entry.picture.path)
         if missing_masks:
             self.notes.append(
@@ -185,18 +185,25 @@ class _Link:
         if classes:
             entry.classes.setdefault(str(table.path), classes[0])
 
-    def _tell_mask(self, entry: Entry, cells: list[str], roles: Roles, table: Table, missing: list[str]) -> None:
+    def _tell_mask(self, entry: Entry, cells: list[str], roles: Roles, table: Table, missing: list[str]) -> bool:
+        """Notes the mask that a row names; whether that is one more than its picture had."""
         value = roles.cell("mask", cells)
         entry.mask_told |= "mask" in roles.columns
-        if not value or "mask" in entry.facts:
-            return
+        if not value:
+            return False
         try:
-            entry.facts["mask"] = self.masks.find(value, _beside(self.tree, table.path)).path
+            path = self.masks.find(value, _beside(self.tree, table.path)).path
         except NotFound as fault:
             if fault.check == "outside":
                 self._refuse(entry, fault.why, "outside")
             else:
                 missing.append(value)
+            return False
+        first = entry.facts.setdefault("mask", path)
+        known = (first, *self.more.get(first, ()))
+        if path not in known:
+            self.more[first] = (*known[1:], path)
+        return path not in known
 
     def _code(self, dx: str, table: Table) -> str:
         code = self.layout.codes.get(dx.casefold())
@@ -260,24 +267,6 @@ def _beside(tree: Tree, table: Path) -> tuple[str, ...]:
         return table.parent.relative_to(tree.root).parts
     except ValueError:
         return ()
-
-
-def _without_copies(images: list[Picture]) -> tuple[list[Picture], int]:
-    """Pictures without those that repeat another's name and content in the same split, and how many those were."""
-    by_name: dict[tuple[str, str | None], list[Picture]] = defaultdict(list)
-    for picture in images:
-        by_name[picture.stem, picture.split].append(picture)
-    copies: set[str] = set()
-    for group in by_name.values():
-        copies |= {picture.path for picture in group[1:] if _same_content(group[0].path, picture.path)}
-    return [picture for picture in images if picture.path not in copies], len(copies)
-
-
-def _same_content(one: str, other: str) -> bool:
-    try:
-        return filecmp.cmp(one, other, shallow=False)
-    except OSError:  # what cannot be read is told when the rows are checked
-        return False
 
 
 def _masks_of(link: _Link, images: Sequence[Picture], masks: MaskBook) -> dict[str, str | None]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from manifests.errors import BadInput
 from manifests.images import decode_image
-from manifests.listing.names import MASK_ENDINGS, key
+from manifests.listing.names import MASK_ENDINGS, NUMBER_OF_SEVERAL, READERS, key
 from manifests.listing.tree import Picture, Tree, parts_in_common
 
 LOOKED_AT = 3
@@ -29,6 +29,7 @@ def parted(tree: Tree) -> tuple[list[Picture], list[Picture]]:
     named = {picture.path for picture in tree.pictures if is_mask(picture)}
     if len(named) == len(tree.pictures):  # a name around everything, which tells nothing
         named = {p.path for p in tree.pictures if any(base in stems for base in _bases(p.stem))}
+    named |= {picture.path for picture in _several(tree.pictures, named, stems)}
     shown = _folders_of_masks([picture for picture in tree.pictures if picture.path not in named])
     masks = [p for p in tree.pictures if p.path in named or p.folder in shown]
     return [p for p in tree.pictures if p.path not in named and p.folder not in shown], masks
@@ -36,6 +37,19 @@ def parted(tree: Tree) -> tuple[list[Picture], list[Picture]]:
 
 def _bases(stem: str) -> list[str]:
     return [stem[: -len(ending)] for ending in MASK_ENDINGS if stem.endswith(ending) and len(stem) > len(ending)]
+
+
+def _numbered_bases(stem: str) -> list[str]:
+    """The names of pictures of which a mask may be one of several: x for x_mask_1 and x_1_mask."""
+    bare = NUMBER_OF_SEVERAL.sub("", stem)
+    found = _bases(bare) if bare != stem else []
+    return [*found, *(other for base in _bases(stem) if (other := NUMBER_OF_SEVERAL.sub("", base)) != base)]
+
+
+def _several(pictures: Sequence[Picture], named: Collection[str], stems: Collection[str]) -> list[Picture]:
+    """Pictures that are by their names one of several masks of another, if the first of them look like masks."""
+    found = [p for p in pictures if p.path not in named and any(base in stems for base in _numbered_bases(p.stem))]
+    return found if all(looks_like_mask(picture.path) for picture in found[:LOOKED_AT]) else []
 
 
 def _folders_of_masks(pictures: Sequence[Picture]) -> set[tuple[str, ...]]:
@@ -62,29 +76,36 @@ def looks_like_mask(path: str) -> bool:
 
 
 class MaskBook:
-    """Masks by the picture that they belong to; `used` are the paths of those that were given out."""
+    """Masks by the picture that they belong to; `used` are the paths of those that were given out, `more` the further
+    masks of a picture by its first."""
 
-    def __init__(self, masks: Iterable[Picture]) -> None:
+    def __init__(self, masks: Iterable[Picture], pictures: Iterable[Picture]) -> None:
         self.masks = list(masks)
         self.used: set[str] = set()
+        self.more: dict[str, tuple[str, ...]] = {}
         self._by_stem: dict[str, list[Picture]] = defaultdict(list)
+        self._one_of_several: dict[str, list[Picture]] = defaultdict(list)
+        stems = {picture.stem for picture in pictures}
         for mask in self.masks:
             self._by_stem[mask.stem].append(mask)
+            if mask.stem not in stems and not any(base in stems for base in _bases(mask.stem)):
+                for base in {NUMBER_OF_SEVERAL.sub("", mask.stem), *_numbered_bases(mask.stem)} & stems:
+                    self._one_of_several[base].append(mask)
         self._by_number: dict[tuple[str | None, tuple[str, ...]], Picture] | None = None
 
     def of(self, picture: Picture) -> str | None:
-        """The file of a picture's mask: of its name, with or without an ending of masks, and nearest to its folder."""
+        """The file of a picture's mask: of its name, with or without an ending of masks or a number, and nearest to its
+        folder; the first one where there are several."""
         names = (picture.stem, *(picture.stem + ending for ending in MASK_ENDINGS))
-        found = next((self._by_stem[name] for name in names if name in self._by_stem), None)
-        if not found:
-            return None
-        mask = found[0] if len(found) == 1 else max(found, key=lambda mask: _nearness(mask, picture))
-        if len(found) > 1 and [_nearness(m, picture) for m in found].count(_nearness(mask, picture)) > 1:
-            return None
-        if mask.split and picture.split and mask.split != picture.split:
-            return None
-        self.used.add(mask.path)
-        return mask.path
+        found = _nearest(next((self._by_stem[name] for name in names if name in self._by_stem), []), picture)
+        if len(found) > 1 and not all(READERS.search("/".join(mask.folder)) for mask in found):
+            found = []  # nothing tells which one is meant
+        found = [*found, *_nearest(self._one_of_several.get(picture.stem, []), picture)]
+        paths = [m.path for m in found if not m.split or not picture.split or m.split == picture.split]
+        self.used.update(paths)
+        if len(paths) > 1:
+            self.more[paths[0]] = tuple(paths[1:])
+        return paths[0] if paths else None
 
     def by_number(self, pictures: Sequence[Picture]) -> Callable[[Picture], str | None]:
         """Where no names agree: masks by the numbers in names, as in X12 and Y12, where no number comes twice."""
@@ -117,6 +138,14 @@ class MaskBook:
                 "name them in a column `mask` of its table"
             )
         return [f"{len(alone)} masks fit no picture by their names, {first}"]
+
+
+def _nearest(masks: list[Picture], picture: Picture) -> list[Picture]:
+    """Of several masks those whose folders are nearest to a picture's."""
+    if len(masks) < 2:
+        return masks
+    near = [_nearness(mask, picture) for mask in masks]
+    return [mask for mask, value in zip(masks, near, strict=True) if value == max(near)]
 
 
 def _nearness(mask: Picture, picture: Picture) -> tuple[int, int]:

@@ -21,8 +21,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "mask": (
         "mask", "mask_path", "mask_file", "mask_filename", "mask_file_name", "mask_name", "mask_id", "masks",
-        "segmentation", "segmentation_path", "segmentation_file", "segmentation_mask", "seg", "seg_path",
-        "lesion_mask", "annotation_path", "ground_truth", "groundtruth", "gt", "maske",
+        "segmentation", "segmentation_path", "segmentation_file", "segmentation_filename", "segmentation_mask", "seg",
+        "seg_path", "seg_file", "seg_filename", "lesion_mask", "annotation_path", "ground_truth", "groundtruth", "gt",
+        "maske",
     ),
     "dx": (
         "dx", "class", "label", "diagnosis", "diagnostic", "class_name", "classname", "label_name", "lesion_type",
@@ -94,6 +95,10 @@ MASK_ENDINGS = (
     "_groundtruth", "_annotation", "_contour", "_label",
 )  # fmt: skip
 """What a mask's name has beyond its picture's, in lower case."""
+NUMBER_OF_SEVERAL = re.compile(r"[_\- .](?:(?:annotator|expert|reader|rater|observer|part|obj|object)[_\- ]?)?\d{1,2}$")
+"""What a mask's name ends with where a picture has several, as in a_segmentation_1 or a_reader2; in lower case."""
+READERS = re.compile(r"annotator|expert|reader|rater|observer", re.IGNORECASE)
+"""What folders are named after that hold the masks of one reader each."""
 
 
 def plain(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -33,8 +34,14 @@ class Entry:
     mask_told: bool = False
 
 
-def rows_of(entries: Sequence[Entry], masks: Mapping[str, str | None], notes: list[str]) -> list[SourceRow]:
-    """A row of each entry; what a user should know of splits is added to `notes`."""
+def rows_of(
+    entries: Sequence[Entry],
+    masks: Mapping[str, str | None],
+    notes: list[str],
+    more: Mapping[str, tuple[str, ...]] | None = None,
+) -> list[SourceRow]:
+    """A row of each entry; more: further masks by the first. What a user should know is added to `notes`."""
+    notes += several_masks(more or {})
     splits, groups = _splits(entries, notes), _groups(entries)
     often = Counter(entry.image_id for entry in entries)
     return [
@@ -48,8 +55,20 @@ def rows_of(entries: Sequence[Entry], masks: Mapping[str, str | None], notes: li
             _attributes(entry.facts),
             entry.facts.get("licence"),
             entry.facts.get("attribution"),
+            (more or {}).get(masks[entry.picture.path] or "", ()),
         )
         for entry in entries
+    ]
+
+
+def several_masks(more: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """A note on pictures with several masks."""
+    if not more:
+        return []
+    first, others = next(iter(more.items()))
+    return [
+        f"{len(more)} pictures have several masks, as {Path(first).name} and {Path(others[0]).name}: those that lie "
+        "apart are joined, those that agree are put to the vote (prepare.masks.several)"
     ]
 
 

@@ -29,7 +29,7 @@ class SourceRow:
     """One image as the source describes it; what it does not tell is None.
 
     image, mask: files; split: the official one; group: the lesion or patient; attributes: (name, value) pairs;
-    licence, attribution: where they are told of each image.
+    licence, attribution: where they are told of each image; more_masks: files of its other parts or readers.
     """
 
     image_id: str
@@ -41,6 +41,7 @@ class SourceRow:
     attributes: tuple[tuple[str, str], ...] = ()
     licence: str | None = None
     attribution: str | None = None
+    more_masks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

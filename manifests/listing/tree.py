@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -139,3 +140,21 @@ def _sort_in(tree: Tree, folder: tuple[str, ...], entry: os.DirEntry[str]) -> No
 def parts_in_common(one: Iterable[str], other: Iterable[str]) -> int:
     """How many folder names, letter case aside, two places share."""
     return len({key(name) for name in one} & {key(name) for name in other})
+
+
+def without_copies(images: Sequence[Picture]) -> tuple[list[Picture], int]:
+    """Pictures without those that repeat another's name and content in the same split, and how many those were."""
+    by_name: dict[tuple[str, str | None], list[Picture]] = defaultdict(list)
+    for picture in images:
+        by_name[picture.stem, picture.split].append(picture)
+    copies: set[str] = set()
+    for group in by_name.values():
+        copies |= {picture.path for picture in group[1:] if _same_content(group[0].path, picture.path)}
+    return [picture for picture in images if picture.path not in copies], len(copies)
+
+
+def _same_content(one: str, other: str) -> bool:
+    try:
+        return filecmp.cmp(one, other, shallow=False)
+    except OSError:  # what cannot be read is told when the rows are checked
+        return False

@@ -27,6 +27,7 @@ from manifests.images import (
 from manifests.listing.embedded import embedded_bytes
 from manifests.listing.source import Rejection, SourceRow
 from manifests.png import DRAWN, encode_mask, encode_png, is_drawn
+from manifests.prepare.several_masks import joined
 from manifests.settings import PrepareSettings
 
 SMALLEST_SIDE = 32
@@ -130,7 +131,25 @@ def _checked_mask(
     row: SourceRow, image_content: bytes, image: np.ndarray, size: tuple[int, int], settings: PrepareSettings
 ) -> tuple[np.ndarray, bool]:
     """The mask as bool (H, W), of the image's size, with a lesion and skin around it, and whether it was scaled."""
-    path = str(row.mask)
+    paths = (str(row.mask), *row.more_masks)
+    read = [_sized_mask(row, path, image_content, size, settings) for path in paths]
+    mask = read[0][0] if len(read) == 1 else joined([mask for mask, _ in read], settings.masks.several)
+    if mask is None:
+        reason = (
+            f"{', '.join(Path(path).name for path in paths)} neither lie apart nor agree; say what they are with --set "
+            "prepare.masks.several=union (or majority, first)"
+        )
+        raise Unfit("several masks", reason)
+    _refuse_uniform(mask, paths[0])
+    if looks_inverted(mask) or marks_the_skin(mask, image):
+        raise Unfit("inverted mask", f"{paths[0]} marks the skin and leaves the lesion out; invert it")
+    return mask, any(scaled for _, scaled in read)
+
+
+def _sized_mask(
+    row: SourceRow, path: str, image_content: bytes, size: tuple[int, int], settings: PrepareSettings
+) -> tuple[np.ndarray, bool]:
+    """One mask file of a row as bool (H, W), of the image's size, and whether it was scaled."""
     content = _file_bytes(path)
     try:
         mask = decode_mask(content, settings.max_pixels, path)
@@ -146,9 +165,6 @@ def _checked_mask(
         height, width = mask.shape
         reason = f"{path} has {width} x {height} pixels but its image {size[1]} x {size[0]}; make them equal"
         raise Unfit("mask size", reason)
-    _refuse_uniform(mask, path)
-    if looks_inverted(mask) or marks_the_skin(mask, image):
-        raise Unfit("inverted mask", f"{path} marks the skin and leaves the lesion out; invert it")
     return mask, scaled
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from manifests.listing.labels import mask_alone
 from manifests.listing.masks import MaskBook, parted
 from manifests.listing.names import CODES, key, names_masks, names_no_class, plain, split_of
-from manifests.listing.rows import settled_splits
+from manifests.listing.rows import settled_splits, several_masks
 from manifests.listing.source import Source, SourceListing, SourceRow, listing_is_not_empty
 from manifests.listing.tree import Picture, scan
 from manifests.settings import PrepareSettings
@@ -25,7 +25,8 @@ def recognise(folder: Path) -> bool:
     images, masks = parted(tree)
     if _tell(_classes(images).values()):
         return True
-    return any(MaskBook(masks).of(image) for image in images) or any(map(MaskBook(masks).by_number(images), images))
+    book = MaskBook(masks, images)
+    return any(map(book.of, images)) or any(map(book.by_number(images), images))
 
 
 def _tell(classes: Iterable[str | None]) -> bool:
@@ -59,15 +60,22 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
         classes = dict.fromkeys(classes)
     notes: list[str] = []
     splits = settled_splits({image.path: image.split for image in images}, notes)
-    book = MaskBook(masks)
+    book = MaskBook(masks, images)
     found = {image.path: book.of(image) for image in images}
     if masks and not any(found.values()):
         by_number = book.by_number(images)
         found = {image.path: by_number(image) for image in images}
-    notes += book.unmatched(folder, images)
+    notes += [*book.unmatched(folder, images), *several_masks(book.more)]
     names = _names(images, classes, any(splits.values()))
     rows = [
-        SourceRow(names[image.path], image.path, found[image.path], classes[image.path], splits[image.path])
+        SourceRow(
+            names[image.path],
+            image.path,
+            found[image.path],
+            classes[image.path],
+            splits[image.path],
+            more_masks=book.more.get(found[image.path] or "", ()),
+        )
         for image in images
     ]
     rejected = [*tree.rejected(NAME), *(mask_alone(f"{NAME}:{_mask_name(m)}", m.path) for m in book.alone())]

@@ -31,7 +31,7 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
     """Pictures beside SegmentationClass; with several labels in labelmap.txt, the one that fills most of a mask."""
     tree = scan(folder, settings)
     images, masks = parted(tree)
-    book = MaskBook(masks)
+    book = MaskBook(masks, images)
     found = {image.path: book.of(image) for image in images}
     splits, colours = _splits(folder), _label_colours(folder)
     entries = []
@@ -40,7 +40,7 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
         dx = _label(found[image.path], colours) if len(colours) > 1 else None
         entries.append(Entry(image, Path(image.path).stem, facts, {NAME: dx} if dx else {}))
     notes: list[str] = []
-    rows = rows_of(entries, found, notes)
+    rows = rows_of(entries, found, notes, book.more)
     rejected = [*tree.rejected(NAME), *(mask_alone(f"{NAME}:{Path(m.path).stem}", m.path) for m in book.alone())]
     listing_is_not_empty(rows, rejected, folder)
     place = "the file of the same name in SegmentationClass"

@@ -209,6 +209,41 @@ def excel_flags(out: Path) -> None:
     write_csv(out / "table.csv", ("Image Name", "Common Nevus", "Melanoma"), rows)
 
 
+def halves(number: int) -> list[np.ndarray]:
+    """A mask in two parts that lie apart."""
+    half = np.arange(SIDE) < SIDE // 2
+    return [PAIRS[number].mask & half, PAIRS[number].mask & ~half]
+
+
+def numbered_masks(out: Path) -> None:
+    """Two masks of a picture beside it, with superpixels that are none; one picture has one alone."""
+    pictures(out, numbered("IMG{}.png"))
+    for n in range(COUNT):
+        for k, part in enumerate(halves(n) if n else [PAIRS[n].mask], 1):
+            write_mask(out / f"IMG{n}_segmentation_{k}.png", part)
+        write_mask(out / f"IMG{n}_superpixels.png", PAIRS[n].mask)
+    write_csv(out / "labels.csv", ("image", "dx"), [(f"IMG{n}.png", DX[n]) for n in range(COUNT)])
+
+
+def masks_of_readers(out: Path) -> None:
+    pictures(out / "images", numbered("a{}.png"))
+    for reader in (1, 2, 3):
+        for n in range(COUNT):
+            write_mask(out / f"masks/reader{reader}/a{n}.png", PAIRS[n].mask)
+
+
+def table_of_readings(out: Path) -> None:
+    """A line for each mask and not for each picture."""
+    pictures(out / "images", numbered("ISIC_{:07d}.jpg"))
+    rows = []
+    for n in range(COUNT):
+        for reader in range(1 + n % 3):
+            name = f"ISIC_{n:07d}_{reader}0c.png"
+            write_mask(out / "segs" / name, PAIRS[n].mask)
+            rows.append((f"ISIC_{n:07d}", name, f"A{reader}", DX[n]))
+    write_csv(out / "seg_metadata.csv", ("ISIC_id", "seg_filename", "annotator", "dx"), rows)
+
+
 def jsonl(out: Path) -> None:
     for n in range(COUNT):
         write_image(out / f"{'test' if n >= 6 else 'train'}/{n % 6}.png", PAIRS[n].image)
@@ -253,6 +288,9 @@ FORMS = {
     "saved-dataset": Form("saved-dataset", saved_dataset, splits=HELD, masks=COUNT),
     "nested classes": Form("folders", nested_classes, splits=HELD),
     "flat ph2": Form("folders", flat_ph2, {None: COUNT}, splits={"train": COUNT}, masks=COUNT),
+    "numbered masks": Form("table", numbered_masks, masks=COUNT),
+    "masks of readers": Form("folders", masks_of_readers, {None: COUNT}, masks=COUNT),
+    "table of readings": Form("table", table_of_readings, masks=COUNT),
     "flags of X": Form("table", excel_flags, {"common nevus": 4, "melanoma": 4}, masks=COUNT),
     "imagefolder jsonl": Form("imagefolder", jsonl, splits=HELD),
     "table per split": Form("table", table_per_split, groups=4, splits=HELD, masks=COUNT),
