@@ -12,6 +12,7 @@ import numpy as np
 from evaluate.downstream.training import Regime, Stage, expected_draws, uniform_regime
 from evaluate.settings.benchmark import RATIO_ARMS, ArmName, Task
 from manifests.errors import BadInput
+from manifests.format.schema import UNLABELLED
 from manifests.pairs import PairArrays
 
 DESCRIPTIONS = {
@@ -58,7 +59,7 @@ class ArmData:
     is_real: np.ndarray
 
     def train_counts(self) -> dict[str, dict[str, int]]:
-        """Pairs by origin and class."""
+        """Pairs by origin and class, those without one as unlabelled."""
         return self._by_origin(np.ones(len(self.pairs)))
 
     def draws(self, draws: int) -> dict[str, dict[str, int]]:
@@ -66,11 +67,9 @@ class ArmData:
         return self._by_origin(expected_draws(self.regime, draws))
 
     def _by_origin(self, amounts: np.ndarray) -> dict[str, dict[str, int]]:
+        labels = dict(enumerate(self.pairs.classes)) | ({-1: UNLABELLED} if (self.pairs.labels < 0).any() else {})
         return {
-            origin: {
-                dx: round(float(amounts[chosen & (self.pairs.labels == c)].sum()))
-                for c, dx in enumerate(self.pairs.classes)
-            }
+            origin: {dx: round(float(amounts[chosen & (self.pairs.labels == c)].sum())) for c, dx in labels.items()}
             for origin, chosen in (("real", self.is_real), ("synthetic", ~self.is_real))
         }
 

@@ -266,5 +266,5 @@ def pooled_calibration(judged: JudgedSet, predictions: Sequence[np.ndarray]) -> 
 
 def rare_classes(classes: Sequence[str], train_counts: dict[str, int]) -> tuple[str, ...]:
     """The classes with less than half as many real training pairs as the largest one."""
-    largest = max(train_counts.values(), default=0)
+    largest = max((train_counts.get(dx, 0) for dx in classes), default=0)
     return tuple(dx for dx in classes if 0 < train_counts.get(dx, 0) < largest / 2)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from manifests.format.schema import SPLITS, UNLABELLED
 from manifests.listing.source import Rejection, SourceListing
-from manifests.prepare.admission import CLASSIFICATION, SEGMENTATION, admit_rows
+from manifests.prepare.admission import CLASSIFICATION, LESION, PAIRS, SEGMENTATION, admit_rows
 from manifests.prepare.checks import check_row
 from manifests.settings import PrepareSettings
 from manifests.sources.recognition import find_source
@@ -42,11 +42,12 @@ class Understanding:
     def lines(self) -> list[str]:
         """A line each on layout and classes, groups, splits, masks and what to look at."""
         counted = ", ".join(f"{dx} {count}" for dx, count in self.classes.items()) or "none"
+        told_classes = f"from {self.class_place}" if {*self.classes} != {LESION} else "the data tell of none"
         splits = ", ".join(f"{split} {self.splits.get(split, 0)}" for split in SPLITS)
         told_splits = f"{splits} ({self.split_note})" if any(self.splits.values()) else self.split_note
         told = f"{self.group_place}, near-duplicate clusters" if self.group_place else "near-duplicate clusters"
         lines = [
-            f"layout {self.layout}: classes {counted} (from {self.class_place})",
+            f"layout {self.layout}: classes {counted} ({told_classes})",
             f"groups: {self.groups} by {told}",
             f"splits: {told_splits}",
             f"masks: {self.given} given, {self.missing} missing, {self.found} found",
@@ -54,6 +55,11 @@ class Understanding:
         empty = [split for split in SPLITS if not self.splits.get(split)]
         if empty and any(self.splits.values()):
             lines.append(f"the {' and '.join(empty)} split is empty")
+        if self.task == PAIRS and (unlabelled := self.classes.get(UNLABELLED, 0)):
+            lines.append(
+                f"{unlabelled} pairs with a mask and no class serve segmentation alone, and "
+                f"{self.missing + self.found} with a class and no given mask classification"
+            )
         if self.task == SEGMENTATION:
             lines.append("no classes are there: one class, lesion, for segmentation; classification is left out")
         if self.task == CLASSIFICATION and self.found:

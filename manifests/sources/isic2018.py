@@ -63,6 +63,7 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
         licence="CC-BY-NC-4.0",
         mask_place="the file <image id>_segmentation.png in ISIC2018_Task1_*_GroundTruth",
         class_place="its line in ISIC2018_Task3_*_GroundTruth.csv",
+        group_place="lesion_id of the lesion groupings" if any(row.group for row in rows) else "",
     )
 
 

@@ -50,8 +50,13 @@ def came_in(results: Results, pairs: RunPairs) -> list[Fact]:
     counts = data["real"]["counts"]
     by_class = {dx: sum(split.get(dx, 0) for split in counts.values()) for dx in data["classes"]}
     facts = [Fact("Layout", told["layout"])] if "layout" in told else []
-    amount = wording.times(sum(by_class.values()), f"{own_pairs(results)} pair")
-    facts.append(Fact("Pairs", f"{amount} of {wording.times(len(by_class), 'class', 'classes')}"))
+    every = sum(sum(split.values()) for split in counts.values())
+    amount = (
+        f"{wording.times(every, f'{own_pairs(results)} pair')} of {wording.times(len(by_class), 'class', 'classes')}"
+    )
+    if unlabelled := every - sum(by_class.values()):
+        amount += f", {wording.count(unlabelled)} of them without a class, for segmentation alone"
+    facts.append(Fact("Pairs", amount))
     most_first = sorted(by_class.items(), key=lambda entry: -entry[1])
     facts.append(Fact("Classes", ", ".join(f"{dx} {wording.count(number)}" for dx, number in most_first)))
     split = (f"{wording.count(sum(counts.get(name, {}).values()))} {use}" for name, use in SPLITS.items())

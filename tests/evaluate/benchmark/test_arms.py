@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -21,6 +22,7 @@ from evaluate.benchmark.arms import (
     low_data_rows,
     task_pairs,
 )
+from evaluate.benchmark.summary import rare_classes
 from evaluate.downstream.training import draw_indices, draw_plan
 from evaluate.settings.benchmark import CONTROLS, GENERATED, BenchmarkSettings, Task, parse_arm
 from manifests.errors import BadInput
@@ -69,6 +71,13 @@ def test_controls_see_real_pairs_only(name: str) -> None:
     data = built(name)
     assert data.pairs.pair_ids == REAL.pair_ids
     assert not any(data.train_counts()["synthetic"].values())
+
+
+def test_pairs_without_a_class_are_counted_and_make_no_class_rare() -> None:
+    half = replace(REAL, labels=np.where(REAL.labels == 0, -1, REAL.labels))
+    counts = built("real", Pools(half), "segmentation").train_counts()
+    assert counts["real"] == {"nv": 0, "mel": 20, "bkl": 10, "unlabelled": 60}
+    assert rare_classes(CLASSES, counts["real"]) == () and rare_classes(CLASSES, {"mel": 20, "bkl": 9}) == ("bkl",)
 
 
 def test_copy_paste_moves_half_of_the_lesions_and_draws_classes_equally_often_where_they_are_learned() -> None:

@@ -7,10 +7,12 @@ import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from evaluate.report.first_screen.answers import came_in
 from evaluate.report.page import write_report
 from tests.evaluate.report.report_page import page_of, reported, text_of
 
@@ -51,6 +53,13 @@ def test_four_questions_are_answered_before_anything_else(run: Path) -> None:
     markdown = (run / "report.md").read_text()
     answers = ("**What came in.**", "**What was made.**", "**Did it help?**", "**May I use it?**", "| Classification")
     assert [markdown.index(answer) for answer in answers] == sorted(markdown.index(answer) for answer in answers)
+
+
+def test_pairs_without_a_class_are_told_apart_from_the_classes() -> None:
+    counts = {"train": {"nv": 3, "mel": 2, "unlabelled": 4}, "test": {"nv": 1}}
+    data = {"classes": ["mel", "nv"], "real": {"counts": counts, "drawn": 0}, "test_groups": 1, "notes": []}
+    told = {fact.name: fact.value for fact in came_in({"data": data}, SimpleNamespace(real=None))}
+    assert told["Pairs"] == "10 real pairs of 2 classes, 4 of them without a class, for segmentation alone"
 
 
 def test_the_first_pictures_stand_by_class_generated_above_real(run: Path) -> None:

@@ -155,6 +155,9 @@ def test_masks_and_classes_of_different_images_are_prepared_as_a_whole(tmp_path:
     rows = open_manifest(tmp_path / "whole").table(["mask_origin", "dx"]).to_pylist()
     assert sum(row["mask_origin"] == "given" for row in rows) == sum(row["dx"] == "unlabelled" for row in rows) == 10
     assert whole.task == "pairs" and "masks: 10 given, 10 missing, 0 found" in whole.understood
+    halves = "10 pairs with a mask and no class serve segmentation alone, and 10 with a class and no given mask"
+    assert any(line.startswith(halves) for line in whole.understood)
+    assert any("by lesion_id of the lesion groupings" in line for line in whole.understood)
     summary = prepare(tmp_path / "d", tmp_path / "m", PrepareSettings(size=48, task="segmentation"))
     assert summary.rejected_counts == {"missing mask": 10}
 
