@@ -27,7 +27,8 @@ _SPELT = r"\1 to \2"
 def prompt_for(dx: str, attributes: Mapping[str, str | None] | None = None, drawn: bool = False) -> str:
     """The prompt of a class; a class without a table entry is described by its own name.
 
-    drawn: whether its pairs are a program's, as a phantom's are; attributes: values of `manifests.schema.ATTRIBUTES` where the source has them; the others are left out. An age
+    drawn: whether its pairs are a program's, as a phantom's are.
+    attributes: values of `manifests.schema.ATTRIBUTES` where the source has them; the others are left out. An age
     group of 20-29 is told as 20 to 29.
     """
     text = f"{_DRAWN if drawn else 'dermoscopy'} of {DESCRIPTIONS.get(dx, dx.replace('_', ' '))}"

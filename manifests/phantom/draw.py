@@ -1,4 +1,4 @@
-"""A procedural dermoscopy phantom: drawn, not photographed, with masks as readers outline and classes that look different.
+"""A procedural dermoscopy phantom: drawn, not photographed; masks as readers outline, classes that look different.
 
 It is the data of the demonstration and of the tests. Nothing measured on it says anything about real skin.
 """
@@ -26,8 +26,8 @@ README = """These pictures are drawn by a program; none is a photograph and none
 
 They imitate the look of dermoscopy (skin tone, light, hairs, rulers, gel bubbles, and the colours and
 structures of the lesion classes {classes}) so that software can be tried and tested without patient data.
-The masks are outlines as a reader draws them, a few pixels off. Nothing learned from or measured on them says anything about real
-lesions: never use them for diagnosis, nor mix them into a dataset of photographs.
+The masks are outlines as a reader draws them, a few pixels off. Nothing learned from or measured on these
+pairs says anything about real lesions: never use them for diagnosis, nor mix them into a dataset of photographs.
 
 {pairs} pairs of {size} pixels, seed {seed}, in the folder layout of {layout}.
 Licence: CC0-1.0.
