@@ -83,11 +83,11 @@ def _age(path: Path) -> float:
 
 def units_left(job: Job, steps: Sequence[Planned], calls: Mapping[str, tuple[int, int]]) -> dict[str, dict[str, float]]:
     """By unfinished step: how many units of each kind of task are left, NaN where nothing tells yet."""
-    from flows.steps.low_data import shares_of
+    from flows.steps.low_data import parts_of
 
     left: dict[str, dict[str, float]] = {}
     folds = job.settings.benchmark.cross_validated
-    wanted = {"report": False, "low-data": bool(shares_of(job)), "gates": job.settings.synthesis.gates}
+    wanted = {"report": False, "low-data": bool(parts_of(job)), "gates": job.settings.synthesis.gates}
     wanted |= {"folds": folds, "benchmark": not folds}
     for planned in (step for step in steps if step.reason is not None):
         step = planned.name.partition(":")[0]

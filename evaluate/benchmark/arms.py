@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from evaluate.downstream.training import Regime, Stage, expected_draws, uniform_regime
-from evaluate.settings.benchmark import RATIO_ARMS, ArmName, Task
+from evaluate.settings.benchmark import LEAST_OF_CLASS, RATIO_ARMS, ArmName, Task
 from manifests.errors import BadInput
 from manifests.format.schema import UNLABELLED
 from manifests.pairs import PairArrays
@@ -92,13 +92,18 @@ def describe(arm: ArmName, task: Task) -> str:
     if arm.base in RATIO_ARMS and (arm.ratio != 1 or task == "classification"):
         times = "as often as" if arm.ratio == 1 else f"{arm.ratio:g} times as often as"
         text += f"; generated ones {times} real ones{' of their class' if task == 'classification' else ', on average'}"
-    return text if arm.fraction == 1 else f"{text}; {100 * arm.fraction:g} % of the real training pairs"
+    return text if arm.part == 1 else f"{text}; {part_text(arm.part)} real training pairs"
+
+
+def part_text(part: float) -> str:
+    """`25 % of the`, or `100 of the`: how much of something a part is."""
+    return f"{part:,.0f} of the" if part > 1 else f"{100 * part:g} % of the"
 
 
 def arm_data(arm: ArmName, pools: Pools, then_real: float, task: Task) -> ArmData:
     """The pairs and the regime of `arm`; `then_real` is the last stage's share in synthetic-then-real.
 
-    Pools must already be cut to the task, and to the arm's fraction. BadInput if the arm has nothing to draw.
+    Pools must already be cut to the task, and to the arm's part. BadInput if the arm has nothing to draw.
     """
     real, generated = pools.real, _generated(arm, pools)
     if arm.base == "synthetic":
@@ -209,17 +214,16 @@ def ungated(accepted: PairArrays, candidates: PairArrays) -> PairArrays:
     return candidates.select(chosen)
 
 
-def low_data_rows(dx: Sequence[str], group_ids: Sequence[str], fraction: float) -> list[int]:
-    """Rows of a nested random part of the training pairs: whole groups, the same share of each class.
+def low_data_rows(dx: Sequence[str], group_ids: Sequence[str], part: float) -> list[int]:
+    """Rows of a nested random part of the training pairs: whole groups, as many of each class as `part_counts` says.
 
-    A smaller fraction's rows are among a larger one's. The generator of a low-data arm must be restricted to
+    A smaller part's rows are among a larger one's. The generator of a low-data arm must be restricted to
     the same rows.
     """
     chosen: set[str] = set()
-    for name in sorted(set(dx)):
+    for name, wanted in part_counts(Counter(dx), part).items():
         rows = [row for row, d in enumerate(dx) if d == name]
-        sizes = Counter(group_ids[row] for row in rows)
-        wanted, taken = max(1, round(fraction * len(rows))), 0
+        sizes, taken = Counter(group_ids[row] for row in rows), 0
         for group in sorted(sizes, key=_shuffled):
             if taken >= wanted:
                 break
@@ -228,14 +232,37 @@ def low_data_rows(dx: Sequence[str], group_ids: Sequence[str], fraction: float) 
     return [row for row, group in enumerate(group_ids) if group in chosen]
 
 
+def part_counts(counts: Mapping[str, int], part: float) -> dict[str, int]:
+    """Pairs of each class in a part of the training pairs: the same share of each, where `part` is a share; else
+    `part` pairs in all, by shares as well, but at least LEAST_OF_CLASS of each class that has so many.
+
+    BadInput where there are no more than `part` pairs, or the least of each class are more.
+    """
+    there = {name: count for name, count in sorted(counts.items()) if count}
+    if part <= 1:
+        return {name: max(1, round(part * count)) for name, count in there.items()}
+    least, total = {name: min(LEAST_OF_CLASS, count) for name, count in there.items()}, sum(there.values())
+    if not sum(least.values()) <= part < total:
+        raise BadInput(
+            f"benchmark.low_data {part:.0f}: the {total} training pairs of {len(there)} classes give parts of "
+            f"{sum(least.values())} to {total - 1} pairs, {LEAST_OF_CLASS} of each class at least; choose such a number"
+        )
+    low, high = 0.0, 1.0
+    for _ in range(50):  # the share at which the classes above their least bring the sum to `part`
+        share = (low + high) / 2
+        few = sum(max(least[name], share * count) for name, count in there.items()) < part
+        low, high = (share, high) if few else (low, share)
+    return {name: max(least[name], round(high * count)) for name, count in there.items()}
+
+
 def _shuffled(group: str) -> str:
     """A sort key that knows nothing of the data's order."""
     return hashlib.sha256(f"low-data:{group}".encode()).hexdigest()
 
 
-def low_data_pairs(pairs: PairArrays, fraction: float) -> PairArrays:
+def low_data_pairs(pairs: PairArrays, part: float) -> PairArrays:
     """See `low_data_rows`."""
-    if fraction == 1:
+    if part == 1:
         return pairs
     dx = ["" if label < 0 else pairs.classes[int(label)] for label in pairs.labels]
-    return pairs.select(low_data_rows(dx, pairs.group_ids, fraction))
+    return pairs.select(low_data_rows(dx, pairs.group_ids, part))

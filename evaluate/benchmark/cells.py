@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.benchmark.arms import Pools, arm_data, low_data_pairs, task_pairs
+from evaluate.benchmark.arms import Pools, arm_data, low_data_pairs, part_text, task_pairs
 from evaluate.benchmark.evidence import check_evidence
 from evaluate.downstream.classifier import Classifier
 from evaluate.downstream.encoders import weights_digest
@@ -32,7 +32,7 @@ CODE_VERSION = "2"
 """Changed with every change of what a cell computes, so that older cells are not taken for its own."""
 
 Restricted = Mapping[float, Manifest]
-"""Generated pairs whose generator saw only this fraction of the real training pairs, by fraction."""
+"""Generated pairs whose generator saw only this part of the real training pairs, by part."""
 
 JUDGED_ON = ("validation", "test")
 PILOT = "pilot"
@@ -71,7 +71,7 @@ def plan_cells(
 ) -> list[Cell]:
     """Every cell of the benchmark, seed by seed within its task, so that an early end leaves whole seeds.
 
-    real_counts: pairs by split and class; restricted: which fractions have a synthetic manifest of their own.
+    real_counts: pairs by split and class; restricted: which parts have a synthetic manifest of their own.
     Arms without the generated pairs that they need are left out; `skipped_arms` lists them.
     """
     if not sum(real_counts.get("train", {}).values()):
@@ -100,10 +100,10 @@ def skipped_arms(
                 skipped.append(SkippedArm(task, str(arm), "no real pair has a mask to cut its lesion out by"))
             if not arm.needs_synthetic:
                 continue
-            if arm.fraction == 1 and not has_synthetic:
+            if arm.part == 1 and not has_synthetic:
                 skipped.append(SkippedArm(task, str(arm), "there are no generated pairs"))
-            elif arm.fraction != 1 and arm.fraction not in (restricted or {}):
-                reason = f"no generator was restricted to {100 * arm.fraction:g} % of the real training pairs"
+            elif arm.part != 1 and arm.part not in (restricted or {}):
+                reason = f"no generator was restricted to {part_text(arm.part)} real training pairs"
                 skipped.append(SkippedArm(task, str(arm), reason))
     return skipped
 
@@ -132,7 +132,7 @@ def run_cell(
     path = work / f"{cell.name}.json"
     if read_cell(path, digest) is not None or _adopted(cell, digest, settings, work):
         return path
-    check_evidence(real, source, [cell.task], of_a_part=arm.fraction != 1)
+    check_evidence(real, source, [cell.task], of_a_part=arm.part != 1)
     arrays = arrays or work / "arrays"
     pools = load_pools(arm, cell.task, real, source, settings, arrays)
     data = arm_data(arm, pools, settings.then_real, cell.task)
@@ -254,9 +254,9 @@ def load_pools(
     settings: BenchmarkSettings,
     cache: Path,
 ) -> Pools:
-    """The training pairs that `arm` draws from, at the training size, real ones cut to its fraction."""
+    """The training pairs that `arm` draws from, at the training size, real ones cut to its part."""
     size = settings.training(task).size
-    pairs = low_data_pairs(real.arrays(split="train", size=size, cache=cache), arm.fraction)
+    pairs = low_data_pairs(real.arrays(split="train", size=size, cache=cache), arm.part)
     pools = Pools(task_pairs(pairs, task))
     if synthetic is None:
         return pools
@@ -273,12 +273,12 @@ def has_masks(real: Manifest) -> bool:
 
 
 def source_of(arm: ArmName, synthetic: Manifest | None, restricted: Restricted | None) -> Manifest | None:
-    """The synthetic manifest that `arm` depends on: the one made from its fraction of the real pairs."""
+    """The synthetic manifest that `arm` depends on: the one made from its part of the real pairs."""
     if not arm.needs_synthetic:
         return None
-    source = synthetic if arm.fraction == 1 else (restricted or {}).get(arm.fraction)
+    source = synthetic if arm.part == 1 else (restricted or {}).get(arm.part)
     if source is None:
-        raise BadInput(f"arm {arm} needs generated pairs of its own fraction; synthesise them or leave it out")
+        raise BadInput(f"arm {arm} needs generated pairs of its own part; synthesise them or leave it out")
     return source
 
 

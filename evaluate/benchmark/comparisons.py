@@ -25,9 +25,9 @@ class JudgedArm:
     validation: float | None
 
 
-def strongest_control(arms: Sequence[JudgedArm], fraction: float, metric: str) -> JudgedArm | None:
-    """The control of this fraction that is best on validation; the choice never sees the test pairs."""
-    controls = [a for a in arms if parse_arm(a.name).is_control and parse_arm(a.name).fraction == fraction]
+def strongest_control(arms: Sequence[JudgedArm], part: float, metric: str) -> JudgedArm | None:
+    """The control of this part that is best on validation; the choice never sees the test pairs."""
+    controls = [a for a in arms if parse_arm(a.name).is_control and parse_arm(a.name).part == part]
     if not controls:
         return None
     sign = 1 if metric_info(metric).higher_is_better else -1
@@ -37,7 +37,7 @@ def strongest_control(arms: Sequence[JudgedArm], fraction: float, metric: str) -
 def compare_arms(arms: Sequence[JudgedArm], settings: BenchmarkSettings) -> list[dict[str, Any]]:
     """Every comparison, as results.json has it.
 
-    Each arm with generated pairs meets every control of its task and fraction in the deciding metric, and the
+    Each arm with generated pairs meets every control of its task and part in the deciding metric, and the
     strongest of them in every compared one. The primary comparison of an arm is the one that its verdict rests on, see
     `deciding`. Holm's correction runs over the primary ones together, and over all others together; the smallest
     detectable difference is told at the corrected level.
@@ -84,17 +84,15 @@ def _doubt(entry: Mapping[str, Any]) -> float:
 
 
 def _comparisons_of(arm: JudgedArm, of_task: Sequence[JudgedArm], settings: BenchmarkSettings) -> list[dict[str, Any]]:
-    metrics, fraction = settings.compared(arm.task), parse_arm(arm.name).fraction
-    strongest = strongest_control(of_task, fraction, metrics[0])
+    metrics, part = settings.compared(arm.task), parse_arm(arm.name).part
+    strongest = strongest_control(of_task, part, metrics[0])
     if strongest is None:
         return []
     entries = [_entry(arm, strongest, metric, True, settings) for metric in metrics]
     others = [
         other
         for other in of_task
-        if parse_arm(other.name).is_control
-        and parse_arm(other.name).fraction == fraction
-        and other.name != strongest.name
+        if parse_arm(other.name).is_control and parse_arm(other.name).part == part and other.name != strongest.name
     ]
     entries += [_entry(arm, other, metrics[0], False, settings) for other in others]
     deciding([entry for entry in entries if entry["metric"] == metrics[0]])["primary"] = True
@@ -189,7 +187,7 @@ def _best_on_validation(
 ) -> Mapping[str, Any] | None:
     sign = 1 if metric_info(metric).higher_is_better else -1
     known = [a for a in arms if a.task == task and a.name in primary and a.validation is not None]
-    full = [a for a in known if parse_arm(a.name).fraction == 1] or known
+    full = [a for a in known if parse_arm(a.name).part == 1] or known
     return primary[max(full, key=lambda a: sign * (a.validation or 0.0)).name] if full else None
 
 

@@ -77,7 +77,7 @@ def pilot_report(settings: BenchmarkSettings, standings: Sequence[Standing]) -> 
 def contestants(settings: BenchmarkSettings, task: Task, real: Manifest) -> list[str]:
     """The controls that need no generated pair and see all real ones."""
     skipped = {(s.task, s.arm) for s in skipped_arms(settings, False, None, has_masks(real))}
-    arms = [arm for arm in settings.arms(task) if arm.is_control and not arm.needs_synthetic and arm.fraction == 1]
+    arms = [arm for arm in settings.arms(task) if arm.is_control and not arm.needs_synthetic and arm.part == 1]
     return [str(arm) for arm in arms if (task, str(arm)) not in skipped]
 
 

@@ -212,7 +212,7 @@ def arm_entry(
         "role": "control" if arm.is_control else "generated",
         "description": describe(arm, judged.task),
         "ratio": arm.ratio,
-        "fraction": arm.fraction,
+        "fraction": min(1.0, arm.part),
         "train_counts": _mean_counts([run["train_counts"] for run in runs]),
         "draws": _mean_counts([run["draws"] for run in runs]),
         "updates": max(run["budget"] for run in runs),

@@ -10,8 +10,15 @@ from evaluate.metrics.safety import MELANOMA, SENSITIVITIES
 from evaluate.pages import wording
 from evaluate.pages.tables import Cell, Table, counts_table, figure_cell, number_cell
 from evaluate.report.classes import class_bars, confusions, reliabilities, subgroup_bars
-from evaluate.report.curves import decision_curve, learning_curve, pilot_curve, ratio_curve, training_curve
+from evaluate.report.curves import (
+    decision_curve,
+    learning_curve,
+    pilot_curve,
+    ratio_curve,
+    training_curve,
+)
 from evaluate.report.differences import comparisons_table, forest, verdict_card
+from evaluate.report.effects import effect_curve, effects_table
 from evaluate.report.tasks import Arm, TaskResults, series_of
 
 _SAFETY_FIRST = (*(f"{name}:{dx}" for dx in MELANOMA for name in SENSITIVITIES), "ece")
@@ -142,6 +149,8 @@ def task_section(results: TaskResults, data: Mapping[str, Any]) -> dict[str, Any
         "comparisons": comparisons_table(results),
         "metrics": all_metrics_table(results),
         "seeds": seeds_table(results),
+        "effects": [figure for every in (False, True) if (figure := effect_curve(results, every))],
+        "effects_table": effects_table(results),
         "curves": [figure for figure in curves if figure],
         "training": training_curve(results),
         "class_bars": class_bars(results, classes),

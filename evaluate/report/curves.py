@@ -1,7 +1,8 @@
-"""Curves: the deciding metric by share of real pairs and by ratio of generated ones, and training."""
+"""Curves: the deciding metric by number of own pairs and by ratio of generated ones, and training."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from evaluate.report.tasks import SERIES, Arm, TaskResults, base_of, series_of
 HEIGHT = 240.0
 TOP, BOTTOM = 14.0, 206.0
 LEFT, RIGHT = 13.0, 97.0
+OWN_PAIRS = "own training pairs of all classes"
+Spacing = Callable[[float], float]
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,15 @@ class Figure:
 
 
 def learning_curve(results: TaskResults) -> Figure | None:
-    """The deciding metric by share of the real training pairs; None without low-data arms."""
+    """The deciding metric by number of own training pairs; None without low-data arms."""
     if all(arm["fraction"] == 1 for arm in results.arms):
         return None
     low = {base_of(arm["name"]) for arm in results.arms if arm["fraction"] < 1}
     arms = [arm for arm in results.arms if base_of(arm["name"]) in low and arm["ratio"] == 1]
-    lines = _lines(results, arms, lambda arm: 100 * arm["fraction"])
-    title = f"{results.title}: {results.heading(results.primary)} with fewer real pairs"
-    return _figure(title, lines, "share of the real training pairs", "%", results.unit(results.primary))
+    lines = _lines(results, arms, lambda arm: sum(arm["train_counts"]["real"].values()))
+    title = f"{results.title}: {results.heading(results.primary)} by number of own pairs"
+    lines = [line for line in lines if line.points[0].x]
+    return figure(title, lines, OWN_PAIRS, "", results.unit(results.primary), spaced=math.log10)
 
 
 def ratio_curve(results: TaskResults) -> Figure | None:
@@ -69,7 +73,7 @@ def ratio_curve(results: TaskResults) -> Figure | None:
     lines = _lines(results, [arm for arm in arms if base_of(arm["name"]) in swept], lambda arm: arm["ratio"])
     lines += _control_lines(results, sorted({ratio for base in swept for ratio in tried[base]}))
     title = f"{results.title}: {results.heading(results.primary)} by amount of generated pairs"
-    return _figure(
+    return figure(
         title,
         lines,
         "draws of a generated pair for each draw of a real one",
@@ -86,7 +90,7 @@ def pilot_curve(results: TaskResults) -> Figure | None:
             points.setdefault(arm, []).append(Point(rung["updates"], score))
     lines = [Line(arm, series_of(arm), tuple(found)) for arm, found in points.items()]
     title = f"{results.title}: validation score of the pilot"
-    return _figure(title, lines, "optimiser updates, each point a training of its own", "", "share")
+    return figure(title, lines, "optimiser updates, each point a training of its own", "", "share")
 
 
 def decision_curve(results: TaskResults, test_counts: Mapping[str, int]) -> Figure | None:
@@ -108,7 +112,7 @@ def decision_curve(results: TaskResults, test_counts: Mapping[str, int]) -> Figu
     if len(every) > 1:
         lines.append(Line(f"calling every lesion {dx}", max(SERIES.values()) + 1, every))
     title = f"{results.title}: net benefit of calling {dx}, higher is better and 0 is calling none"
-    return _figure(title, lines, "probability from which a lesion is called so", "%", "share")
+    return figure(title, lines, "probability from which a lesion is called so", "%", "share")
 
 
 def training_curve(results: TaskResults) -> Figure | None:
@@ -124,7 +128,7 @@ def training_curve(results: TaskResults) -> Figure | None:
         if len(points) > 1:
             lines.append(Line(arm["name"], series_of(arm["name"]), points))
     title = f"{results.title}: validation score while training"
-    return _figure(title, lines, "optimiser updates", "", "share") if lines else None
+    return figure(title, lines, "optimiser updates", "", "share") if lines else None
 
 
 def _control_lines(results: TaskResults, places: Sequence[float]) -> list[Line]:
@@ -148,41 +152,55 @@ def _lines(results: TaskResults, arms: Sequence[Arm], place: Callable[[Arm], flo
     return [Line(base, series_of(base), tuple(sorted(ps, key=lambda p: p.x))) for base, ps in points.items()]
 
 
-def _figure(title: str, lines: Sequence[Line], axis: str, suffix: str, unit: str) -> Figure | None:
+def figure(
+    title: str,
+    lines: Sequence[Line],
+    axis: str,
+    suffix: str,
+    unit: str,
+    spaced: Spacing = float,
+    level: float | None = None,
+) -> Figure | None:
+    """A chart of lines, None of none; see `line_chart`."""
     if not lines:
         return None
-    return Figure(
-        title, line_chart(title, lines, suffix, unit), axis, tuple((line.name, line.series) for line in lines)
-    )
+    chart = line_chart(title, lines, suffix, unit, spaced, level)
+    return Figure(title, chart, axis, tuple((line.name, line.series) for line in lines))
 
 
-def line_chart(title: str, lines: Sequence[Line], suffix: str, unit: str) -> Markup:
-    """Lines with their intervals, labels on the grid."""
+def line_chart(
+    title: str, lines: Sequence[Line], suffix: str, unit: str, spaced: Spacing = float, level: float | None = None
+) -> Markup:
+    """Lines with their intervals, labels on the grid; spaced: how far along the axis a place is; level: a value that
+    has a line of its own."""
     values = [v for line in lines for p in line.points for v in (p.y, *(p.interval or ()))]
+    values += [] if level is None else [level]
     places = sorted({p.x for line in lines for p in line.points})
-    across = Scale(*(spread(places, 0.0, 1e-6)), LEFT + 3, RIGHT)
+    across = Scale(*(spread([spaced(place) for place in places], 0.0, 1e-6)), LEFT + 3, RIGHT)
     up = Scale(*spread(values, 0.08, 0.02), BOTTOM, TOP)
     drawing = Drawing(HEIGHT, alt_text(title, lines, unit))
     for tick in ticks(up.low, up.high, 5):
         drawing.line(0, up(tick), 100, up(tick), "grid")
         drawing.text(0, up(tick) - 4, wording.number(tick, unit))
+    if level is not None:
+        drawing.line(0, up(level), 100, up(level), "zero")
     for place in places if len(places) <= 7 else ticks(places[0], places[-1], 5):
-        drawing.text(across(place), BOTTOM + 24, f"{place:g}{suffix}", anchor="middle")
+        drawing.text(across(spaced(place)), BOTTOM + 24, f"{place:,g}{suffix}", anchor="middle")
     for place, line in enumerate(lines):
         # Side by side, so that intervals at the same place do not hide each other.
         aside = 1.4 * (place - (len(lines) - 1) / 2) if len(line.points) <= 7 else 0.0
-        _draw_line(drawing, line, Scale(across.low, across.high, across.start + aside, across.end + aside), up)
+        moved = Scale(across.low, across.high, across.start + aside, across.end + aside)
+        _draw_line(drawing, line, [moved(spaced(point.x)) for point in line.points], up)
     return drawing.render()
 
 
-def _draw_line(drawing: Drawing, line: Line, across: Scale, up: Scale) -> None:
-    for point in line.points:
+def _draw_line(drawing: Drawing, line: Line, across: Sequence[float], up: Scale) -> None:
+    for x, point in zip(across, line.points, strict=True):
         if point.interval:
-            x = across(point.x)
             drawing.line(x, up(point.interval[0]), x, up(point.interval[1]), f"interval stroke s{line.series}")
-    drawing.path([(across(p.x), up(p.y)) for p in line.points], f"line stroke s{line.series}")
-    for point in line.points:
-        drawing.mark(across(point.x), up(point.y), line.series)
+    drawing.path([(x, up(p.y)) for x, p in zip(across, line.points, strict=True)], f"line stroke s{line.series}")
+    for x, point in zip(across, line.points, strict=True):
+        drawing.mark(x, up(point.y), line.series)
 
 
 def alt_text(title: str, lines: Sequence[Line], unit: str) -> str:

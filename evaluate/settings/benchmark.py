@@ -23,26 +23,31 @@ DRAWS = {
     "hybrid-ungated": "classes equally often, origins by ratio",
     "synthetic-then-real": "real classes equally often",
 }
-LOW_DATA_ARMS: dict[Task, tuple[str, ...]] = {
-    "classification": ("real", "real+oversampling", "hybrid"),
-    "segmentation": ("real", "hybrid"),
-}
 # timm's name of the network whose ImageNet weights come as a package; smp takes it as an encoder after tu-.
 LITE0_MODEL = "tf_efficientnet_lite0"
 AUTO, PACKAGE = "auto", "package"
-_ARM_NAME = re.compile(r"^(?P<base>[a-z+-]+)(?:@(?P<ratio>\d*\.?\d+))?(?:%(?P<percent>\d*\.?\d+))?$")
+LEAST_OF_CLASS = 10
+"""Pairs that a class keeps at least, or all that it has, in a part of so many pairs."""
+_ARM_NAME = re.compile(
+    r"^(?P<base>[a-z+-]+)(?:@(?P<ratio>\d*\.?\d+))?(?:%(?P<percent>\d*\.?\d+)|#(?P<number>[1-9]\d{1,8}))?$"
+)
+_EXTERNAL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$")
 
 
 class ArmName(Frozen):
-    """An arm by its parts: `hybrid@0.5%25` is the base `hybrid`, ratio .5, a quarter of the real pairs."""
+    """An arm by its parts: `hybrid@0.5%25` is the base `hybrid`, ratio .5, a quarter of the real pairs.
+
+    part: the real training pairs that it sees, a share up to 1 or a number above, as in `hybrid#100`.
+    """
 
     base: str
     ratio: float = 1.0
-    fraction: float = 1.0
+    part: float = 1.0
 
     def __str__(self) -> str:
         ratio = "" if self.ratio == 1 else f"@{self.ratio:g}"
-        return f"{self.base}{ratio}" + ("" if self.fraction == 1 else f"%{100 * self.fraction:g}")
+        part = "" if self.part == 1 else f"#{self.part:.0f}" if self.part > 1 else f"%{100 * self.part:g}"
+        return self.base + ratio + part
 
     @property
     def is_control(self) -> bool:
@@ -61,10 +66,11 @@ def parse_arm(name: str) -> ArmName:
     if not match or match["base"] not in CONTROLS + GENERATED:
         known = ", ".join(CONTROLS + GENERATED)
         raise ValueError(f"no arm is called {name!r}; choose from {known} (hybrid@2 for a ratio, real%25 for low data)")
-    arm = ArmName(base=match["base"], ratio=float(match["ratio"] or 1), fraction=float(match["percent"] or 100) / 100)
+    part = float(match["number"] or 0) or float(match["percent"] or 100) / 100
+    arm = ArmName(base=match["base"], ratio=float(match["ratio"] or 1), part=part)
     if arm.ratio != 1 and arm.base not in RATIO_ARMS:
         raise ValueError(f"arm {name!r} takes no ratio; only {' and '.join(RATIO_ARMS)} do")
-    if not (arm.ratio > 0 and 0 < arm.fraction <= 1):
+    if not (arm.ratio > 0 and part > 0 and (match["number"] or part <= 1)):
         raise ValueError(f"arm {name!r} needs a ratio above 0 and a percentage above 0 and at most 100")
     return arm
 
@@ -152,7 +158,12 @@ class BenchmarkSettings(Frozen):
     ratio_sweep: tuple[float, ...] = Field((), description="adds hybrid@ratio for each, such as .5, 1, 2")
     low_data: tuple[float, ...] = Field(
         (),
-        description="adds real, oversampled and hybrid arms at these shares of the training pairs, such as .1",
+        description="adds all arms on parts of the training pairs: shares, such as .1, or numbers, such as 100, in "
+        "which each class keeps its share and ten pairs at least",
+    )
+    external: dict[str, str] = Field(
+        {},
+        description="datasets or manifests of other hospitals by name, on which every trained model is tested too",
     )
     pilot: int = Field(
         2,
@@ -209,8 +220,25 @@ class BenchmarkSettings(Frozen):
     @classmethod
     def _positive(cls, values: tuple[float, ...]) -> tuple[float, ...]:
         if any(value <= 0 for value in values):
-            raise ValueError("ratios and fractions must be above 0")
+            raise ValueError("ratios and parts must be above 0")
         return values
+
+    @field_validator("low_data")
+    @classmethod
+    def _parts(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if any(value > 1 and (value < LEAST_OF_CLASS or value % 1) for value in values):
+            raise ValueError(f"parts are shares up to 1 or whole numbers of pairs from {LEAST_OF_CLASS} on")
+        return values
+
+    @field_validator("external")
+    @classmethod
+    def _named_as_folders(cls, sets: dict[str, str]) -> dict[str, str]:
+        for name, place in sets.items():
+            if not _EXTERNAL_NAME.match(name) or not place.strip():
+                raise ValueError(f"{name!r}: give each set a name of letters, digits, dots and dashes, and a folder")
+        if len({name.lower() for name in sets}) < len(sets):
+            raise ValueError("two sets differ in nothing but capital letters; name one otherwise")
+        return sets
 
     @model_validator(mode="after")
     def _arms_fit_their_task(self) -> BenchmarkSettings:
@@ -230,8 +258,9 @@ class BenchmarkSettings(Frozen):
         """Every arm of `task` in the order of its first mention, sweep and low-data arms last."""
         named = self.classification_arms if task == "classification" else self.segmentation_arms
         sweep = [f"hybrid@{ratio:g}" for ratio in self.ratio_sweep]
-        low = [f"{base}%{100 * fraction:g}" for fraction in self.low_data for base in LOW_DATA_ARMS[task]]
-        return tuple(dict.fromkeys(parse_arm(name) for name in [*named, *sweep, *low]))
+        whole = [arm for arm in map(parse_arm, named) if arm.part == 1]
+        low = [arm.model_copy(update={"part": part}) for part in self.low_data for arm in whole]
+        return tuple(dict.fromkeys([*map(parse_arm, [*named, *sweep]), *low]))
 
     def with_updates(self, updates: Mapping[Task, int]) -> BenchmarkSettings:
         """These settings with other updates of each task that is named."""

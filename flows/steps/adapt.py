@@ -27,7 +27,7 @@ VERSION = 4
 
 def steps(job: Job) -> list[Step]:
     """What each adapter would be made from now, the domain adapter first. BadInput if no class has enough pairs."""
-    _check_counts(job)
+    check_counts(job)
     settings: dict[str, Any] = {"seed": job.settings.seed, "threads": job.settings.engine.threads}
     settings |= flat_groups(job.settings, "adapt", "base")
     base = base_facts(job)
@@ -75,7 +75,12 @@ def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
     return [Call("adapt", f"adapt {name}", {"name": name}) for name in wanted if name not in failures]
 
 
-def _check_counts(job: Job) -> None:
+def check_counts(job: Job) -> None:
+    """BadInput where no class has enough training pairs, or benchmark.low_data names no part of them."""
+    from evaluate.benchmark.arms import part_counts
+
+    for part in job.settings.benchmark.low_data:
+        part_counts(open_real(job).counts().get("train", {}), part)
     if not trained_classes(job):
         counts, least = masked_counts(job), job.settings.adapt.min_pairs
         poor = ", ".join(f"{dx} has {count}" for dx, count in counts.items())

@@ -16,7 +16,7 @@ from flows.run.log import read_events
 from flows.run.records import CELLS, file_digest, read_record, write_record
 from flows.steps.adapt import untrained_classes
 from flows.steps.benchmark import benchmark_work, budgeted, settled_benchmark, steps, synthetic_manifest
-from flows.steps.low_data import restricted_manifests, shares_of
+from flows.steps.low_data import parts_of, restricted_manifests
 from flows.steps.parts.folds import fold_rounds, split_jobs
 from flows.steps.prepare import lacking_tasks, open_real
 from manifests.format.reading import Manifest
@@ -185,7 +185,7 @@ def run_notes(job: Job) -> list[str]:
     prepared = read_record(job.folder, "prepare")
     notes += [str(line) for line in prepared.figures.get("understood", [])] if prepared else []
     notes += [*lacking_tasks(job).values(), *untrained_classes(job)]
-    if shares_of(split_jobs(job)[0]):
+    if parts_of(split_jobs(job)[0]):
         own = job.settings.base.path == "shipped"
         seen = "all training pairs of ISIC 2017" if own else "whatever it was trained on"
         notes.append(

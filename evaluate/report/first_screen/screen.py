@@ -11,7 +11,9 @@ from markupsafe import Markup
 from evaluate.pages import wording
 from evaluate.pages.pictures import Picture, thumbnails
 from evaluate.pages.svg import Drawing, Scale
+from evaluate.report.curves import Figure
 from evaluate.report.differences import Forest, forest
+from evaluate.report.effects import effect_curve
 from evaluate.report.first_screen.answers import (
     ClassCounts,
     Fact,
@@ -52,7 +54,8 @@ class CountBar:
 
 @dataclass(frozen=True)
 class Helped:
-    """One task's answer: the word, the difference against the control that decides, and one against every control."""
+    """One task's answer: the word, the difference against the control that decides, and one against every control;
+    curve: the first by number of own pairs, where several were tried."""
 
     title: str
     word: str
@@ -60,6 +63,7 @@ class Helped:
     effect: str
     told: str
     against: Forest | None
+    curve: Figure | None = None
 
 
 @dataclass(frozen=True)
@@ -132,4 +136,5 @@ def helped(results: TaskResults) -> Helped:
     least = comparison["smallest_detectable"]
     if results.word == "no difference" and least is not None:
         told += f"; from {wording.number(least, unit)} {wording.points(unit)} on, a difference would show"
-    return Helped(*names, effect, told, forest(results, comparison["metric"], comparison["arm"]))
+    against = forest(results, comparison["metric"], comparison["arm"])
+    return Helped(*names, effect, told, against, effect_curve(results, every=False))

@@ -20,6 +20,7 @@ from evaluate.benchmark.arms import (
     effective_number_weights,
     low_data_pairs,
     low_data_rows,
+    part_counts,
     task_pairs,
 )
 from evaluate.benchmark.summary import rare_classes
@@ -188,7 +189,7 @@ def test_pairs_that_a_task_cannot_use_are_left_to_the_other() -> None:
 @given(st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=60), st.integers(1, 4))
 def test_low_data_parts_are_nested_and_never_cut_a_lesion(dx: list[str], per_lesion: int) -> None:
     groups = [f"{name}-{i // per_lesion}" for i, name in enumerate(dx)]
-    parts = [set(low_data_rows(dx, groups, fraction)) for fraction in (0.1, 0.25, 0.5, 1.0)]
+    parts = [set(low_data_rows(dx, groups, part)) for part in (0.1, 0.25, 0.5, 1.0)]
     for smaller, larger in pairwise(parts):
         assert smaller <= larger
     assert len(parts[-1]) == len(dx)
@@ -201,6 +202,31 @@ def test_low_data_parts_are_nested_and_never_cut_a_lesion(dx: list[str], per_les
 def test_low_data_keeps_the_share_of_each_class() -> None:
     part = low_data_pairs(REAL, 0.5)
     assert np.bincount(part.labels).tolist() == [30, 10, 5] or abs(len(part) - 45) <= 2
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 400), min_size=2, max_size=7), st.data())
+def test_a_part_of_so_many_pairs_has_ten_of_each_class_and_the_shares_of_the_rest(
+    counts: list[int], data: st.DataObject
+) -> None:
+    there = {f"class {place}": count for place, count in enumerate(counts)}
+    least = {name: min(10, count) for name, count in there.items()}
+    if sum(least.values()) == sum(counts):
+        return
+    part = data.draw(st.integers(sum(least.values()), sum(counts) - 1))
+    taken = part_counts(there, part)
+    assert abs(sum(taken.values()) - part) <= len(there) / 2
+    assert all(least[name] <= taken[name] <= there[name] for name in there)
+    shares = [taken[name] / there[name] for name in there if taken[name] > least[name]]
+    assert all(abs(one - shares[0]) * min(counts) <= 1 for one in shares)
+    larger = part_counts(there, min(part + 20, sum(counts) - 1))
+    assert all(larger[name] >= taken[name] for name in there)
+
+
+@pytest.mark.parametrize("part", [20, 29, 90, 5000])
+def test_a_part_that_is_none_is_refused_with_the_numbers_that_are(part: int) -> None:
+    with pytest.raises(BadInput, match=rf"low_data {part}: .*90 training pairs of 3 classes .*30 to 89 pairs"):
+        part_counts({"nv": 60, "bkl": 20, "mel": 10}, part)
 
 
 @settings(max_examples=50, deadline=None)
@@ -235,9 +261,10 @@ def test_settings_refuse_arms_that_mean_nothing() -> None:
 
 
 def test_sweeps_add_arms_once() -> None:
-    chosen = BenchmarkSettings(ratio_sweep=(0.5, 1, 2), low_data=(0.1, 1.0))
+    chosen = BenchmarkSettings(ratio_sweep=(0.5, 1, 2), low_data=(0.1, 1.0, 300))
     names = [str(arm) for arm in chosen.arms("classification")]
     assert names == [
         "real", "real+oversampling", "real+copy-paste", "hybrid", "hybrid@0.5", "hybrid@2",
-        "real%10", "real+oversampling%10", "hybrid%10",
+        "real%10", "real+oversampling%10", "real+copy-paste%10", "hybrid%10",
+        "real#300", "real+oversampling#300", "real+copy-paste#300", "hybrid#300",
     ]  # fmt: skip

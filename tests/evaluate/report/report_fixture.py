@@ -89,18 +89,18 @@ def _data(real: Manifest, synthetic: Manifest | None) -> dict[str, Any]:
 
 def _arm(name: str, task: str, real: Manifest, synthetic: Manifest | None, gain: float) -> dict[str, Any]:
     arm = parse_arm(name)
-    lift = (0 if arm.is_control else gain * min(arm.ratio, 1.5)) - 0.08 * (1 - arm.fraction)
+    lift = (0 if arm.is_control else gain * min(arm.ratio, 1.5)) - 0.08 * (1 - arm.part)
     lift -= 0.12 * (arm.base == "synthetic") - 0.01 * ("+" in name)
     by_class = task == "classification"
     names = classification_names(real.classes, ("bkl", "mel")) if by_class else SEGMENTATION_METRICS
-    counts = {dx: round(n * arm.fraction) for dx, n in real.counts()["train"].items()}
+    counts = {dx: round(n * arm.part) for dx, n in real.counts()["train"].items()}
     made = dict(synthetic.counts()["train"]) if synthetic is not None and not arm.is_control else {}
     decisive = "macro_f1" if by_class else "dice"
     train_counts = {"real": {} if arm.base == "synthetic" else counts, "synthetic": made}
     metrics = {metric: _metric(metric, lift) for metric in names}
     return {
         "name": name, "task": task, "role": "control" if arm.is_control else "generated",
-        "description": f"what {arm.base} draws from", "ratio": arm.ratio, "fraction": arm.fraction,
+        "description": f"what {arm.base} draws from", "ratio": arm.ratio, "fraction": arm.part,
         "train_counts": train_counts, "draws": train_counts, "updates": 250, "seeds": list(SEEDS),
         "model": "mobilenetv3_small_100", "parameters": 1_520_905, "encoder_weights": None,
         "validation": {"metric": names[0], "mean": 0.6 + lift, "per_seed": [0.6 + lift] * 3},
