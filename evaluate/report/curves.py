@@ -13,8 +13,8 @@ from evaluate.pages import wording
 from evaluate.pages.svg import Drawing, Scale, spread, ticks
 from evaluate.report.tasks import SERIES, Arm, TaskResults, base_of, series_of
 
-HEIGHT = 240.0
-TOP, BOTTOM = 14.0, 206.0
+HEIGHT, FLAT = 240.0, 132.0
+TOP, BELOW = 14.0, 34.0
 LEFT, RIGHT = 13.0, 97.0
 OWN_PAIRS = "own training pairs of all classes"
 Spacing = Callable[[float], float]
@@ -160,16 +160,23 @@ def figure(
     unit: str,
     spaced: Spacing = float,
     level: float | None = None,
+    height: float = HEIGHT,
 ) -> Figure | None:
     """A chart of lines, None of none; see `line_chart`."""
     if not lines:
         return None
-    chart = line_chart(title, lines, suffix, unit, spaced, level)
+    chart = line_chart(title, lines, suffix, unit, spaced, level, height)
     return Figure(title, chart, axis, tuple((line.name, line.series) for line in lines))
 
 
 def line_chart(
-    title: str, lines: Sequence[Line], suffix: str, unit: str, spaced: Spacing = float, level: float | None = None
+    title: str,
+    lines: Sequence[Line],
+    suffix: str,
+    unit: str,
+    spaced: Spacing = float,
+    level: float | None = None,
+    height: float = HEIGHT,
 ) -> Markup:
     """Lines with their intervals, labels on the grid; spaced: how far along the axis a place is; level: a value that
     has a line of its own."""
@@ -177,15 +184,16 @@ def line_chart(
     values += [] if level is None else [level]
     places = sorted({p.x for line in lines for p in line.points})
     across = Scale(*(spread([spaced(place) for place in places], 0.0, 1e-6)), LEFT + 3, RIGHT)
-    up = Scale(*spread(values, 0.08, 0.02), BOTTOM, TOP)
-    drawing = Drawing(HEIGHT, alt_text(title, lines, unit))
-    for tick in ticks(up.low, up.high, 5):
+    bottom = height - BELOW
+    up = Scale(*spread(values, 0.08, 0.02), bottom, TOP)
+    drawing = Drawing(height, alt_text(title, lines, unit))
+    for tick in ticks(up.low, up.high, 5 if height == HEIGHT else 3):
         drawing.line(0, up(tick), 100, up(tick), "grid")
         drawing.text(0, up(tick) - 4, wording.number(tick, unit))
     if level is not None:
         drawing.line(0, up(level), 100, up(level), "zero")
     for place in places if len(places) <= 7 else ticks(places[0], places[-1], 5):
-        drawing.text(across(spaced(place)), BOTTOM + 24, f"{place:,g}{suffix}", anchor="middle")
+        drawing.text(across(spaced(place)), bottom + 24, f"{place:,g}{suffix}", anchor="middle")
     for place, line in enumerate(lines):
         # Side by side, so that intervals at the same place do not hide each other.
         aside = 1.4 * (place - (len(lines) - 1) / 2) if len(line.points) <= 7 else 0.0

@@ -9,7 +9,7 @@ from functools import partial
 
 from evaluate.pages import wording
 from evaluate.pages.tables import Cell, Table, number_cell
-from evaluate.report.curves import OWN_PAIRS, Figure, Line, Point, figure
+from evaluate.report.curves import HEIGHT, OWN_PAIRS, Figure, Line, Point, figure
 from evaluate.report.tasks import Comparison, TaskResults, base_of, series_of
 from evaluate.settings.benchmark import parse_arm
 
@@ -49,7 +49,7 @@ def effects(results: TaskResults) -> list[Effect]:
     return sorted(found, key=lambda effect: effect.pairs) if len(found) > 1 else []
 
 
-def effect_curve(results: TaskResults, every: bool) -> Figure | None:
+def effect_curve(results: TaskResults, every: bool, height: float = HEIGHT) -> Figure | None:
     """The difference to the control that decides, or to every control, by number of own pairs; None where there is but
     one number."""
     found = effects(results)
@@ -70,7 +70,7 @@ def effect_curve(results: TaskResults, every: bool) -> Figure | None:
     against = "every control" if every else "the control that decides"
     title = f"{results.metric_title(results.primary)} of {arm} against {against}, {wording.points(unit)}"
     axis = f"{OWN_PAIRS}; of the rarest class {wording.listed([wording.count(effect.least) for effect in found])}"
-    return figure(title, lines, axis, "", unit, spaced=math.log10, level=0.0)
+    return figure(title, lines, axis, "", unit, spaced=math.log10, level=0.0, height=height)
 
 
 def effects_table(results: TaskResults) -> Table:

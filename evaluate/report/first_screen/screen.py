@@ -11,7 +11,7 @@ from markupsafe import Markup
 from evaluate.pages import wording
 from evaluate.pages.pictures import Picture, thumbnails
 from evaluate.pages.svg import Drawing, Scale
-from evaluate.report.curves import Figure
+from evaluate.report.curves import FLAT, Figure
 from evaluate.report.differences import Forest, forest
 from evaluate.report.effects import effect_curve
 from evaluate.report.first_screen.answers import (
@@ -54,8 +54,8 @@ class CountBar:
 
 @dataclass(frozen=True)
 class Helped:
-    """One task's answer: the word, the difference against the control that decides, and one against every control;
-    curve: the first by number of own pairs, where several were tried."""
+    """One task's answer: the word, the difference against the control that decides, and one against every control or,
+    where several numbers of own pairs were tried, the curve of the first over them."""
 
     title: str
     word: str
@@ -137,4 +137,4 @@ def helped(results: TaskResults) -> Helped:
     if results.word == "no difference" and least is not None:
         told += f"; from {wording.number(least, unit)} {wording.points(unit)} on, a difference would show"
     against = forest(results, comparison["metric"], comparison["arm"])
-    return Helped(*names, effect, told, against, effect_curve(results, every=False))
+    return Helped(*names, effect, told, against, effect_curve(results, every=False, height=FLAT))
