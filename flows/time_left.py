@@ -86,9 +86,10 @@ def units_left(job: Job, steps: Sequence[Planned], calls: Mapping[str, tuple[int
     from flows.steps.low_data import parts_of
 
     left: dict[str, dict[str, float]] = {}
-    folds = job.settings.benchmark.cross_validated
+    benchmark = job.settings.benchmark
+    folds = benchmark.cross_validated
     wanted = {"report": False, "low-data": bool(parts_of(job)), "gates": job.settings.synthesis.gates}
-    wanted |= {"folds": folds, "benchmark": not folds}
+    wanted |= {"folds": folds, "benchmark": not folds, "external": bool(benchmark.external)}
     for planned in (step for step in steps if step.reason is not None):
         step = planned.name.partition(":")[0]
         if not wanted.get(step, True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,29 +58,44 @@ def _refuse_other_files(storage: Storage) -> None:
         raise BadInput(f"{storage.location} holds a {CARD_NAME} and no manifest; choose another place.")
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What a subset has in another way. classes: all of them; dx: new class by old one; noted: said in provenance."""
+
+    classes: tuple[str, ...]
+    dx: Mapping[str, str] = field(default_factory=dict)
+    noted: Mapping[str, Any] = field(default_factory=dict)
+
+
 def write_subset(
     manifest: Manifest,
     pair_ids: Collection[str] | Mapping[str, str],
     location: str | Path | Storage,
     progress: Progress = no_progress,
+    changes: Changes | None = None,
 ) -> Manifest:
     """Writes the pairs of a real manifest that `pair_ids` names to `location`, in shards of the same names.
 
     Each stays in its split, or goes where `pair_ids`, a split by id, sends it. The classes stay, even where no pair of
-    one is left. Raises BadInput where no pair is, or a shard is damaged.
+    one is left, but for `changes`. Raises BadInput where no pair is left, or a shard is damaged.
     """
     chosen = pair_ids if isinstance(pair_ids, Mapping) else dict.fromkeys(pair_ids, "")
+    changes = changes or Changes(manifest.classes)
     provenance = {**manifest.header["provenance"], "part_of": manifest.digest, "part": part_digest(chosen)}
-    writer = ManifestWriter(location, classes=manifest.classes, kind="real", provenance=provenance)
+    writer = ManifestWriter(location, classes=changes.classes, kind="real", provenance={**provenance, **changes.noted})
     shards: list[tuple[str, int]] = []
     for number, entry in enumerate(manifest.shards):
+        dx = changes.dx.get(entry.dx, entry.dx)
         there = (row for row in _rows(manifest, entry) if row["pair_id"] in chosen)
-        rows = [_pair_row({**row, "split": chosen[row["pair_id"]] or row["split"]}) for row in there]
+        rows = [_pair_row({**row, "dx": dx, "split": chosen[row["pair_id"]] or row["split"]}) for row in there]
         if rows:
             match = SHARD_PATTERN.fullmatch(entry.name)
             assert match is not None, "a manifest that was opened has such names only"
-            shards.append((entry.dx, int(match["index"])))
-            writer.write_shard(*shards[-1], rows)
+            index = int(match["index"])
+            while (dx, index) in shards:  # two classes became one
+                index += 1
+            shards.append((dx, index))
+            writer.write_shard(dx, index, rows)
         progress(number + 1, len(manifest.shards))
     if not shards:
         writer.abandon()

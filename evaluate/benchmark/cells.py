@@ -7,14 +7,15 @@ import hashlib
 import io
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from evaluate.benchmark.arms import Pools, arm_data, low_data_pairs, part_text, task_pairs
+from evaluate.benchmark.arms import arm_data, part_text
 from evaluate.benchmark.evidence import check_evidence
+from evaluate.benchmark.pools import judged_pairs, load_pools
 from evaluate.downstream.classifier import Classifier
 from evaluate.downstream.encoders import weights_digest
 from evaluate.downstream.segmenter import THRESHOLD, Segmenter
@@ -118,19 +119,22 @@ def run_cell(
     *,
     arrays: Path | None = None,
     restricted: Restricted | None = None,
+    with_model: bool = False,
 ) -> Path:
     """Train and judge one cell; the path of its JSON, which is written last and says that the cell is
     finished.
 
     arrays: where decoded pairs are kept, a folder in `work` where none is named.
 
-    A finished cell of the same inputs is recognised and not run again. BadInput if the split is not obeyed.
+    A finished cell of the same inputs is recognised and not run again, unless it is wanted `with_model` and has none.
+    BadInput if the split is not obeyed.
     """
     arm, work = parse_arm(cell.arm), Path(work)
     source = source_of(arm, synthetic, restricted)
     digest = cell_digest(cell, real, source, settings)
     path = work / f"{cell.name}.json"
-    if read_cell(path, digest) is not None or _adopted(cell, digest, settings, work):
+    adopted = read_cell(path, digest) is not None or _adopted(cell, digest, settings, work)
+    if adopted and (has_model(work, cell) or not with_model):
         return path
     check_evidence(real, source, [cell.task], of_a_part=arm.part != 1)
     arrays = arrays or work / "arrays"
@@ -142,8 +146,7 @@ def run_cell(
     started = time.perf_counter()
     predictions = {split: predict(model, pairs) for split, pairs in judged.items()}
     log.seconds["test"] = time.perf_counter() - started
-    if cell.task == "classification":
-        model.save(model_folder(work, cell.name))
+    model.save(model_folder(work, cell.name))
     training = settings.training(cell.task)
     content = {
         "digest": digest,
@@ -152,7 +155,7 @@ def run_cell(
         "draws": data.draws(training.updates * training.batch_size),
         "parameters": model.parameters(),
         **asdict(log),
-        "predictions": {split: _save(work, cell, split, array) for split, array in predictions.items()},
+        "predictions": {split: save_predictions(work, cell, split, array) for split, array in predictions.items()},
     }
     write_json(path, content)
     return path
@@ -187,8 +190,22 @@ def _adopted(cell: Cell, digest: str, settings: BenchmarkSettings, work: Path) -
 
 
 def model_folder(work: Path, cell_name: str) -> Path:
-    """Where the classifier of a cell is kept, for `explain`; a cell is finished without it too."""
+    """Where the model of a cell is kept, for `explain` and external sets; a cell is finished without it too."""
     return work / "models" / cell_name
+
+
+def has_model(work: Path, cell: Cell) -> bool:
+    """Whether the model of a cell is kept."""
+    return (model_folder(work, cell.name) / f"{_kind(cell.task).kind}.json").is_file()
+
+
+def load_model(work: Path, cell: Cell) -> Classifier | Segmenter:
+    """The trained model of a cell. Raises BadInput where it is missing or damaged."""
+    return _kind(cell.task).load(model_folder(work, cell.name))
+
+
+def _kind(task: Task) -> type[Classifier] | type[Segmenter]:
+    return Classifier if task == "classification" else Segmenter
 
 
 def new_model(task: Task, settings: BenchmarkSettings, classes: tuple[str, ...]) -> Classifier | Segmenter:
@@ -246,27 +263,6 @@ def read_predictions(path: Path, content: Mapping[str, Any], split: str) -> np.n
     return np.load(path.parent / content["predictions"][split]["file"], allow_pickle=False)
 
 
-def load_pools(
-    arm: ArmName,
-    task: Task,
-    real: Manifest,
-    synthetic: Manifest | None,
-    settings: BenchmarkSettings,
-    cache: Path,
-) -> Pools:
-    """The training pairs that `arm` draws from, at the training size, real ones cut to its part."""
-    size = settings.training(task).size
-    pairs = low_data_pairs(real.arrays(split="train", size=size, cache=cache), arm.part)
-    pools = Pools(task_pairs(pairs, task))
-    if synthetic is None:
-        return pools
-    pools = replace(pools, accepted=task_pairs(synthetic.arrays(split="train", size=size, cache=cache), task))
-    if arm.base != "hybrid-ungated":
-        return pools
-    candidates = synthetic.arrays(split="train", size=size, accepted_only=False, cache=cache)
-    return replace(pools, candidates=task_pairs(candidates, task))
-
-
 def has_masks(real: Manifest) -> bool:
     """Whether any real pair has one."""
     return bool(real.header["masks"])
@@ -282,13 +278,7 @@ def source_of(arm: ArmName, synthetic: Manifest | None, restricted: Restricted |
     return source
 
 
-def judged_pairs(task: Task, real: Manifest, split: str, settings: BenchmarkSettings, cache: Path) -> PairArrays:
-    """Validation or test pairs: at the training size for classes, at the stored size for masks."""
-    size = settings.classifier.size if task == "classification" else None
-    return task_pairs(real.arrays(split=split, size=size, cache=cache), task)
-
-
-def _save(work: Path, cell: Cell, split: str, array: np.ndarray) -> dict[str, str]:
+def save_predictions(work: Path, cell: Cell, split: str, array: np.ndarray) -> dict[str, str]:
     """Write predictions beside the cell; the file's name and sha256."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)

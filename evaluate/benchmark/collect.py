@@ -15,7 +15,6 @@ from evaluate.benchmark.cells import (
     Restricted,
     cell_digest,
     has_masks,
-    judged_pairs,
     plan_cells,
     read_cell,
     read_predictions,
@@ -25,6 +24,7 @@ from evaluate.benchmark.cells import (
 from evaluate.benchmark.comparisons import JudgedArm, compare_arms, headlines
 from evaluate.benchmark.evidence import check_evidence, evidence_notes, notes
 from evaluate.benchmark.folds import Round, described_folds, fold_notes, joined_sets
+from evaluate.benchmark.pools import judged_pairs
 from evaluate.benchmark.summary import JudgedSet, arm_entry, measure, rare_classes, small_subgroups
 from evaluate.metrics.classification import metric_info
 from evaluate.metrics.statistics import group_weights
@@ -85,7 +85,8 @@ def collect_results(
     return {
         "schema_version": SCHEMA_VERSION,
         "environment": dict(environment),
-        "settings": settings.model_dump(mode="json"),
+        # Where other hospitals' data lie is nobody's business.
+        "settings": settings.model_dump(mode="json", exclude={"external"}),
         "data": data,
         "metrics": _metric_table(entries),
         "verdicts": headlines(judged_arms, comparisons, settings),

@@ -78,7 +78,8 @@ def class_bars(results: TaskResults, classes: Sequence[str]) -> list[BarChart]:
             name = f"{kind}:{dx}"
             if any(name in arm["metrics"] for arm in arms):
                 bars = [
-                    _bar(arm, arm["metrics"].get(name), results.metric_title(name), results.unit(name)) for arm in arms
+                    arm_bar(arm, arm["metrics"].get(name), results.metric_title(name), results.unit(name))
+                    for arm in arms
                 ]
                 groups.append(BarGroup(dx, _reason(arms, name), tuple(bars)))
         if groups:
@@ -112,10 +113,11 @@ def _subgroup_bar(arm: Arm, attribute: str, value: str, results: TaskResults, na
     for subgroup in arm["subgroups"]:
         if (subgroup["attribute"], subgroup["value"]) == (attribute, value):
             metric = subgroup["metrics"].get(name)
-    return _bar(arm, metric, f"{results.metric_title(name)}, {value}", results.unit(name))
+    return arm_bar(arm, metric, f"{results.metric_title(name)}, {value}", results.unit(name))
 
 
-def _bar(arm: Arm, metric: Mapping[str, Any] | None, title: str, unit: str) -> Bar:
+def arm_bar(arm: Arm, metric: Mapping[str, Any] | None, title: str, unit: str) -> Bar:
+    """The bar of a metric of an arm; title: what is said of it to those who cannot see it."""
     value = metric["mean"] if metric else None
     interval = metric["interval"] if metric else None
     top = 1.0 if unit == "share" else max(value or 0.0, *(interval or (1.0,)))

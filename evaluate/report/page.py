@@ -13,6 +13,7 @@ from evaluate.pages.tables import Table, counts_table, settings_table
 from evaluate.reading.sentences import review_sentences, review_tables, study_sentences, study_tables
 from evaluate.report import audits
 from evaluate.report.arms import task_section, train_counts_table
+from evaluate.report.external import external_markdown, external_sections
 from evaluate.report.first_screen.answers import answers_in_markdown
 from evaluate.report.first_screen.screen import first_screen
 from evaluate.report.history import trend
@@ -46,7 +47,7 @@ def write_report(run_folder: Path, history: Path | None = None) -> None:
     tasks = task_results(results)
     pairs = open_pairs(run_folder, results)
     content = page_html(run_folder, results, tasks, pairs, history)
-    answers = answers_in_markdown(results, pairs, helped_lines(results, tasks))
+    answers = answers_in_markdown(results, pairs, [*helped_lines(results, tasks), *external_markdown(results)])
     replace_file(run_folder / "report.md", report_markdown(results, tasks, answers).encode())
     replace_file(run_folder / "report.html", content.encode())
 
@@ -61,6 +62,7 @@ def page_html(run_folder: Path, results: Results, tasks: Sequence[TaskResults], 
         caution=caution(results),
         first=first_screen(results, tasks, pairs),
         sections=[task_section(task, results["data"]) for task in tasks],
+        elsewhere=external_sections(results, tasks),
         missing=[f"{wording.TASK_TITLES[task]} was not measured in this run." for task in missing_tasks(results)],
         pair_notes=pairs.notes,
         has_generated=results["data"]["synthetic"] is not None,
@@ -137,6 +139,10 @@ def _data_notes(results: Results) -> list[str]:
 def _settings_tables(job: Results, results: Results) -> list[Table]:
     """The run's settings by group, or the benchmark's own where the folder has no settings.json."""
     settings = job.get("settings") or {"benchmark": results["settings"]}
+    # The names of external sets alone, as of the data.
+    benchmark = {**settings.get("benchmark", {})}
+    benchmark["external"] = list(benchmark.get("external", {}))
+    settings = {**settings, "benchmark": benchmark}
     single = {name: value for name, value in settings.items() if not isinstance(value, Mapping)}
     tables = [settings_table("run", single)] if single else []
     return tables + [settings_table(name, value) for name, value in settings.items() if isinstance(value, Mapping)]

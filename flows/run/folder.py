@@ -24,9 +24,10 @@ SETTINGS_VERSION = 1
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The layout of a run folder; `work` may be deleted once the run is done."""
+    """The layout of a run folder; `work` may be deleted once the run is done. whole: the run that this is a fold of."""
 
     path: Path
+    whole: Path | None = None
 
     @property
     def settings(self) -> Path:
@@ -51,6 +52,11 @@ class RunFolder:
     @property
     def folds(self) -> Path:
         return self.path / "folds"
+
+    @property
+    def external(self) -> Path:
+        """Where the test pairs of external sets lie, each under its name; those of the whole run in a part of it."""
+        return (self.whole or self.path) / "external"
 
     @property
     def results(self) -> Path:

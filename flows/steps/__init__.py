@@ -55,6 +55,7 @@ REGISTRY: Mapping[str, RunStep] = {
     step.name: step
     for step in (
         RunStep("prepare", (CallKind("prepare", "prepare:prepare_source", "pairs", "prepare"),)),
+        RunStep("external", (CallKind("external", "external:admit_set", "pairs", "prepare"),), judging=True),
         RunStep("adapt", (CallKind("adapt", "adapt:train_one", "steps", "adapt", uses_gpu=True),), by_class=True),
         RunStep("gates", (CallKind("gates", "gates:fit_gates", "steps", "benchmark", uses_gpu=True),)),
         RunStep(
@@ -81,6 +82,7 @@ REGISTRY: Mapping[str, RunStep] = {
                 CallKind("benchmark", "benchmark:train_cell", "updates", "benchmark", uses_gpu=True),
                 CallKind("measure", "benchmark:measure", "updates", "benchmark", uses_gpu=True),
                 CallKind("pilot", "benchmark:train_pilot", "updates", "benchmark", uses_gpu=True),
+                CallKind("elsewhere", "benchmark:judge_elsewhere", "sets", "benchmark", uses_gpu=True),
                 CallKind("collect", "results:collect_results", "figures", "benchmark"),
             ),
             judging=True,

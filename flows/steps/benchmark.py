@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from flows.run.folder import Job
 from flows.run.records import Step, file_digest, unfinished_steps
 from flows.settings import flat_groups
 from flows.steps.digests import fold_steps, settings_of_gates
+from flows.steps.external import external_digests, external_manifests
 from flows.steps.low_data import restricted_digests, restricted_manifests
 from flows.steps.prepare import open_real, real_digest, served_benchmark
 from flows.steps.synthesise import has_synthetic
@@ -22,6 +23,7 @@ from manifests.progress import Progress
 
 if TYPE_CHECKING:
     from evaluate.benchmark.budget import Speed
+    from evaluate.benchmark.folds import Round
     from evaluate.settings.benchmark import BenchmarkSettings, Task
     from manifests.format.reading import Manifest
 
@@ -33,15 +35,17 @@ def steps(job: Job) -> list[Step]:
     settings: dict[str, Any] = {"threads": job.settings.engine.threads}
     settings |= flat_groups(job.settings, "benchmark", "fidelity") | settings_of_gates(job)
     synthetic = file_digest(job.folder.synthetic / "manifest.json") if has_synthetic(job) else ""
-    inputs = {"real": real_digest(job), "synthetic": synthetic, **restricted_digests(job)}
+    inputs = {"real": real_digest(job), "synthetic": synthetic, **restricted_digests(job), **external_digests(job)}
     inputs |= {step.name: step.digest for step in fold_steps(job)}
     return [Step("benchmark", VERSION, settings, inputs)]
 
 
 def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
-    """The call that times an update; those of the pilot; one for each arm, task and seed that is left; and after the
-    last, the one that collects what they found. What they cost is said before they start."""
-    from evaluate.benchmark.cells import has_masks, is_finished, plan_cells
+    """The call that times an update; those of the pilot; one for each arm, task and seed that is left; those that test
+    each model on external sets; and after the last, the one that collects what they found. What they cost is said
+    before they start."""
+    from evaluate.benchmark.cells import has_masks, has_model, is_finished, plan_cells
+    from evaluate.benchmark.external import sets_left
     from evaluate.benchmark.pilot import pilot_standings, settled
 
     if failed or not unfinished_steps(job.folder, steps(job)):
@@ -59,14 +63,22 @@ def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
             say_cost(job, settings, pilot=True)
         return [Call("pilot", f"benchmark pilot {c.task} {c.arm} {c.updates} updates", asdict(c)) for c in pilot]
     settings = settled(settings, standings)
+    planned = plan_cells(settings, real.counts(), synthetic is not None, restricted, has_masks(real))
+    externals, trained = external_manifests(job), trained_round(job, settings)
+    waiting = [cell for cell in planned if sets_left(cell, externals, trained)]
     cells = [
         cell
-        for cell in plan_cells(settings, real.counts(), synthetic is not None, restricted, has_masks(real))
+        for cell in planned
         if not is_finished(cell, real, synthetic, settings, work, restricted=restricted)
+        or (cell in waiting and not has_model(work, cell))
     ]
     if cells:
         say_cost(job, settings, pilot=False)
     calls = [Call("benchmark", f"benchmark {cell.task} {cell.arm} seed {cell.seed}", asdict(cell)) for cell in cells]
+    calls = calls or [
+        Call("elsewhere", f"benchmark elsewhere {cell.task} {cell.arm} seed {cell.seed}", asdict(cell))
+        for cell in waiting
+    ]
     return calls or [Call("collect", "collect", {})]
 
 
@@ -127,7 +139,8 @@ def measured_speed(job: Job) -> Speed:
     speed = read_speed(open_real(job), served_benchmark(job), benchmark_work(job))
     if speed is None:
         raise EvendermError("the speed of the benchmark is not measured; run the benchmark again")
-    return speed
+    elsewhere = sum(sum(external.counts()["test"].values()) for external in external_manifests(job).values())
+    return replace(speed, test={task: count + elsewhere for task, count in speed.test.items()})
 
 
 def settled_benchmark(job: Job) -> BenchmarkSettings:
@@ -145,8 +158,28 @@ def train_cell(job: Job, progress: Progress, arm: str, task: Task, seed: int) ->
     real, synthetic = open_real(job), synthetic_manifest(job)
     cell, settings, work = Cell(arm, task, seed), settled_benchmark(job), benchmark_work(job)
     restricted, arrays = restricted_manifests(job), job.folder.arrays
-    run_cell(cell, real, synthetic, settings, work, progress, arrays=arrays, restricted=restricted)
+    elsewhere = bool(job.settings.benchmark.external)
+    run_cell(
+        cell, real, synthetic, settings, work, progress, arrays=arrays, restricted=restricted, with_model=elsewhere
+    )
     return {}
+
+
+def judge_elsewhere(job: Job, progress: Progress, arm: str, task: Task, seed: int) -> Mapping[str, Any]:
+    """Tests the trained model of one arm, task and seed on the external sets."""
+    from evaluate.benchmark.cells import Cell
+    from evaluate.benchmark.external import predict_sets
+
+    predict_sets(Cell(arm, task, seed), external_manifests(job), trained_round(job), progress)
+    return {}
+
+
+def trained_round(job: Job, settings: BenchmarkSettings | None = None) -> Round:
+    """What the cells of the run's own split are trained from, by settings that the pilot has settled."""
+    from evaluate.benchmark.folds import Round
+
+    made = open_real(job), synthetic_manifest(job), settings or settled_benchmark(job), job.folder.arrays
+    return Round(benchmark_work(job), *made, restricted_manifests(job))
 
 
 def synthetic_manifest(job: Job) -> Manifest | None:

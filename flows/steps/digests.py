@@ -9,6 +9,7 @@ from flows.run.folder import Job
 from flows.run.records import Step
 from flows.settings import flat_groups
 from flows.steps.adapt import base_facts
+from flows.steps.external import external_digests
 from flows.steps.prepare import real_digest
 
 VERSION = 1
@@ -34,7 +35,7 @@ def fold_steps(job: Job) -> list[Step]:
     settings: dict[str, Any] = {"seed": job.settings.seed, "threads": job.settings.engine.threads}
     settings |= flat_groups(job.settings, "base", "adapt", "sampling", "synthesis", "benchmark")
     settings |= settings_of_gates(job) | {"prepare.validation_fraction": job.settings.prepare.validation_fraction}
-    inputs = {"real": real_digest(job), "base": str(base_facts(job)["digest"])}
+    inputs = {"real": real_digest(job), "base": str(base_facts(job)["digest"]), **external_digests(job)}
     return [Step(f"folds:{k + 1}", VERSION, settings, inputs) for k in range(job.settings.benchmark.folds)]
 
 

@@ -19,6 +19,7 @@ from manifests.progress import Progress
 if TYPE_CHECKING:
     from evaluate.settings.benchmark import BenchmarkSettings
     from manifests.format.reading import Manifest
+    from manifests.settings import PrepareSettings
 
 VERSION = 1
 
@@ -27,7 +28,7 @@ def steps(job: Job) -> list[Step]:
     """What the real manifest would be made from now."""
     known = flat(job.settings.prepare)
     settings = {f"prepare.{name}": value for name, value in known.items() if name != "workers"}
-    inputs = {"data": _data_digest(job), **_kept_digest(job)}
+    inputs = {"data": data_digest(job.data, job.settings.prepare), **_kept_digest(job)}
     if job.settings.prepare.masks.find:
         settings |= {"seed": job.settings.seed, **flat_groups(job.settings, "finder")}
         inputs |= _segmenter_digest()
@@ -54,14 +55,13 @@ def _kept_digest(job: Job) -> dict[str, str]:
     return {"kept splits": read_header(kept).digest}
 
 
-def _data_digest(job: Job) -> str:
+def data_digest(data: Path, settings: PrepareSettings) -> str:
     """What tells whether the source changed; a table alone does not tell of the pictures that it names."""
     from manifests.sources.table import named_files
 
-    settings = job.settings.prepare
-    if job.data.is_file():
-        return listing_digest(job.data, named_files(job.data, settings))
-    return listing_digest(job.data, _linked_files(job.data) if settings.follow_links else ())
+    if data.is_file():
+        return listing_digest(data, named_files(data, settings))
+    return listing_digest(data, _linked_files(data) if settings.follow_links else ())
 
 
 def _linked_files(folder: Path) -> list[str]:

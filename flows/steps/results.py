@@ -15,7 +15,15 @@ from flows.run.folder import Job
 from flows.run.log import read_events
 from flows.run.records import CELLS, file_digest, read_record, write_record
 from flows.steps.adapt import untrained_classes
-from flows.steps.benchmark import benchmark_work, budgeted, settled_benchmark, steps, synthetic_manifest
+from flows.steps.benchmark import (
+    benchmark_work,
+    budgeted,
+    settled_benchmark,
+    steps,
+    synthetic_manifest,
+    trained_round,
+)
+from flows.steps.external import external_manifests
 from flows.steps.low_data import parts_of, restricted_manifests
 from flows.steps.parts.folds import fold_rounds, split_jobs
 from flows.steps.prepare import lacking_tasks, open_real
@@ -42,6 +50,7 @@ LIBRARIES = (
 def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
     """Writes results.json: arms and comparisons, fidelity, copies, gates."""
     from evaluate.benchmark import collect
+    from evaluate.benchmark.external import external_results
     from evaluate.results import write_results
 
     started = time.monotonic()
@@ -64,6 +73,9 @@ def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
         copies=audits.get("copies"),
         gates=audits.get("gates"),
     )
+    external = external_manifests(job).items()
+    trained = rounds or [trained_round(job)]
+    results["external"] = [external_results(name, pairs, trained, results["arms"]) for name, pairs in external]
     _, cuts = budgeted(job)
     results["pilot"] = pilot_reports(job)
     results["data"]["notes"] += [*cuts, *run_notes(job), *mask_notes(audits.get("gates"))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import Markup
@@ -14,6 +14,7 @@ from evaluate.pages.svg import Drawing, Scale
 from evaluate.report.curves import FLAT, Figure
 from evaluate.report.differences import Forest, forest
 from evaluate.report.effects import effect_curve
+from evaluate.report.external import elsewhere
 from evaluate.report.first_screen.answers import (
     ClassCounts,
     Fact,
@@ -55,7 +56,8 @@ class CountBar:
 @dataclass(frozen=True)
 class Helped:
     """One task's answer: the word, the difference against the control that decides, and one against every control or,
-    where several numbers of own pairs were tried, the curve of the first over them."""
+    where several numbers of own pairs were tried, the curve of the first over them; elsewhere: the answer on each
+    external set."""
 
     title: str
     word: str
@@ -64,6 +66,7 @@ class Helped:
     told: str
     against: Forest | None
     curve: Figure | None = None
+    elsewhere: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def first_screen(results: Mapping[str, Any], tasks: Sequence[TaskResults], pairs
         made_sentence(results, pairs),
         count_bars(class_counts(results)),
         class_strips(pairs, results["data"]["classes"]),
-        tuple(helped(task) for task in tasks),
+        tuple(replace(helped(task), elsewhere=elsewhere(results, task.task)) for task in tasks),
         tuple(may_use(results, pairs)),
     )
 

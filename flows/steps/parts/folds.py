@@ -88,7 +88,7 @@ def fold_job(job: Job, fold: int) -> Job:
             "gates": settings.gates.model_copy(update={"review": "off"}),
         }
     )
-    return replace(job, folder=RunFolder(job.folder.folds / str(fold)), settings=own)
+    return replace(job, folder=RunFolder(job.folder.folds / str(fold), job.folder.path), settings=own)
 
 
 def split_jobs(job: Job) -> list[Job]:
