@@ -117,8 +117,7 @@ def _bars(home: TaskResults, there: TaskResults, name: str) -> BarChart:
     metric, groups = there.primary, []
     for title, results in ((HOME.capitalize(), home), (f"On {name}", there)):
         bars: list[Bar] = [
-            arm_bar(arm, results.metric(arm, metric), f"{arm['name']}, {title}", results.unit(metric))
-            for arm in results.fully_trained()
+            arm_bar(arm, results.metric(arm, metric), title, results.unit(metric)) for arm in results.fully_trained()
         ]
         groups.append(BarGroup(title, "", tuple(bars)))
     return BarChart(f"{there.title}: {there.heading(metric)}", tuple(groups))

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from evaluate.report.page import write_report
+from evaluate.results import write_results
 from tests.evaluate.browser import Browser, running_browser
-from tests.evaluate.report.report_fixture import append_runs, write_run
+from tests.evaluate.report.report_fixture import append_runs, external_set, write_run
 
 # Visible texts whose contrast with what lies behind them (WCAG 2.1, 1.4.3) is below 4.5, or 3 where large.
 CONTRAST = """
@@ -59,7 +60,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report in which every section has content."""
     folder = tmp_path_factory.mktemp("page") / "run"
     folder.mkdir()
-    write_run(folder, audited=True, extra_arms=("hybrid@0.5", "hybrid@2", "real%25", "hybrid%25"))
+    results = write_run(folder, audited=True, extra_arms=("hybrid@0.5", "hybrid@2", "real%25", "hybrid%25"))
+    write_results(folder / "results.json", results | {"external": [external_set(results, "clinic")]})
     append_runs(folder / "results.json", folder / "history.jsonl")
     write_report(folder)
     return folder / "report.html"

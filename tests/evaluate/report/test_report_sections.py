@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.evaluate.report.drawn_manifests import REJECT_REASONS, WANTED
-from tests.evaluate.report.report_fixture import append_runs
+from tests.evaluate.report.report_fixture import append_runs, external_set
 from tests.evaluate.report.report_page import page_of, reported, section_of, text_between, text_of
 
 
@@ -82,6 +82,22 @@ def test_what_generated_pairs_bring_with_fewer_own_ones_stands_in_the_first_scre
     said = text_between(run, "classification", "segmentation")
     assert "9 bkl 2, mel 2, nv 5 real decides +2.0 −1.0 to +5.0 4.3 no difference" in said
     assert "34 bkl 6, mel 8, nv 20 real+oversampling decides +1.0" in said
+
+
+def test_other_hospitals_have_a_section_a_figure_and_verdicts_of_their_own(own: Path) -> None:
+    def edit(results: dict[str, Any]) -> None:
+        results["external"] = [external_set(results, "clinic")]
+
+    page = reported(own, edit)
+    assert "On clinic: no difference, +1.0 points (−2.0 to +4.0)" in text_of(page).partition("Contents")[0]
+    said = text_between(own, "elsewhere", "gallery")
+    assert "43 pairs in 41 independent groups, none of which any model was trained or chosen by" in said
+    assert "3 pairs of <b>df</b> are left out." in said
+    assert "Classification on clinic no difference No difference was shown: hybrid reached 53.0 in Macro-F1" in said
+    assert "hybrid 63.0 59.0 to 67.0 53.0 49.0 to 57.0" in said  # in domain, then there
+    assert 'aria-label="hybrid, On clinic: 53.0, interval 49.0 to 57.0"' in page
+    assert "- Classification on clinic: No difference was shown" in (own / "report.md").read_text()
+    assert 'id="elsewhere"' not in reported(own, lambda results: results.pop("external"))
 
 
 def test_the_pilot_and_what_is_missed_of_melanomas_are_shown(run: Path) -> None:
