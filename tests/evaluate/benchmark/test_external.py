@@ -75,7 +75,7 @@ def test_pictures_of_lesions_that_the_run_trains_or_chooses_by_are_left_out_and_
         "2 pairs show a lesion that this run trains or chooses by and are left out, the first away:mel-0, which is "
         "like home:mel-0"
     ]
-    with pytest.raises(BadInput, match="away: every picture .* shows a lesion that this run trains on; give pictures"):
+    with pytest.raises(BadInput, match=r"away: every picture .* shows a lesion that this run trains on; give pictures"):
         admitted(home, seen[:2], tmp_path / "all")
 
 
