@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from evaluate.benchmark.cells import has_model, is_finished, model_folder, plan_cells, run_cell
 from evaluate.benchmark.collect import collect_results
 from evaluate.benchmark.external import (
-    Trained,
     admit_pairs,
     external_notes,
     external_results,
@@ -20,6 +19,7 @@ from evaluate.benchmark.external import (
     sets_left,
     untested,
 )
+from evaluate.benchmark.folds import Round
 from evaluate.downstream.classifier import Classifier
 from evaluate.settings.benchmark import TASKS, BenchmarkSettings
 from manifests.copying import Changes, write_subset
@@ -112,25 +112,25 @@ def test_a_name_that_is_no_folder_of_its_own_is_refused(sets: dict[str, str]) ->
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Round:
     """Cells of both tasks that were trained before anybody asked for an external set."""
     folder = tmp_path_factory.mktemp("trained")
     real, synthetic = real_and_generated(folder)
     settings = FEW.model_copy(update={"tasks": TASKS, "segmentation_arms": ("real", "hybrid")})
     for cell in plan_cells(settings, real.counts(), True):
         run_cell(cell, real, synthetic, settings, folder / "work", arrays=folder / "arrays")
-    return Trained(real, synthetic, {}, settings, folder / "work", folder / "arrays")
+    return Round(folder / "work", real, synthetic, settings, folder / "arrays")
 
 
-def own_test_pairs(trained: Trained, folder: Path) -> Manifest:
+def own_test_pairs(trained: Round, folder: Path) -> Manifest:
     """The run's own test pairs as if they came from elsewhere."""
     ids = trained.real.table(["pair_id"], split="test")["pair_id"].to_pylist()
     noted = {"external": {"left_out": {}, "seen": 0, "first_seen": []}}
-    return write_subset(trained.real, ids, folder, changes=Changes(trained.real.classes, {}, "test", noted))
+    return write_subset(trained.real, ids, folder, changes=Changes(trained.real.classes, noted=noted))
 
 
 def test_trained_models_are_tested_elsewhere_without_being_trained_again(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Round, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     externals = {"own": own_test_pairs(trained, tmp_path / "own")}
     cells = plan_cells(trained.settings, trained.real.counts(), True)
@@ -142,20 +142,24 @@ def test_trained_models_are_tested_elsewhere_without_being_trained_again(
     results = collect_results(
         trained.work, trained.real, trained.synthetic, trained.settings, {}, {}, arrays=trained.arrays
     )
-    elsewhere = external_results("own", externals["own"], trained, results["arms"])
+    elsewhere = external_results("own", externals["own"], [trained], results["arms"])
     assert elsewhere["counts"] == trained.real.counts()["test"]
     # What is tested on the same pairs reaches the same, and the same is said of it.
     assert [arm["metrics"] for arm in elsewhere["arms"]] == [arm["metrics"] for arm in results["arms"]]
     assert elsewhere["comparisons"] == results["comparisons"]
     assert elsewhere["verdicts"] == results["verdicts"]
+    # The seeds of a fold count once: what differs between models is told by the folds.
+    arms = [arm | {"seeds": [0, 0]} for arm in results["arms"]]
+    of_folds = external_results("own", externals["own"], [trained, trained, trained], arms)
+    dice = next(arm for arm in of_folds["arms"] if arm["task"] == "segmentation")["metrics"]["dice"]
+    assert len(dice["per_seed"]) == 3 and dice["mean"] == pytest.approx(dice["per_seed"][0])
 
 
-def test_a_changed_set_or_prediction_is_tested_again(trained: Trained, tmp_path: Path) -> None:
+def test_a_changed_set_or_prediction_is_tested_again(trained: Round, tmp_path: Path) -> None:
     cell = plan_cells(trained.settings, trained.real.counts(), True)[0]
     externals = {"set": own_test_pairs(trained, tmp_path / "set")}
     predict_sets(cell, externals, trained)
-    path = trained.path(cell, "set")
-    path.with_name(f"{cell.name}-test.npy").write_bytes(b"other")
+    (trained.work / "external" / "set" / f"{cell.name}-test.npy").write_bytes(b"other")
     assert sets_left(cell, externals, trained) == ["set"]
     predict_sets(cell, externals, trained)
     fewer = write_subset(
@@ -164,7 +168,7 @@ def test_a_changed_set_or_prediction_is_tested_again(trained: Trained, tmp_path:
     assert sets_left(cell, {"set": open_manifest(fewer.location)}, trained) == ["set"]
 
 
-def test_a_model_that_is_gone_is_trained_again_only_where_it_is_needed(trained: Trained) -> None:
+def test_a_model_that_is_gone_is_trained_again_only_where_it_is_needed(trained: Round) -> None:
     cell = plan_cells(trained.settings, trained.real.counts(), True)[0]
     for file in model_folder(trained.work, cell.name).iterdir():
         file.unlink()
