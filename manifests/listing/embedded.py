@@ -1,13 +1,16 @@
 """Pictures inside Arrow and Parquet files, and outlines that annotators drew, as files of their own would be read.
 
 Each has a path: FILE::COLUMN::ROW, or FILE::LABEL::NUMBER for the mask of a label in a file of outlines (CVAT's XML for
-images 1.1, COCO's instance JSON).
+images 1.1, COCO's instance JSON, labelme's JSON and YOLO's text of one picture).
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import math
+import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,11 +23,14 @@ import cv2
 import numpy as np
 
 from manifests.errors import BadInput
+from manifests.images import image_size
+from manifests.listing.source import IMAGE_ENDINGS
 from manifests.png import encode_mask
 
 MARK = "::"
-OUTLINE_ENDINGS = (".xml", ".json")
+OUTLINE_ENDINGS = (".xml", ".json", ".txt")
 _LARGEST = 1 << 14  # sides of pictures that annotation tools open
+_YOLO_LINE = re.compile(r"\d+(?:[ \t]+(?:[01]|[01]?\.\d+|\d(?:\.\d+)?e-\d+)){4,}\s*$")
 # Draws a shape into a mask, uint8 (H, W).
 Shape = Callable[[np.ndarray], None]
 
@@ -114,7 +120,10 @@ def outlines(file: Path) -> tuple[Outlined, ...]:
     try:
         if file.suffix.lower() == ".xml":
             return tuple(_of_cvat(ElementTree.parse(file).getroot()))
-        return tuple(_of_coco(json.loads(file.read_text(encoding="utf-8-sig"))))
+        if file.suffix.lower() == ".txt":
+            return (_of_yolo(file),)
+        document = json.loads(file.read_text(encoding="utf-8-sig"))
+        return (_of_labelme(document),) if "shapes" in document else tuple(_of_coco(document))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ElementTree.ParseError) as error:
         told = f"{type(error).__name__}: {error}"[:160]
         raise BadInput(f"{file}: cannot be read as annotations ({told}); export them again") from None
@@ -126,10 +135,14 @@ def holds_outlines(file: Path) -> bool:
         if file.suffix.lower() == ".xml":
             with file.open("rb") as stream:
                 return b"<annotations" in stream.read(4096)
+        if file.suffix.lower() == ".txt":
+            with file.open(encoding="utf-8-sig") as stream:
+                return _YOLO_LINE.match(stream.readline(1 << 16)) is not None
         found = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         return False
-    return isinstance(found, dict) and {"images", "annotations", "categories"} <= found.keys()
+    keys = ({"images", "annotations", "categories"}, {"shapes", "imagePath"})
+    return isinstance(found, dict) and any(named <= found.keys() for named in keys)
 
 
 def _of_cvat(root: Any) -> Iterator[Outlined]:
@@ -139,9 +152,13 @@ def _of_cvat(root: Any) -> Iterator[Outlined]:
             if draw := _cvat_shape(element):
                 shapes[element.get("label", "")].append(draw)
         tag = image.find("tag")
-        size = int(image.get("width")), int(image.get("height"))
-        kept = {label: tuple(drawn) for label, drawn in shapes.items()}
-        yield Outlined(image.get("name"), *size, kept, None if tag is None else tag.get("label"))
+        size = image.get("width"), image.get("height")
+        yield _outlined(image.get("name"), *size, shapes, None if tag is None else tag.get("label"))
+
+
+def _outlined(name: Any, width: Any, height: Any, shapes: Mapping[str, list[Shape]], label: str | None) -> Outlined:
+    kept = {name: tuple(drawn) for name, drawn in shapes.items() if drawn}
+    return Outlined(str(name), int(width), int(height), kept, label)
 
 
 def _cvat_shape(element: Any) -> Shape | None:
@@ -150,20 +167,21 @@ def _cvat_shape(element: Any) -> Shape | None:
         return _polygon([[float(value) for value in point.split(",")] for point in element.get("points").split(";")])
     if element.tag == "ellipse":
         middle_x, middle_y, radius_x, radius_y = (float(element.get(name)) for name in ("cx", "cy", "rx", "ry"))
-        turn, angles = math.radians(float(element.get("rotation", 0))), np.linspace(0, 2 * np.pi, 181)
-        x, y = radius_x * np.cos(angles), radius_y * np.sin(angles)
-        turned = (x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn))
-        return _polygon(np.stack([middle_x + turned[0], middle_y + turned[1]], axis=1))
+        return _ellipse(middle_x, middle_y, radius_x, radius_y, math.radians(float(element.get("rotation", 0))))
     if element.tag == "mask":
         counts = [int(count) for count in element.get("rle").split(",")]
         left, top, width, height = (int(element.get(name)) for name in ("left", "top", "width", "height"))
-        inside = _run_lengths(counts, width * height).reshape(height, width)
-
-        def draw(mask: np.ndarray) -> None:
-            mask[top : top + height, left : left + width] |= inside[: mask.shape[0] - top, : mask.shape[1] - left]
-
-        return draw
+        return _brushed(_run_lengths(counts, width * height).reshape(height, width), left, top)
     return None
+
+
+def _brushed(inside: np.ndarray, left: int, top: int) -> Shape:
+    height, width = inside.shape
+
+    def draw(mask: np.ndarray) -> None:
+        mask[top : top + height, left : left + width] |= inside[: mask.shape[0] - top, : mask.shape[1] - left]
+
+    return draw
 
 
 def _of_coco(document: Mapping[str, Any]) -> Iterator[Outlined]:
@@ -177,8 +195,52 @@ def _of_coco(document: Mapping[str, Any]) -> Iterator[Outlined]:
         else:
             shapes += [_polygon(np.reshape(polygon, (-1, 2))) for polygon in segmentation]
     for image in document["images"]:
-        kept = {label: tuple(drawn) for label, drawn in by_image[image["id"]].items() if drawn}
-        yield Outlined(str(image["file_name"]), int(image["width"]), int(image["height"]), kept)
+        yield _outlined(image["file_name"], image["width"], image["height"], by_image[image["id"]], None)
+
+
+def _of_labelme(document: Mapping[str, Any]) -> Outlined:
+    """Polygons, circles and brushed masks; a flag that is set is the picture's own label."""
+    shapes: dict[str, list[Shape]] = defaultdict(list)
+    for shape in document["shapes"]:
+        kind, points = shape.get("shape_type") or "polygon", np.asarray(shape["points"], float)
+        if kind == "polygon":
+            shapes[shape["label"]].append(_polygon(points))
+        elif kind == "circle":
+            radius = float(np.hypot(*(points[1] - points[0])))
+            shapes[shape["label"]].append(_ellipse(*points[0], radius, radius))
+        elif kind == "mask":
+            inside = cv2.imdecode(np.frombuffer(base64.b64decode(shape["mask"]), np.uint8), cv2.IMREAD_GRAYSCALE)
+            shapes[shape["label"]].append(_brushed(inside > 0, *points[0].astype(int)))
+    flags = [name for name, is_set in (document.get("flags") or {}).items() if is_set]
+    size = document["imageWidth"], document["imageHeight"]
+    return _outlined(document["imagePath"], *size, shapes, flags[0] if len(flags) == 1 else None)
+
+
+def _of_yolo(file: Path) -> Outlined:
+    """Polygons in shares of the picture's sides, of classes by number; boxes of one class are the picture's label."""
+    picture = _yolo_picture(file)
+    try:
+        height, width = image_size(picture.read_bytes(), str(picture))
+    except (BadInput, OSError):  # told when its row is looked for, or checked
+        height = width = 0
+    shapes: dict[str, list[Shape]] = defaultdict(list)
+    boxed = []
+    for line in file.read_text(encoding="utf-8-sig").splitlines():
+        label, *numbers = line.split() or [""]
+        if len(numbers) > 5:
+            shapes[label].append(_polygon(np.reshape(numbers, (-1, 2)).astype(float) * (width, height)))
+        elif numbers:
+            boxed.append(label)
+    label = boxed[0] if len(set(boxed)) == 1 and not shapes else None
+    return _outlined(os.path.relpath(picture, file.parent), width, height, shapes, label)
+
+
+def _yolo_picture(file: Path) -> Path:
+    """The picture of a file of labels: in `images` where that lies in `labels`, or beside it; it may not be there."""
+    before, labels, after = file.parent.as_posix().rpartition("/labels")
+    places = [Path(f"{before}/images{after}"), file.parent] if labels else [file.parent]
+    found = (place / (file.stem + ending) for place in places for ending in IMAGE_ENDINGS)
+    return next((path for path in found if path.is_file()), places[0] / (file.stem + IMAGE_ENDINGS[0]))
 
 
 def _coco_run_lengths(segmentation: Mapping[str, Any]) -> Shape:
@@ -217,6 +279,13 @@ def _run_lengths(counts: list[int], size: int) -> np.ndarray:
     found = np.zeros(size, np.uint8)
     found[: sum(counts)] = np.repeat(values, counts)
     return found
+
+
+def _ellipse(middle_x: float, middle_y: float, radius_x: float, radius_y: float, turn: float = 0.0) -> Shape:
+    angles = np.linspace(0, 2 * np.pi, 181)
+    x, y = radius_x * np.cos(angles), radius_y * np.sin(angles)
+    turned = (x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn))
+    return _polygon(np.stack([middle_x + turned[0], middle_y + turned[1]], axis=1))
 
 
 def _polygon(points: Any) -> Shape:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from manifests.listing.embedded import OUTLINE_ENDINGS
 from manifests.listing.names import key, names_images, names_masks, split_of
 from manifests.listing.source import IMAGE_ENDINGS, OTHER_ENDINGS, FolderGuard, Rejection, outside_reason
 from manifests.settings import PrepareSettings
@@ -59,6 +60,8 @@ class Tree:
     guard: FolderGuard
     pictures: list[Picture] = field(default_factory=list)
     tables: list[Path] = field(default_factory=list)
+    outlines: list[Path] = field(default_factory=list)
+    """Files that may hold outlines in a tool's form."""
     set_aside: list[tuple[str, str, str]] = field(default_factory=list)
     others: dict[str, str] = field(default_factory=dict)
     """One file of every other ending."""
@@ -134,6 +137,8 @@ def _sort_in(tree: Tree, folder: tuple[str, ...], entry: os.DirEntry[str]) -> No
     elif ending in TABLE_ENDINGS or (not dot and stem == "" and "metadata" in entry.name.lower()):
         tree.tables.append(Path(entry.path))
     else:
+        if ending in OUTLINE_ENDINGS:
+            tree.outlines.append(Path(entry.path))
         tree.others.setdefault(ending or entry.name, entry.path)
 
 

@@ -1,32 +1,49 @@
-"""Pictures with outlines in annotation files: CVAT's XML for images 1.1, and COCO's instance JSON."""
+"""Pictures with outlines in annotation files: CVAT's XML for images 1.1, COCO's instances, labelme's JSON, YOLO's
+text."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
-from manifests.listing.embedded import OUTLINE_ENDINGS, Outlined, embedded_path, holds_outlines, outlines
+import yaml  # type: ignore[import-untyped]
+
+from manifests.errors import BadInput
+from manifests.listing.csv_table import read_text
+from manifests.listing.embedded import Outlined, embedded_path, holds_outlines, outlines
 from manifests.listing.finder import Finder, NotFound
 from manifests.listing.names import split_of
 from manifests.listing.rows import Entry, rows_of
 from manifests.listing.source import Rejection, Source, SourceListing, listing_is_not_empty
-from manifests.listing.tree import scan
+from manifests.listing.tree import Picture, scan
 from manifests.settings import PrepareSettings
 
 NAME = "annotated"
+NAME_FILES = ("classes.txt", "obj.names", "*.names")
 _SKIN = {"background", "skin", "void", "ignore", "hair", "ruler"}
 
 
-def _files(folder: Path) -> list[Path]:
-    """Annotation files in the folder and those right below it."""
-    found = [file for below in ("*", "*/*") for ending in OUTLINE_ENDINGS for file in folder.glob(below + ending)]
-    return [file for file in sorted(found) if not file.name.startswith(".") and holds_outlines(file)]
+def _names(folder: Path) -> dict[str, str]:
+    """The classes of YOLO's text by number, from a YAML file with `names` or from classes.txt."""
+    for path in sorted(path for name in ("*.y*ml", "*/*.y*ml") for path in folder.glob(name)):
+        try:
+            told = yaml.safe_load(read_text(path))
+        except yaml.YAMLError:
+            raise BadInput(f"{path} is not YAML; mend it or remove it") from None
+        names = told.get("names") if isinstance(told, dict) else None
+        if isinstance(names, list):
+            names = dict(enumerate(names))
+        if isinstance(names, dict):
+            return {str(number): str(name) for number, name in names.items()}
+    path = next((path for name in NAME_FILES for below in ("", "*/") for path in folder.glob(below + name)), None)
+    return {str(number): name for number, name in enumerate(read_text(path).splitlines())} if path else {}
 
 
 def recognise(folder: Path) -> bool:
-    return folder.is_dir() and bool(_files(folder))
+    return folder.is_dir() and any(map(holds_outlines, scan(folder, PrepareSettings()).outlines))
 
 
 def read(folder: Path, settings: PrepareSettings) -> SourceListing:
@@ -35,16 +52,20 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
     finder, rejected = Finder(tree, tree.pictures), tree.rejected(NAME)
     entries: dict[str, Entry] = {}
     masks: dict[str, str | None] = {}
-    told = [(file, number, one) for file in _files(folder) for number, one in enumerate(outlines(file))]
-    several = len({label for _, _, one in told for label in _labels(one)}) > 1
+    files = [file for file in tree.outlines if holds_outlines(file)]
+    yolo = _names(folder) if any(file.suffix == ".txt" for file in files) else {}
+    names = {file: yolo if file.suffix == ".txt" else {} for file in files}
+    told = [(file, number, one) for file in files for number, one in enumerate(outlines(file))]
+    several = len({label for file, _, one in told for label in _labels(one, names[file])}) > 1
     for file, number, one in told:
         try:
-            picture = finder.find(one.name, file.parent.relative_to(folder).parts)
+            picture = _picture(finder, one.name, file.parent.relative_to(folder).parts)
         except NotFound as error:
             rejected.append(Rejection(f"{NAME}:{Path(one.name).stem}", error.check, error.why, str(file)))
             continue
-        label = _largest(one)
+        label = _largest(one, names[file])
         dx = one.label or (label if several else None)
+        dx = names[file].get(dx or "", dx)
         split = next(filter(None, map(split_of, re.split(r"[^A-Za-z]+", file.stem))), None)
         facts = {"split": split} if split else {}
         entries[picture.path] = Entry(picture, Path(picture.path).stem, facts, {NAME: dx} if dx else {})
@@ -60,13 +81,21 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
     return SourceListing(rows, rejected, mask_place=place, class_place="its label", notes=tuple(notes))
 
 
-def _labels(one: Outlined) -> list[str]:
-    return [label for label in one.shapes if label.strip().lower() not in _SKIN]
+def _picture(finder: Finder, name: str, beside: tuple[str, ...]) -> Picture:
+    """The picture of a path that a tool wrote, or else that of its name alone: datasets are moved. Raises NotFound."""
+    try:
+        return finder.find(name, beside)
+    except NotFound:
+        return finder.find(PureWindowsPath(name).name, beside)
 
 
-def _largest(one: Outlined) -> str | None:
+def _labels(one: Outlined, names: Mapping[str, str]) -> list[str]:
+    return [label for label in one.shapes if names.get(label, label).strip().lower() not in _SKIN]
+
+
+def _largest(one: Outlined, names: Mapping[str, str]) -> str | None:
     """The label that covers most of a picture."""
-    labels = _labels(one)
+    labels = _labels(one, names)
     return max(labels, key=partial(_area, one)) if len(labels) > 1 else next(iter(labels), None)
 
 
@@ -79,11 +108,13 @@ def _area(one: Outlined, label: str) -> float:
 
 SOURCE = Source(
     NAME,
-    "outlines from annotation tools: CVAT for images 1.1 (XML), or COCO instances (JSON: CVAT, Label Studio, Roboflow)",
+    "outlines from annotation tools: CVAT for images 1.1, COCO instances (CVAT, Label Studio, Roboflow), labelme, YOLO",
     """\
 annotations.xml           CVAT for images 1.1: polygons, ellipses and brushed masks; a tag is a picture's class
 images/one.jpg            with several labels, the one that covers most of a picture is its class
 (or annotations/instances_train.json in COCO's form; train, val and test in its name are splits)
+(or images/one.json of labelme beside each picture)
+(or train/labels/one.txt of YOLO beside train/images/one.jpg, with data.yaml; boxes give classes and no masks)
 """,
     recognise,
     read,

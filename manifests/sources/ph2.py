@@ -17,11 +17,14 @@ from manifests.listing.source import (
     locate,
     locate_folder,
 )
+from manifests.listing.table_files import read_table
 from manifests.settings import PrepareSettings
 
 NAME = "ph2"
 # Clinical diagnosis: 0 common nevus, 1 atypical nevus, 2 melanoma.
 DIAGNOSES = {"0": "nv", "1": "nv", "2": "mel"}
+MARKED = {"nv": ("Common Nevus", "Atypical Nevus"), "mel": ("Melanoma",)}
+"""Columns of the workbook, of which a case has an X in one."""
 
 
 def recognise(folder: Path) -> bool:
@@ -47,7 +50,7 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
         rejected,
         licence="research and education only",
         mask_place="the file <name>_lesion/<name>_lesion.bmp",
-        class_place="its line in PH2_dataset.txt",
+        class_place="its line in PH2_dataset.txt or .xlsx",
     )
 
 
@@ -57,10 +60,11 @@ def _pictures(cases: list[Path], kind: str, guard: FolderGuard) -> FoundImages:
 
 
 def _labels(folder: Path, guard: FolderGuard) -> LabelBook | None:
-    """The text table, whose cells stand between double bars."""
+    """The text table, whose cells stand between double bars, or else the workbook."""
     path = locate(folder, "PH2_dataset.txt")
     if path is None:
-        return None
+        book = locate(folder, "PH2_dataset.xlsx")
+        return _marked_labels(read_table(guard.table(book))) if book else None
     text = read_text(guard.table(path))
     lines = [[cell.strip() for cell in line.strip().strip("|").split("||")] for line in text.splitlines()]
     header = next((cells for cells in lines if cells[0].casefold() == "name"), None)
@@ -75,11 +79,21 @@ def _labels(folder: Path, guard: FolderGuard) -> LabelBook | None:
     return book
 
 
+def _marked_labels(table: Table) -> LabelBook:
+    book, name = LabelBook(NAME, str(table.path)), table.column("Image Name", "Name")
+    columns = {column: dx for dx, names in MARKED.items() for column in map(table.column, names)}
+    for cells in table:
+        for column, dx in columns.items():
+            if cells[name].upper().startswith("IMD") and cells[column]:
+                book.add(cells[name], dx)
+    return book
+
+
 SOURCE = Source(
     NAME,
     "PH2 (Pedro Hispano hospital): nv and mel with masks; research and education only",
     """\
-PH2_dataset.txt
+PH2_dataset.txt           or PH2_dataset.xlsx
 PH2 Dataset images/IMD002/IMD002_Dermoscopic_Image/IMD002.bmp
 PH2 Dataset images/IMD002/IMD002_lesion/IMD002_lesion.bmp
 """,

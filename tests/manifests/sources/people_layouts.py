@@ -3,41 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import zipfile
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from manifests.phantom.draw import draw_pair, write_csv, write_image, write_mask
-
-SIDE, COUNT = 48, 8
-PAIRS = [draw_pair("nv" if number % 2 else "mel", 21, number, SIDE) for number in range(COUNT)]
-DX = [pair.dx for pair in PAIRS]
-
-
-@dataclass(frozen=True)
-class Form:
-    """A way to write the drawn pairs, and what must be read of it. classes: None for pictures without one."""
-
-    source: str
-    write: Callable[[Path], object]
-    classes: dict[str | None, int] = field(default_factory=lambda: {"nv": 4, "mel": 4})
-    groups: int | None = None
-    splits: dict[str | None, int] = field(default_factory=lambda: {None: COUNT})
-    masks: int = 0
-
-
-def pictures(folder: Path, names: list[str], masks: list[str] | None = None) -> None:
-    for number, name in enumerate(names):
-        write_image(folder / name, PAIRS[number].image)
-        if masks:
-            write_mask(folder / masks[number], PAIRS[number].mask)
-
-
-def numbered(pattern: str) -> list[str]:
-    return [pattern.format(number, dx=DX[number]) for number in range(COUNT)]
+from manifests.phantom.draw import write_csv, write_image, write_mask
+from tests.manifests.sources.drawn_pairs import COUNT, DX, PAIRS, SIDE, Form, numbered, pictures, pictures_of
+from tests.manifests.sources.tool_layouts import coco, cvat, labelme, nnunet, saved_dataset, voc, yolo
 
 
 def bcn20000(out: Path) -> None:
@@ -97,43 +70,6 @@ def isic_cli(out: Path) -> None:
     (out / "licenses/CC-BY.txt").write_text("licence")
 
 
-def corners_of(mask: np.ndarray) -> np.ndarray:
-    """The outline of a mask as points (N, 2)."""
-    (outline, *_), _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return outline[:, 0]
-
-
-def cvat(out: Path) -> None:
-    """Polygons of two labels, with a small one of hair and a box; one picture by another path than it lies at."""
-    pictures(out, numbered("images/{:03d}.jpg"))
-    lines = ["<?xml version='1.0' encoding='utf-8'?>", "<annotations>", "<version>1.1</version>"]
-    for n, pair in enumerate(PAIRS):
-        points = ";".join(f"{x}.00,{y}.00" for x, y in corners_of(pair.mask))
-        folder = "project\\images" if n == 3 else "images"
-        lines.append(f'<image id="{n}" name="{folder}/{n:03d}.jpg" width="{SIDE}" height="{SIDE}">')
-        lines.append(f'<polygon label="{pair.dx}" points="{points}"/><polygon label="hair" points="0,0;47,0;47,47"/>')
-        lines.append('<box label="ruler" xtl="0" ytl="0" xbr="9" ybr="9"/></image>')
-    (out / "annotations.xml").write_text("\n".join([*lines, "</annotations>"]))
-
-
-def coco(out: Path) -> None:
-    """Polygons, and run lengths of one lesion; a file per split."""
-    pictures(out, numbered("images/{:03d}.jpg"))
-    names = [{"id": 1, "name": "mel"}, {"id": 2, "name": "nv"}]
-    (out / "annotations").mkdir()
-    for split, chosen in (("train", range(6)), ("val", range(6, 8))):
-        images = [{"id": n, "file_name": f"{n:03d}.jpg", "width": SIDE, "height": SIDE} for n in chosen]
-        shapes: list[dict] = []
-        for n in chosen:
-            flat: object = [corners_of(PAIRS[n].mask).ravel().tolist()]
-            if n == 1:
-                ends = np.flatnonzero(np.diff(PAIRS[n].mask.T.ravel().astype(int), prepend=0, append=0))
-                flat = {"size": [SIDE, SIDE], "counts": np.diff(ends, prepend=0).tolist()}
-            shapes.append({"id": n, "image_id": n, "category_id": 1 + n % 2, "segmentation": flat})
-        document = {"images": images, "annotations": shapes, "categories": names}
-        (out / f"annotations/instances_{split}.json").write_text("\ufeff" + json.dumps(document))
-
-
 def pad_ufes_20(out: Path) -> None:
     names = [f"PAT_{n // 2}_{n}_{n}.png" for n in range(COUNT)]
     pictures(out, [f"imgs_part_{1 + n % 3}/{name}" for n, name in enumerate(names)])
@@ -152,43 +88,6 @@ def ddi(out: Path) -> None:
     pictures(out, numbered("{:06d}.png"))
     rows = [(n, n, f"{n:06d}.png", 12, DX[n] == "mel", DX[n]) for n in range(COUNT)]
     write_csv(out / "ddi_metadata.csv", ("", "DDI_ID", "DDI_file", "skin_tone", "malignant", "disease"), rows)
-
-
-def nnunet(out: Path) -> None:
-    folder = out / "nnUNet_raw/Dataset501_Lesions"
-    pictures(folder, numbered("imagesTr/case{:03d}_0000.png"))
-    for n in range(COUNT):
-        write_image(folder / f"labelsTr/case{n:03d}.png", PAIRS[n].mask.astype(np.uint8))
-    write_image(folder / "imagesTs/other_0000.png", PAIRS[0].image)
-    (folder / "dataset.json").write_text("\ufeff" + json.dumps({"labels": {"background": 0, "lesion": 1}}))
-
-
-def voc(out: Path) -> None:
-    pictures(out, numbered("JPEGImages/p{:02d}.jpg"))
-    for n in range(COUNT):
-        for folder in ("SegmentationClass", "SegmentationObject"):
-            colour = (250, 50, 83) if DX[n] == "mel" else (51, 221, 255)
-            write_image(out / folder / f"p{n:02d}.png", PAIRS[n].mask[..., None] * np.array(colour, np.uint8))
-    lines = ["# label:color_rgb:parts:actions", "background:0,0,0::", "mel:250,50,83::", "nv:51,221,255::"]
-    (out / "labelmap.txt").write_text("\n".join(lines) + "\n")
-    (out / "ImageSets/Segmentation").mkdir(parents=True)
-    for name, chosen in (("train", range(6)), ("val", range(6, 8))):
-        (out / f"ImageSets/Segmentation/{name}.txt").write_text("".join(f"p{n:02d}\n" for n in chosen))
-
-
-def saved_dataset(out: Path) -> None:
-    import datasets
-
-    features = datasets.Features(
-        {"image": datasets.Image(), "mask": datasets.Image(), "label": datasets.ClassLabel(names=["mel", "nv"])}
-    )
-    parts = {}
-    for split, chosen in (("train", range(6)), ("test", range(6, 8))):
-        images, masks = [PAIRS[n].image for n in chosen], [PAIRS[n].mask.astype(np.uint8) * 255 for n in chosen]
-        labels = [["mel", "nv"].index(DX[n]) for n in chosen]
-        columns = {"image": images, "mask": masks, "label": labels}
-        parts[split] = datasets.Dataset.from_dict(columns, features=features)
-    datasets.DatasetDict(parts).save_to_disk(str(out / "saved"))
 
 
 def nested_classes(out: Path) -> None:
@@ -244,6 +143,28 @@ def table_of_readings(out: Path) -> None:
     write_csv(out / "seg_metadata.csv", ("ISIC_id", "seg_filename", "annotator", "dx"), rows)
 
 
+def write_workbook(path: Path, lines: list[tuple[str, ...]]) -> None:
+    """An Excel workbook of one sheet, as small as one can be."""
+    form = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    rows = ("".join(f'<c t="inlineStr"><is><t>{cell}</t></is></c>' for cell in line) for line in lines)
+    with zipfile.ZipFile(path, "w") as book:
+        sheet = "".join(f"<row>{row}</row>" for row in rows)
+        book.writestr("xl/worksheets/sheet1.xml", f"<worksheet {form}><sheetData>{sheet}</sheetData></worksheet>")
+
+
+def ph2_workbook(out: Path) -> None:
+    """PH2 as published but for its text table: a workbook with a legend, and an X under each case's diagnosis."""
+    for n in range(COUNT):
+        case = f"PH2Dataset/PH2 Dataset images/IMD{n:03d}/IMD{n:03d}"
+        pictures_of(out, n, f"{case}_Dermoscopic_Image/IMD{n:03d}.bmp", f"{case}_lesion/IMD{n:03d}_lesion.bmp")
+        write_mask(out / f"{case}_roi/IMD{n:03d}_R1_Label3.bmp", PAIRS[n].mask)
+    header = ("Image Name", "Histological Diagnosis", "Common Nevus", "Atypical Nevus", "Melanoma", "Asymmetry")
+    marks = {"mel": ("", "", "X"), "nv": ("X", "", "")}
+    rows = [(f"IMD{n:03d}", "", *(("", "X", "") if n == 1 else marks[DX[n]]), "1") for n in range(COUNT)]
+    legend = [("PH2 database",), ("", "Asymmetry", "0 - fully symmetric")]
+    write_workbook(out / "PH2Dataset/PH2_dataset.xlsx", [*legend, header, *rows])
+
+
 def jsonl(out: Path) -> None:
     for n in range(COUNT):
         write_image(out / f"{'test' if n >= 6 else 'train'}/{n % 6}.png", PAIRS[n].image)
@@ -281,6 +202,8 @@ FORMS = {
     "isic2024": Form("isic2024", isic2024, {"benign": 4, "malignant": 4}, groups=2, splits={"train": COUNT}),
     "cvat": Form("annotated", cvat, masks=COUNT),
     "coco": Form("annotated", coco, splits={"train": 6, "validation": 2}, masks=COUNT),
+    "labelme": Form("annotated", labelme, masks=COUNT),
+    "yolo": Form("annotated", yolo, splits={"train": 6, "validation": 2}, masks=COUNT),
     "isic-cli": Form("isic-archive", isic_cli, {"Melanoma": 4, "Nevus": 4}, groups=4),
     "pad-ufes-20": Form("pad-ufes-20", pad_ufes_20, groups=4),
     "nnunet": Form("nnunet", nnunet, {None: COUNT}, splits={"train": COUNT}, masks=COUNT),
@@ -288,6 +211,7 @@ FORMS = {
     "saved-dataset": Form("saved-dataset", saved_dataset, splits=HELD, masks=COUNT),
     "nested classes": Form("folders", nested_classes, splits=HELD),
     "flat ph2": Form("folders", flat_ph2, {None: COUNT}, splits={"train": COUNT}, masks=COUNT),
+    "ph2 workbook": Form("ph2", ph2_workbook, masks=COUNT),
     "numbered masks": Form("table", numbered_masks, masks=COUNT),
     "masks of readers": Form("folders", masks_of_readers, {None: COUNT}, masks=COUNT),
     "table of readings": Form("table", table_of_readings, masks=COUNT),

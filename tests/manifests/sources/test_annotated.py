@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -12,14 +13,16 @@ from manifests.errors import BadInput
 from manifests.images import decode_mask
 from manifests.listing.embedded import embedded_bytes, embedded_path, outlines
 from manifests.listing.source import Rejection
+from manifests.png import encode_mask
 from manifests.prepare.checks import CheckedRow, check_row
 from manifests.settings import PrepareSettings
 from manifests.sources.recognition import find_source
-from tests.manifests.sources.people_layouts import COUNT, DX, PAIRS, coco, cvat, pictures
+from tests.manifests.sources.drawn_pairs import COUNT, DX, PAIRS, pictures
 from tests.manifests.sources.source_layouts import read
+from tests.manifests.sources.tool_layouts import coco, cvat, labelme, yolo
 
 
-@pytest.mark.parametrize("write", [cvat, coco])
+@pytest.mark.parametrize("write", [cvat, coco, labelme, yolo])
 def test_an_outline_becomes_the_mask_that_it_was_drawn_around(write, tmp_path: Path) -> None:
     write(tmp_path)
     rows = sorted(read(tmp_path).rows, key=lambda row: row.image)
@@ -59,6 +62,37 @@ def test_cocos_compressed_run_lengths_are_unpacked(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(document))
     found = outlines(tmp_path / "a.json")[0].mask("lesion").T.ravel()
     assert found.astype(int).tolist() == [0, 1, 1, 0, 1, 1, 1, 0, 0, 0, 0, 0]
+
+
+def test_labelmes_circles_brushed_masks_and_flags_are_read(tmp_path: Path) -> None:
+    inside = np.full((4, 6), 255, np.uint8)
+    shapes = [
+        {"label": "mel", "points": [[20, 20], [20, 30]], "shape_type": "circle"},
+        {"label": "mel", "points": [[2, 3], [7, 6]], "shape_type": "mask", "mask": encoded(inside)},
+    ]
+    document = {"shapes": shapes, "imagePath": "a.png", "imageWidth": 48, "imageHeight": 40, "flags": {"nv": True}}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    (one,) = outlines(tmp_path / "a.json")
+    found = one.mask("mel")
+    assert one.label == "nv" and found[11:30, 20].all() and not found[32:].any()
+    assert found[3:7, 2:8].all() and not found[:3, :8].any()
+
+
+def encoded(mask: np.ndarray) -> str:
+    return base64.b64encode(encode_mask(mask > 0)).decode()
+
+
+def test_boxes_give_a_class_and_no_mask_and_labels_without_their_picture_are_told(tmp_path: Path) -> None:
+    pictures(tmp_path / "images", ["0.png", "1.png", "2.png"])
+    (tmp_path / "labels").mkdir()
+    lines = {"0": "1 .5 .5 .2 .2\n1 .2 .2 .1 .1", "1": "0 .5 .5 .2 .2", "2": "", "9": "0 .5 .5 .2 .2"}
+    for name, text in lines.items():
+        (tmp_path / f"labels/{name}.txt").write_text(text)
+    (tmp_path / "classes.txt").write_text("mel\nnv\n")
+    listing = read(tmp_path)
+    rows = sorted(listing.rows, key=lambda row: row.image)
+    assert [(row.dx, row.mask) for row in rows] == [("nv", None), ("mel", None), (None, None)]
+    assert [(rejection.check, rejection.pair_id) for rejection in listing.rejected] == [("missing", "annotated:9")]
 
 
 def test_one_label_is_no_class_and_a_picture_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from manifests.prepare.prepare import prepare
 from manifests.prepare.understanding import understand
 from manifests.settings import PrepareSettings
 from manifests.sources.recognition import SOURCES, find_source
-from tests.manifests.sources.people_layouts import FORMS, PAIRS, pictures
+from tests.manifests.sources.drawn_pairs import PAIRS, pictures
+from tests.manifests.sources.people_layouts import FORMS
 from tests.manifests.sources.source_layouts import read
 
 
@@ -73,7 +74,7 @@ def test_masks_that_fit_no_picture_by_name_are_refused_and_some_such_are_told(tm
 
 def test_a_tools_annotations_beside_pictures_are_named_with_what_helps(tmp_path: Path) -> None:
     pictures(tmp_path / "d", ["one.png", "two.png"])
-    (tmp_path / "d/one.json").write_text('{"shapes": []}')
+    (tmp_path / "d/one.json").write_text('{"regions": []}')
     with pytest.raises(BadInput, match=r"one\.json may hold annotations .*export them"):
         find_source(tmp_path / "d")
 
