@@ -11,9 +11,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.engine.calls import one_by_one, retried, retry_delays
+from flows.engine.calls import retried, retry_delays
+from flows.engine.machine import worker_count
 from flows.engine.terminal import duration
 from flows.engine.watch import Watch, watched_run
+from flows.engine.workers import Workers, side_by_side
 from flows.run.folder import Job, RunFolder, save_job
 from flows.run.lock import run_lock
 from flows.run.records import read_record, remove_touched
@@ -62,7 +64,8 @@ def _check_data(job: Job, standing: Sequence[Planned]) -> None:
 
 def _run(job: Job, watch: Watch, only: Sequence[str]) -> Outcome:
     if job.settings.engine.name == "plain":
-        return run_steps(job, watch, partial(one_by_one, perform), only)
+        with Workers(perform, worker_count(job)) as workers:
+            return run_steps(job, watch, partial(side_by_side, workers), only)
     from flows.orchestration.server import prefect_server, wait_until_ready
 
     with prefect_server(job.folder.work / "prefect") as address:

@@ -45,10 +45,12 @@ class EngineSettings(Frozen):
     name: Literal["plain", "local", "dask", "ray"] = Field(
         "local", description="plain does without Prefect; local, dask and ray are task runners of its"
     )
-    workers: int = Field(2, ge=1, description="worker processes of dask or ray")
+    workers: int = Field(
+        0, ge=0, description="worker processes side by side; 0: one per core, as far as memory goes, and one with a GPU"
+    )
     address: str | None = Field(None, description="address of a running Dask scheduler or Ray cluster")
     gpus_per_task: float = Field(0, ge=0, description="GPUs that one adapter, shard range or model reserves")
-    threads: int = Field(2, ge=1, description="processor threads of one task; part of what fixes the last bit")
+    threads: int = Field(1, ge=1, description="processor threads of one task; part of what fixes the last bit")
     retries: int = Field(3, ge=0, description="further tries after a storage or hub fault")
     retry_delay: float = Field(5, ge=0, description="seconds before the first of them; doubles each time")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows.engine.terminal import duration
+from flows.engine.watch import ENDS, KNOWN
 from flows.run.folder import Job
 from flows.run.lock import live_holder
 from flows.run.log import read_events
@@ -77,7 +78,7 @@ def activity_of(events: Iterable[Mapping[str, Any]]) -> Activity:
             activity = Activity()
         elif name in ("started", "progress"):
             activity.running[task] = event
-        elif name in ("finished", "failed", "interrupted"):
+        elif name in ENDS:
             activity.running.pop(task, None)
             if name == "finished":
                 activity.took.setdefault(task.partition(" ")[0], []).append(float(event["seconds"]))
@@ -124,8 +125,7 @@ def _left_line(left: Mapping[str, float | None]) -> str:
 def _progress(event: Mapping[str, Any]) -> str:
     if event["event"] != "progress":
         return ", just started"
-    known = ("time", "event", "task", "done", "total", "rate", "memory", "gpu_memory")
-    figures = [f"{name} {value:.3g}" for name, value in event.items() if name not in known and _is_number(value)]
+    figures = [f"{name} {value:.3g}" for name, value in event.items() if name not in KNOWN and _is_number(value)]
     rate = f", {event['rate']:.3g}/s" if event.get("rate") else ""
     memory = f", {event['memory'] / 2**30:.2f} GiB" if event.get("memory") else ""
     return f" {event['done']} of {event['total']}{rate}{memory}" + "".join(f", {part}" for part in figures)
@@ -151,4 +151,4 @@ def _seconds_left(activity: Activity) -> float | None:
         usual = rests[0] if rests else None
     if (waiting > 0 and usual is None) or (not rests and usual is None):
         return None
-    return max(rests, default=usual or 0.0) + max(0, waiting) * (usual or 0.0)
+    return max(rests, default=usual or 0.0) + max(0, waiting) * (usual or 0.0) / len(activity.running)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flows.engine.watch import ENDS
 from flows.run.folder import Job
 from flows.run.log import read_events
 from flows.steps.sequence import Planned
 
 Event = Mapping[str, Any]
-_ENDS = ("finished", "failed", "interrupted")
 
 
 def time_spent(events: Iterable[Event]) -> dict[str, float]:
     """Seconds of each step, and of each class or share of it (`adapt:mel`), in all runs, killed ones among them."""
     spent: defaultdict[str, float] = defaultdict(float)
     begun: dict[str, float] = {}
+    running: Counter[str] = Counter()  # tasks of a part at once
     last = 0.0
     for event in events:
         name, time = event["event"], float(event["time"])
@@ -27,14 +28,17 @@ def time_spent(events: Iterable[Event]) -> dict[str, float]:
             for key, since in begun.items():  # it was killed: until its last word
                 spent[key] += max(0.0, last - since)
             begun = {}
+            running.clear()
         if name == "step started":
             begun[str(event["step"])] = time
         elif name == "started" and ":" in (part := _part(str(event["task"]))):
-            begun[part] = time
+            begun.setdefault(part, time)
+            running[part] += 1
         elif name == "step" and begun.pop(str(event["step"]), None) is not None:
             spent[str(event["step"])] += float(event["seconds"])
-        elif name in _ENDS and ":" in (part := _part(str(event["task"]))) and part in begun:
-            spent[part] += time - begun.pop(part)
+        elif name in ENDS and ":" in (part := _part(str(event["task"]))) and part in begun:
+            running[part] -= 1
+            spent[part] += 0.0 if running[part] else time - begun.pop(part)
         last = time
     for key, since in begun.items():
         spent[key] += max(0.0, last - since)
@@ -48,15 +52,30 @@ def _part(title: str) -> str:
 
 
 def rates_of(events: Iterable[Event]) -> dict[str, float]:
-    """Seconds for one unit of each kind of task: a step of adapt, a pair of synthesise, an update of a task's model."""
+    """Seconds for one unit of each kind of task: a step of adapt, a pair of synthesise, an update of a task's model.
+
+    Tasks that ran side by side share the time that passed.
+    """
     seconds: defaultdict[str, float] = defaultdict(float)
     units: defaultdict[str, int] = defaultdict(int)
+    spans: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for event in events:
         if event["event"] == "finished" and event.get("units"):
-            kind = _rate_kind(str(event["task"]))
-            seconds[kind] += float(event["seconds"])
+            kind, took = _rate_kind(str(event["task"])), float(event["seconds"])
+            seconds[kind] += took
             units[kind] += int(event["units"])
-    return {kind: seconds[kind] / units[kind] for kind in units}
+            spans[kind.partition(" ")[0]].append((float(event["time"]) - took, float(event["time"])))
+    shares = {step: _covered(own) / max(1e-9, sum(end - start for start, end in own)) for step, own in spans.items()}
+    return {kind: shares[kind.partition(" ")[0]] * seconds[kind] / units[kind] for kind in units}
+
+
+def _covered(spans: Iterable[tuple[float, float]]) -> float:
+    """Length of the union of spans (start, end)."""
+    length, until = 0.0, -math.inf
+    for start, end in sorted(spans):
+        length += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return length
 
 
 def _rate_kind(title: str) -> str:

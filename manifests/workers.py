@@ -30,7 +30,7 @@ U = TypeVar("U")
 
 
 class WorkerKilled(EvendermError):
-    """A process that checked rows was ended from outside: nothing at the manifest's place has changed."""
+    """A process that did part of the work was ended from outside: nothing that was finished has changed."""
 
 
 @contextlib.contextmanager

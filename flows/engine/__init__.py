@@ -1,1 +1,1 @@
-"""How units of work are run and watched in a process."""
+"""How units of work are run side by side, watched and stopped."""

@@ -15,6 +15,7 @@ from flows.engine.watch import TimeLimitReached, Watch, watch_of
 from flows.run.folder import Job
 from manifests.errors import BadInput, StorageFailed
 from manifests.progress import StopRequested
+from manifests.workers import WorkerKilled
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def is_fatal(error: BaseException) -> bool:
     """Whether an error ends the run: all that other calls would meet too."""
     if isinstance(error, TimeLimitReached):
         return False
-    return isinstance(error, StopRequested | BadInput | StorageFailed | OSError | MemoryError)
+    return isinstance(error, StopRequested | BadInput | StorageFailed | WorkerKilled | OSError | MemoryError)
 
 
 def is_passing(error: BaseException) -> bool:
@@ -89,7 +90,7 @@ def results_of(job: Job, calls: Sequence[Call], result_of: Callable[[Call], Resu
 
 
 def one_by_one(perform: Perform, job: Job, calls: Sequence[Call]) -> list[Result]:
-    """The plain engine: the calls one after another in this process."""
+    """The calls one after another in this process."""
     return results_of(job, calls, partial(perform, str(job.folder.path)))
 
 

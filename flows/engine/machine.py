@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import socket
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flows.run.folder import Job
 
 HUB = ("huggingface.co", 443)
 LIBRARIES = ("evenderm", "torch", "diffusers", "peft", "prefect", "pyarrow")
 GIB = 2**30
+CGROUP = "/sys/fs/cgroup"
+QUOTA = ("quota", "period")
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
 @dataclass(frozen=True)
@@ -118,8 +126,9 @@ def usable_cores() -> int:
 
     process = psutil.Process()
     allowed = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count() or 1
-    share, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
-    if share.isdecimal() and period.strip().isdecimal():
+    quota = _read(f"{CGROUP}/cpu.max") or " ".join(_read(f"{CGROUP}/cpu/cpu.cfs_{name}_us") for name in QUOTA)
+    share, _, period = quota.partition(" ")
+    if share.isdecimal() and period.isdecimal() and int(share) and int(period):
         allowed = min(allowed, max(1, int(share) // int(period)))
     return allowed
 
@@ -128,9 +137,33 @@ def usable_memory() -> int:
     """Memory in bytes that is there for this process: the machine's, or its container's limit."""
     import psutil
 
-    limit = _read("/sys/fs/cgroup/memory.max")
+    limit = _read(f"{CGROUP}/memory.max") or _read(f"{CGROUP}/memory/memory.limit_in_bytes")
     total = int(psutil.virtual_memory().total)
     return min(total, int(limit)) if limit.isdecimal() else total
+
+
+def has_gpu() -> bool:
+    """Whether torch finds a GPU; it is loaded only where the system has a device of one."""
+    if sys.platform == "linux" and not any(map(os.path.exists, GPU_DEVICES)):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def worker_count(job: Job) -> int:
+    """Worker processes of a run: as set, or one for each `engine.threads` cores, as far as memory goes; one with a
+    GPU."""
+    import psutil
+
+    engine, base = job.settings.engine, job.settings.base.path
+    if engine.workers:
+        return engine.workers
+    if has_gpu():
+        return 1
+    need = NEEDS[job.preset if base == "shipped" else "sd2"].memory * GIB
+    memory = min(usable_memory(), int(psutil.virtual_memory().available))
+    return max(1, min(usable_cores() // engine.threads, int(memory / need)))
 
 
 def _read(path: str) -> str:

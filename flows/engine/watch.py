@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -28,6 +28,9 @@ SAMPLE_SECONDS = 0.2
 RATE_WINDOW = 12
 RATE_HISTORY = 5
 LOST_SECONDS = 120.0
+# Of an event of a task: all but the figures of its work; and the events with which a task ends.
+KNOWN = ("time", "event", "task", "unit", "done", "total", "rate", "memory", "gpu_memory")
+ENDS = ("finished", "failed", "interrupted")
 # By log and step: seconds that tasks lost because they were slower than usual.
 _LOST: dict[tuple[Path | None, str], float] = {}
 # Hears of every event that goes to the log: its name and fields.
@@ -77,7 +80,7 @@ class TaskProgress:
         if now - self._sampled >= SAMPLE_SECONDS:
             self._sampled = now
             self.sample_memory()
-            self.watch.show(self, done, total, figures)
+            self.watch.show(self.title, self.unit, self.rate, done, total, figures)
         if now - self._logged >= LOG_SECONDS:
             self._log(now, done, total, figures)
         if STOP:
@@ -101,7 +104,7 @@ class TaskProgress:
         recent = (done - self._logged_done) / seconds
         self._logged, self._logged_done = now, done
         known = {"rate": round(self.rate, 4), "memory": self.tally.memory} | self._gpu_figure()
-        self.watch.event("progress", task=self.title, done=done, total=total, **{**figures, **known})
+        self.watch.event("progress", task=self.title, unit=self.unit, done=done, total=total, **{**figures, **known})
         if len(self._rates) >= RATE_HISTORY:
             self._usual = max(self._usual, statistics.median(self._rates))
         if recent < self._usual / 2:
@@ -202,17 +205,32 @@ class Watch:
         for listener in _LISTENERS.get():
             listener(event, fields)
 
-    def show(self, task: TaskProgress, done: int, total: int, figures: dict[str, float | str]) -> None:
+    def follow(self, event: Mapping[str, Any]) -> None:
+        """Shows what a worker process logged of its task, and tells the listeners of its warnings."""
+        name, title = str(event["event"]), str(event.get("task"))
+        if name == "progress":
+            figures = {key: value for key, value in event.items() if key not in KNOWN}
+            self.show(title, event["unit"], event["rate"], event["done"], event["total"], figures)
+        elif name in ENDS:
+            self._drop_bar(title)
+        elif name == "warning":
+            self.say(f"warning: {event['message']}")
+            for listener in _LISTENERS.get():
+                listener(name, {"message": event["message"]})
+
+    def show(
+        self, title: str, unit: str, rate: float, done: int, total: int, figures: Mapping[str, float | str]
+    ) -> None:
         """Brings the terminal up to date: a bar, or a line now and then where bars cannot be drawn."""
         described = ", ".join(f"{name} {_short(value)}" for name, value in figures.items())
         if self._bars is not None:
-            if task.title not in self._bar_ids:
-                self._bar_ids[task.title] = self._bars.add_task(task.title, figures="", unit=task.unit)
-            self._bars.update(self._bar_ids[task.title], completed=done, total=total, figures=described)
+            if title not in self._bar_ids:
+                self._bar_ids[title] = self._bars.add_task(title, figures="", unit=unit)
+            self._bars.update(self._bar_ids[title], completed=done, total=total, figures=described)
         elif self.clock() - self._line_at >= LINE_SECONDS:
             self._line_at = self.clock()
             ending = f", {described}" if described else ""
-            self.say(f"  {task.title}: {done} of {total}, {task.rate:.3g} {task.unit}/s{ending}")
+            self.say(f"  {title}: {done} of {total}, {rate:.3g} {unit}/s{ending}")
 
     def _drop_bar(self, title: str) -> None:
         bar = self._bar_ids.pop(title, None)

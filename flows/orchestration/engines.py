@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.engine.calls import Call, Engine, Result, results_of, retry_delays
+from flows.engine.calls import Call, Engine, Perform, Result, results_of, retry_delays
+from flows.engine.machine import has_gpu
 from flows.engine.stopping import STOP
+from flows.engine.watch import watch_of
+from flows.engine.workers import Workers, waited
 from flows.orchestration.server import is_own_server
-from flows.orchestration.story import perform_in_prefect
+from flows.orchestration.story import perform_beside, perform_in_prefect
 from flows.run.folder import Job
+from flows.run.log import LogTail
 from flows.settings import EngineSettings
 from flows.steps import CALL_KINDS, time_limit
 from manifests.errors import BadInput, EvendermError
@@ -27,22 +34,25 @@ GRACE_SECONDS = 60.0
 POLL_SECONDS = 1.0
 
 
-def engine_of(settings: EngineSettings) -> Engine:
-    """The engine that the settings name."""
-    return spread_engine if settings.name in SPREAD else local_engine
+def engine_of(settings: EngineSettings, workers: Workers) -> Engine:
+    """The engine that the settings name; on this machine alone it has `workers`."""
+    return spread_engine if settings.name in SPREAD else partial(local_engine, workers)
 
 
-def task_runner(settings: EngineSettings) -> TaskRunner[Any]:
-    """Prefect's task runner for the engine. Raises BadInput if its package is not installed."""
+def task_runner(settings: EngineSettings, workers: int) -> TaskRunner[Any]:
+    """Prefect's task runner for the engine; dask and ray start so many workers, unless the settings give an address.
+
+    Raises BadInput if its package is not installed.
+    """
     if settings.name == "local":
         return ThreadPoolTaskRunner(max_workers=1)
     try:
-        return _dask(settings) if settings.name == "dask" else _ray(settings)
+        return _dask(settings, workers) if settings.name == "dask" else _ray(settings, workers)
     except ImportError as error:
         raise BadInput(f"engine.name={settings.name}: {error.name} is not installed; install evenderm[scale]") from None
 
 
-def _dask(settings: EngineSettings) -> TaskRunner[Any]:
+def _dask(settings: EngineSettings, workers: int) -> TaskRunner[Any]:
     from prefect_dask import DaskTaskRunner
 
     if settings.address:
@@ -53,7 +63,7 @@ def _dask(settings: EngineSettings) -> TaskRunner[Any]:
         )
     # Processes of one thread each: a task brings its own threads, and torch its own state.
     cluster = {
-        "n_workers": settings.workers,
+        "n_workers": workers,
         "threads_per_worker": 1,
         "processes": True,
         "dashboard_address": None,
@@ -61,20 +71,14 @@ def _dask(settings: EngineSettings) -> TaskRunner[Any]:
     return DaskTaskRunner(cluster_kwargs=cluster)
 
 
-def _ray(settings: EngineSettings) -> TaskRunner[Any]:
+def _ray(settings: EngineSettings, workers: int) -> TaskRunner[Any]:
     from prefect_ray import RayTaskRunner
 
     if settings.address:
         return RayTaskRunner(address=settings.address)
-    if settings.gpus_per_task and not _has_gpu():
+    if settings.gpus_per_task and not has_gpu():
         raise BadInput("engine.gpus_per_task: this machine has no GPU; leave the setting at 0")
-    return RayTaskRunner(init_kwargs={"num_cpus": settings.workers, "include_dashboard": False})
-
-
-def _has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
+    return RayTaskRunner(init_kwargs={"num_cpus": workers, "include_dashboard": False})
 
 
 @contextlib.contextmanager
@@ -94,9 +98,24 @@ def reserved(settings: EngineSettings, kind: str) -> Iterator[None]:
             yield
 
 
-def local_engine(job: Job, calls: Sequence[Call]) -> list[Result]:
-    """Tasks one after another in this process, so that they have the processor for themselves."""
-    return results_of(job, calls, lambda call: prefect_task(job, call)(str(job.folder.path), call))
+def local_engine(workers: Workers, job: Job, calls: Sequence[Call]) -> list[Result]:
+    """Tasks whose calls run side by side in worker processes, where there may be several, else in this process."""
+    out = str(job.folder.path)
+    if workers.count == 1 or len(calls) == 1:
+        return results_of(job, calls, lambda call: prefect_task(job, call)(out, call))
+    tail, watch = LogTail(job.folder.log), watch_of(job.folder.log)
+    with ThreadPoolExecutor(workers.count, thread_name_prefix="task") as threads:
+        futures = []
+        for call in calls:
+            task = prefect_task(job, call, partial(perform_beside, workers))
+            futures.append(threads.submit(copy_context().run, task, out, call))
+        try:
+            begun = iter(futures)
+            return results_of(job, calls, lambda call: waited(next(begun), tail, watch.follow))
+        except BaseException:
+            workers.stop()
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def spread_engine(job: Job, calls: Sequence[Call]) -> list[Result]:
@@ -121,7 +140,7 @@ def _workers_of(engine: str) -> Iterator[None]:
         ) from None
 
 
-def prefect_task(job: Job, call: Call) -> Task[..., Result]:
+def prefect_task(job: Job, call: Call, perform: Perform = perform_in_prefect) -> Task[..., Result]:
     """The Prefect task that performs `call`, named after it; `perform` itself tries again after passing faults."""
     limit, delays = time_limit(job, call), retry_delays(job)
     classes = [str(call.arguments[name]) for name in ("dx", "name", "arm") if name in call.arguments]
@@ -129,7 +148,7 @@ def prefect_task(job: Job, call: Call) -> Task[..., Result]:
     # none, and its SQLite file may be busy for seconds, once in a while for a minute.
     tags = [] if is_own_server() else [job.data.name, job.preset, *classes]
     return Task(
-        perform_in_prefect,
+        perform,
         name=call.kind,
         task_run_name=call.title.replace("{", "(").replace("}", ")"),
         tags=tags,

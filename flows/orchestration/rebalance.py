@@ -11,8 +11,10 @@ from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
+from flows.engine.machine import worker_count
 from flows.engine.stopping import take_signals
 from flows.engine.watch import Watch, listening, watch_of, watched_run
+from flows.engine.workers import Workers
 from flows.orchestration.engines import SPREAD, engine_of, task_runner
 from flows.orchestration.form import DataPath, OutPath, Overrides, OwnSettings, Preset, RunPath
 from flows.orchestration.story import RunStory, quietly
@@ -20,7 +22,7 @@ from flows.run.folder import Job, new_job, open_job, save_job
 from flows.run.lock import run_lock
 from flows.run.records import remove_touched
 from flows.settings import load_settings
-from flows.steps import JUDGING_STEPS, STEPS
+from flows.steps import JUDGING_STEPS, STEPS, perform
 from flows.steps.sequence import Outcome, run_steps
 from manifests.errors import EvendermError
 
@@ -84,7 +86,9 @@ def run_as_flow(job: Job, watch: Watch, only: Sequence[str]) -> Outcome:
     outcomes: list[Outcome] = []
     begun: list[bool] = []
 
-    @flow(name=_flow_name(only), flow_run_name=job.name, task_runner=task_runner(job.settings.engine))
+    @flow(
+        name=_flow_name(only), flow_run_name=job.name, task_runner=task_runner(job.settings.engine, worker_count(job))
+    )
     def steps(out: str) -> None:
         begun.append(True)
         outcomes.append(_run(job, only))
@@ -120,7 +124,7 @@ def _spread(job: Job, only: Sequence[str]) -> Outcome:
     name = f"{_flow_name(only)} on {job.settings.engine.name}"
     outcomes: list[Outcome] = []
 
-    @flow(name=name, flow_run_name=job.name, task_runner=task_runner(job.settings.engine))
+    @flow(name=name, flow_run_name=job.name, task_runner=task_runner(job.settings.engine, worker_count(job)))
     def steps(out: str) -> None:
         outcomes.append(_run(job, only))
 
@@ -146,7 +150,8 @@ def _run(job: Job, only: Sequence[str]) -> Outcome:
         save_job(job)
         for line in remove_touched(job.folder, only):
             watch.warn(f"{line}; it is made again")
-        outcome = run_steps(job, watch, engine_of(job.settings.engine), only)
+        with Workers(perform, worker_count(job)) as workers:
+            outcome = run_steps(job, watch, engine_of(job.settings.engine, workers), only)
     quietly(lambda: _tell_end(job, outcome))
     return outcome
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from prefect import get_run_logger
@@ -13,7 +14,9 @@ from prefect.exceptions import MissingContextError
 from flows.engine.calls import Call, Result
 from flows.engine.terminal import duration
 from flows.engine.watch import listening
-from flows.run.folder import Job
+from flows.engine.workers import Workers, waited
+from flows.run.folder import Job, open_job
+from flows.run.log import LogTail
 from flows.steps import perform
 from manifests.progress import StopRequested
 
@@ -22,6 +25,18 @@ def perform_in_prefect(out: str, call: Call) -> Result:
     """Runs one call while telling Prefect how it stands."""
     with listening(TaskStory(call)):
         return perform(out, call)
+
+
+def perform_beside(workers: Workers, out: str, call: Call) -> Result:
+    """Has a worker process run one call while telling Prefect how it stands."""
+    job = open_job(Path(out))
+    story, tail = TaskStory(call), LogTail(job.folder.log)
+
+    def hear(event: Mapping[str, Any]) -> None:
+        if event.get("task") == call.title:
+            story(event["event"], {name: value for name, value in event.items() if name not in ("event", "time")})
+
+    return waited(workers.submit(job, call), tail, hear)
 
 
 class TaskStory:

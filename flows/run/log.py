@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,36 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     with path.open(encoding="utf-8", errors="replace") as stream:
-        for line in stream:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict) and "event" in event and "time" in event:
-                yield event
+        yield from _events_in(stream)
+
+
+class LogTail:
+    """The events that any process adds to a log from now on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = path.stat().st_size if path.exists() else 0
+
+    def new_events(self) -> Iterator[dict[str, Any]]:
+        """Those since the last call, in order."""
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as stream:
+            stream.seek(self._at)
+            content = stream.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        self._at += len(whole)
+        yield from _events_in(whole.decode("utf-8", "replace").splitlines())
+
+
+def _events_in(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and "event" in event and "time" in event:
+            yield event
 
 
 def _ends_a_line(path: Path) -> bool:

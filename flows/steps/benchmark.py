@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.engine.calls import Call
+from flows.engine.machine import worker_count
 from flows.engine.terminal import duration
 from flows.engine.watch import watch_of
 from flows.run.folder import Job
@@ -88,6 +89,7 @@ def say_cost(job: Job, settings: BenchmarkSettings, pilot: bool) -> None:
 
     speed = measured_speed(job)
     seconds = seconds_of(settings, open_real(job), synthetic_manifest(job) is not None, speed, pilot)
+    seconds /= worker_count(job)
     each = ", ".join(
         f"{settings.training(task).updates} updates of {took:.2g} s for {task}" for task, took in speed.update.items()
     )

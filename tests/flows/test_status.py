@@ -56,8 +56,8 @@ def test_a_class_counts_its_own_time() -> None:
 def test_rates_are_by_kind_of_task_and_what_no_rate_tells_is_unknown() -> None:
     told = [
         (10, "finished", {"task": "benchmark classification real seed 0", "seconds": 10, "units": 20}),
-        (10, "finished", {"task": "benchmark segmentation real seed 0", "seconds": 10, "units": 5}),
-        (10, "finished", {"task": "report", "seconds": 1, "units": 0}),
+        (20, "finished", {"task": "benchmark segmentation real seed 0", "seconds": 10, "units": 5}),
+        (21, "finished", {"task": "report", "seconds": 1, "units": 0}),
     ]
     rates = rates_of(events(*told))
     assert rates == {"benchmark classification": 0.5, "benchmark segmentation": 2}
@@ -65,13 +65,25 @@ def test_rates_are_by_kind_of_task_and_what_no_rate_tells_is_unknown() -> None:
     assert seconds_left(units, rates) == {"benchmark": 10, "gates": None}
 
 
+def test_tasks_side_by_side_share_the_time_that_passed() -> None:
+    told = events(
+        (0, "step started", {"step": "low-data"}),
+        (0, "started", {"task": "low-data 10 % adapt mel"}),
+        (1, "started", {"task": "low-data 10 % adapt nv"}),
+        (9, "finished", {"task": "low-data 10 % adapt nv", "seconds": 8, "units": 4}),
+        (12, "finished", {"task": "low-data 10 % adapt mel", "seconds": 12, "units": 8}),
+    )
+    assert time_spent(told)["low-data:10"] == 12
+    assert rates_of(told) == {"low-data": 1}
+
+
 def test_a_run_that_has_not_begun_knows_the_rates_of_a_run_beside_it(tmp_path: Path) -> None:
     job = _job(tmp_path / "new")
     _job(tmp_path / "earlier")
     log = tmp_path / "earlier" / "log.jsonl"
     append_event(log, "run", preset="tiny")
-    for task in ("classification", "segmentation"):
-        append_event(log, "finished", task=f"benchmark {task} real seed 0", seconds=60, units=60)
+    for time, task in enumerate(("classification", "segmentation")):
+        append_event(log, "finished", task=f"benchmark {task} real seed 0", seconds=60, units=60, time=60 * time)
     status = read_status(job)
     settings = job.settings.benchmark
     cells = {task: len(settings.arms(task)) * settings.seeds for task in settings.tasks}

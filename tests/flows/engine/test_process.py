@@ -38,7 +38,7 @@ from flows.orchestration.engines import task_runner
 from flows.settings import load_settings
 if __name__ == "__main__":
     set_up_process()
-    with task_runner(load_settings("tiny", None, ["engine.name=dask", "engine.workers=1"]).engine) as runner:
+    with task_runner(load_settings("tiny", None, ["engine.name=dask", "engine.workers=1"]).engine, 1) as runner:
         seen = {name: runner.client.submit(os.getenv, name).result(timeout=60) for name in AT_START}
     print({name: seen[name] for name, value in AT_START.items() if seen[name] != value})
 """

@@ -19,7 +19,7 @@ from tests.flows import whole_run
 from tests.flows.conftest import FinishedRun
 
 
-@pytest.mark.parametrize("engine", ["dask", "ray"])
+@pytest.mark.parametrize("engine", ["plain", "local", "dask", "ray"])
 def test_two_workers_draw_the_bytes_that_one_process_draws(
     engine: str, unfinished: Callable[[str], Path], tiny_run: FinishedRun
 ) -> None:
@@ -30,10 +30,13 @@ def test_two_workers_draw_the_bytes_that_one_process_draws(
     words.remove("--preset")
     words.remove("tiny")
     before = whole_run.tasks(out)
-    assert "synthesise" in whole_run.finish(words)
+    output = whole_run.finish([words[0], "-X", "importtime", *words[1:]])
     assert whole_run.tasks(out) >= before + 2
-    for name in ("synthetic/manifest.json",):
-        assert (out / name).read_bytes() == (tiny_run.out / name).read_bytes()
+    name = "synthetic/manifest.json"
+    assert (out / name).read_bytes() == (tiny_run.out / name).read_bytes()
+    imported = {line.rpartition("|")[2].strip() for line in output.splitlines() if line.startswith("import time:")}
+    servers = imported & {"prefect", "uvicorn", "fastapi", "sqlalchemy", "http.server"}
+    assert ("prefect" in servers) == (engine != "plain") and (engine != "plain" or not servers)
 
 
 def test_tasks_go_to_the_workers_that_have_what_they_reserve(
@@ -69,7 +72,7 @@ def test_what_a_task_reserves_reaches_dask_and_ray() -> None:
 @pytest.mark.parametrize("engine", ["dask", "ray"])
 def test_a_gpu_that_is_not_there_is_bad_input(engine: str) -> None:
     with pytest.raises(BadInput, match="gpus_per_task"):
-        task_runner(load_settings("tiny", None, [f"engine.name={engine}", "engine.gpus_per_task=1"]).engine)
+        task_runner(load_settings("tiny", None, [f"engine.name={engine}", "engine.gpus_per_task=1"]).engine, 1)
 
 
 def test_passing_faults_are_tried_again_and_others_are_not(
@@ -114,4 +117,4 @@ def test_an_engine_that_is_not_installed_is_one_sentence(monkeypatch: pytest.Mon
 
     monkeypatch.setitem(sys.modules, "prefect_ray", None)
     with pytest.raises(BadInput, match=r"evenderm\[scale\]"):
-        task_runner(load_settings("tiny", None, ["engine.name=ray"]).engine)
+        task_runner(load_settings("tiny", None, ["engine.name=ray"]).engine, 1)
