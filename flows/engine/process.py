@@ -52,6 +52,7 @@ def set_up_process() -> None:
     logging.raiseExceptions = False
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+        os.environ["PYTHONWARNINGS"] = "ignore"  # also of what is started from here, as loky's tracker of processes
 
 
 def keep_freed_memory() -> None:
