@@ -12,6 +12,7 @@ import numpy as np
 from fastapi import FastAPI, Query
 from fastapi.responses import HTMLResponse, Response
 
+from evaluate.gates.reasons import GATE_TEXTS, gate_text
 from evaluate.pages import wording
 from evaluate.pages.html import TEMPLATES as SHARED
 from evaluate.pages.html import environment, style_and_script
@@ -27,21 +28,9 @@ from manifests.png import png_header
 
 TEMPLATES = Path(__file__).with_name("templates")
 FIGURE_NAMES = {
-    "score_mask_plausibility": "plausibility",
-    "score_mask_agreement": "agreement",
-    "score_class_consistency": "consistency",
+    **{text.score: text.score_word for gate, text in GATE_TEXTS.items() if text.score == f"score_{gate}"},
     "nearest_similarity": "similarity to the nearest",
 }
-GATE_NAMES = {
-    "mask_plausibility": "odd mask",
-    "mask_agreement": "mask beside lesion",
-    "class_consistency": "unlike its class",
-    "copy": "a copy",
-    "generated_duplicate": "a repeat",
-    "review": "refused by readers",
-    "unread": "not read yet",
-}
-"""Why a pair is not accepted, in a few letters."""
 KIND_NAMES = {"dx": "class", "split": "split", "origin": "origin", "gate": "gate", "review": "review"}
 Asked = Annotated[pairs.Query, Query()]
 
@@ -101,7 +90,7 @@ def add_routes(app: FastAPI, live: LivePairs, copies: Path | None, marks: Marks 
         table = live.table()
         kinds = {name: own for name, own in kinds_named(table.counts).items() if len(own) > 1}
         for choice in kinds.get("gate", []):
-            choice["name"] = GATE_NAMES.get(choice["value"], choice["value"])
+            choice["name"] = gate_text(choice["value"]).short
         figures = {name: FIGURE_NAMES[name] for name, own in table.figures.items() if np.isfinite(own).any()}
         return {"version": table.version, "kinds": kinds, "kind_names": KIND_NAMES, "figures": figures}
 

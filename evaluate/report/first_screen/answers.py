@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evaluate.gates.reasons import gate_text
 from evaluate.pages import wording
 from evaluate.report.markdown import own_pairs
 from evaluate.report.pairs.gallery import RunPairs
-from evaluate.report.pairs.rejected import gate_of, gate_text
+from evaluate.report.pairs.rejected import gate_of
 
 Results = Mapping[str, Any]
 SPLITS = {"train": "to train", "validation": "to validate", "test": "to test"}

@@ -6,68 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from evaluate.gates.reasons import GATE_TEXTS, GateText, gate_text
 from evaluate.pages import wording
 from evaluate.pages.pictures import Picture, Row, thumbnails
 from evaluate.pages.tables import Cell, Table, number_cell
 from evaluate.report.pairs.gallery import Beside, RunPairs, beside_nearest, evenly, generated_alt
 
 EXAMPLES = 12
-
-
-@dataclass(frozen=True)
-class GateText:
-    """A gate as the page explains it. score: the manifest's column that it decides by."""
-
-    title: str
-    meaning: str
-    score: str
-    score_word: str
-
-
-GATE_TEXTS = {
-    "mask_plausibility": GateText(
-        "Mask plausibility",
-        "The mask's size, position or shape is unlike the class's real masks.",
-        "score_mask_plausibility",
-        "plausibility",
-    ),
-    "mask_agreement": GateText(
-        "Agreement of image and mask",
-        "A segmenter trained on real pairs does not find this mask in this image.",
-        "score_mask_agreement",
-        "agreement",
-    ),
-    "class_consistency": GateText(
-        "Class consistency",
-        "Classifiers trained on real pairs do not see this class in it.",
-        "score_class_consistency",
-        "consistency",
-    ),
-    "copy": GateText(
-        "Copy of a real training pair",
-        "It is nearer to a real training pair than pairs of different lesions are to each other.",
-        "nearest_similarity",
-        "similarity",
-    ),
-    "generated_duplicate": GateText(
-        "Repeat of another generated pair",
-        "An earlier generated pair shows nearly the same.",
-        "nearest_similarity",
-        "similarity to a real pair",
-    ),
-    "review": GateText(
-        "Refused by readers",
-        "People who looked at it refused it.",
-        "score_class_consistency",
-        "consistency",
-    ),
-    "unread": GateText(
-        "Not yet read",
-        "It passed every other gate and waits for a reader.",
-        "score_class_consistency",
-        "consistency",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -183,11 +128,6 @@ def unseen_sentences(gates: Mapping[str, Any] | None) -> list[str]:
 def gate_of(row: Mapping[str, Any]) -> str:
     """The gate that rejected a row; what follows a colon in the reason is detail."""
     return str(row["reject_reason"] or "unknown").partition(":")[0].strip()
-
-
-def gate_text(gate: str) -> GateText:
-    """How the page explains a gate; one that it does not know keeps its own name."""
-    return GATE_TEXTS.get(gate) or GateText(wording.title(gate), "", "score_mask_agreement", "agreement")
 
 
 def _class_and_id(row: Row) -> tuple[str, str]:
