@@ -102,7 +102,7 @@ def _age(path: Path) -> float:
 
 def units_left(job: Job, steps: Sequence[Planned], calls: Mapping[str, tuple[int, int]]) -> dict[str, dict[str, float]]:
     """By unfinished step: how many units of each kind of task are left, NaN where nothing tells yet."""
-    from flows.steps.low_data import parts_of
+    from flows.steps.parts.low_data import parts_of
 
     left: dict[str, dict[str, float]] = {}
     benchmark = job.settings.benchmark

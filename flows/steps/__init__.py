@@ -68,7 +68,7 @@ REGISTRY: Mapping[str, RunStep] = {
         ),
         RunStep(
             "low-data",
-            (CallKind("low-data", "low_data:perform_part", "steps", "adapt", uses_gpu=True),),
+            (CallKind("low-data", "parts.low_data:perform_part", "steps", "adapt", uses_gpu=True),),
             judging=True,
         ),
         RunStep(

@@ -16,7 +16,7 @@ from flows.run.records import Step, file_digest, unfinished_steps
 from flows.settings import flat_groups
 from flows.steps.digests import fold_steps, settings_of_gates
 from flows.steps.external import external_digests, external_manifests
-from flows.steps.low_data import restricted_digests, restricted_manifests
+from flows.steps.parts.low_data import restricted_digests, restricted_manifests
 from flows.steps.prepare import open_real, real_digest, served_benchmark
 from flows.steps.synthesise import has_synthetic
 from manifests.errors import EvendermError

@@ -24,8 +24,8 @@ from flows.steps.benchmark import (
     trained_round,
 )
 from flows.steps.external import external_manifests
-from flows.steps.low_data import parts_of, restricted_manifests
 from flows.steps.parts.folds import fold_rounds, split_jobs
+from flows.steps.parts.low_data import parts_of, restricted_manifests
 from flows.steps.prepare import lacking_tasks, open_real
 from manifests.format.reading import Manifest
 from manifests.progress import Progress
