@@ -15,7 +15,7 @@ import typer
 
 from flows.commands import COMMANDS
 from flows.engine.process import check_packages, set_up_process
-from manifests.errors import EvendermError
+from manifests.errors import EvendermError, printable
 from manifests.progress import StopRequested
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -111,7 +111,7 @@ def _from_library(error: Exception) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"evenderm: {' '.join(message.split())}", file=sys.stderr)
+    print(f"evenderm: {printable(' '.join(message.split()))}", file=sys.stderr)
     return code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -13,14 +14,16 @@ from rich.console import Console
 
 from flows.engine.calls import retried, retry_delays
 from flows.engine.machine import worker_count
-from flows.engine.terminal import duration
+from flows.engine.terminal import print_line
 from flows.engine.watch import Watch, watched_run
 from flows.engine.workers import Workers, side_by_side
 from flows.run.folder import Job, RunFolder, save_job
 from flows.run.lock import run_lock
-from flows.run.records import read_record, remove_touched
+from flows.run.records import remove_touched
+from flows.status import plan_line
 from flows.steps import STEPS, perform
-from flows.steps.sequence import Outcome, Planned, plan, run_steps
+from flows.steps.sequence import Outcome, Planned, plan, run_steps, tell_finished
+from flows.voice import watch_of_command
 from manifests.errors import BadInput
 from manifests.files import TEMPORARY
 
@@ -29,12 +32,20 @@ LEFTOVERS = (f"{TEMPORARY}*", ".*.part", "*.partial")
 LEFTOVER_FOLDERS = (".prepare-*",)
 
 
-def execute(job: Job, only: Sequence[str] = STEPS, console: Console | None = None, every: bool = False) -> int:
+def execute(
+    job: Job,
+    only: Sequence[str] = STEPS,
+    console: Console | None = None,
+    every: bool = False,
+    quiet: bool = False,
+    as_json: bool = False,
+) -> int:
     """Runs what is unfinished of `only`; the exit code: 0, or 1 if a class failed and was left out.
 
-    every: reads every byte of what is finished, to find what was changed.
+    every: reads every byte of what is finished, to find what was changed; quiet: says the last lines alone; as_json:
+    says each event as JSON.
     """
-    watch = Watch(job.folder.log, console or Console())
+    watch, voice = watch_of_command(job, only, console, quiet, as_json)
     started = time.monotonic()
     with run_lock(job.folder.lock, on_stale=watch.say):
         save_job(job)
@@ -43,12 +54,14 @@ def execute(job: Job, only: Sequence[str] = STEPS, console: Console | None = Non
             watch.warn(f"{line}; it is made again")
         standing = retried(lambda: plan(job, only), iter(retry_delays(job)), "run", watch)
         if all(step.reason is None for step in standing):
+            for step in only:
+                tell_finished(job, step, watch)
             watch.say(f"{job.folder.path}: everything is finished ({', '.join(step.name for step in standing)})")
             summarise(job, watch, Outcome(), time.monotonic() - started)
             return 0
         _check_data(job, standing)
         watch.event("run", data=str(job.data), preset=job.preset, steps=list(only))
-        with watched_run(watch), watch.bars():
+        with watched_run(watch), watch.bars(voice.time_left):
             outcome = _run(job, watch, only)
         summarise(job, watch, outcome, time.monotonic() - started)
     return 1 if outcome.failures else 0
@@ -77,11 +90,18 @@ def _run(job: Job, watch: Watch, only: Sequence[str]) -> Outcome:
         return run_as_flow(job, watch, only)
 
 
-def show_plan(job: Job, only: Sequence[str] = STEPS) -> int:
-    """Prints what the data seem to be, what would run and why; changes nothing."""
+def show_plan(job: Job, only: Sequence[str] = STEPS, as_json: bool = False) -> int:
+    """Prints what the data seem to be, what would run and why; changes nothing.
+
+    as_json: a JSON object for each step instead, `reason` null where it is finished.
+    """
+    if as_json:
+        for step in plan(job, only):
+            print(json.dumps({"event": "plan", "step": step.name, "reason": step.reason}))
+        return 0
     console = Console()
     for line in _plan_lines(job, only):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        print_line(console, line)
     return 0
 
 
@@ -102,18 +122,6 @@ def _plan_lines(job: Job, only: Sequence[str]) -> Iterator[str]:
             yield from [f"  {line}" for line in announced(job)]
 
 
-def plan_line(job: Job, step: Planned, spent: float | None = None) -> str:
-    """One line on how a step stands; spent: seconds that it took in all, or else those of its last call."""
-    if step.reason is not None:
-        so_far = f" ({duration(spent)} so far)" if spent else ""
-        return f"  {step.name:<14} to do: {step.reason}{so_far}"
-    record = read_record(job.folder, step.name)
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.finished_at)) if record else ""
-    seconds = spent if spent is not None else record.seconds if record else None
-    took = f" in {duration(seconds)}" if seconds is not None else ""
-    return f"  {step.name:<14} finished {when}{took}"
-
-
 def remove_leftovers(folder: RunFolder) -> list[Path]:
     """Removes the temporary files and folders that killed processes left in a run folder."""
     removed = [path for pattern in LEFTOVER_FOLDERS for path in folder.path.glob(pattern)]
@@ -126,10 +134,8 @@ def remove_leftovers(folder: RunFolder) -> list[Path]:
 
 
 def summarise(job: Job, watch: Watch, outcome: Outcome, seconds: float) -> None:
-    """Says what the run came to and where to look."""
-    for failure in outcome.failures:
-        watch.say(f"failed: {failure.call.title}: {failure.error}")
-    if job.folder.report.exists():
-        watch.say(f"report: {job.folder.report}")
-    watch.say(f"done in {duration(seconds)}; run folder {job.folder.path}")
-    watch.event("done", seconds=round(seconds, 3), failures=len(outcome.failures))
+    """Tells what the run came to and where to look."""
+    failed = {failure.call.title: str(failure.error) for failure in outcome.failures}
+    report = str(job.folder.report) if job.folder.report.exists() else None
+    told = {"failures": len(failed), "failed": failed, "out": str(job.folder.path), "report": report}
+    watch.event("done", seconds=round(seconds, 3), **told)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flows.engine.terminal import duration
+from flows.engine.terminal import about, duration
 from flows.engine.watch import ENDS, KNOWN
 from flows.run.folder import Job
 from flows.run.lock import live_holder
 from flows.run.log import read_events
 from flows.run.records import read_record
 from flows.steps.sequence import Planned, plan
-from flows.time_left import machine_rates, seconds_left, time_spent, units_left
+from flows.time_left import Left, left_of, less_running, machine_rates, time_spent, units_left
 
 
 @dataclass
@@ -23,25 +22,23 @@ class Activity:
     """What the log tells of the run that wrote last.
 
     running: last progress event of each task that has not ended, by title; calls: how many of a step's calls
-    are done and how many there are; took: seconds of finished calls by kind.
+    are done and how many there are.
     """
 
     running: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     calls: dict[str, tuple[int, int]] = field(default_factory=dict)
-    took: dict[str, list[float]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     last_time: float = 0.0
 
 
 @dataclass(frozen=True)
 class Status:
-    """How a run stands: holder is who runs it now, if anybody; left is in seconds by step, None where unknown;
-    spent: seconds in all, by step and by class."""
+    """How a run stands: holder is who runs it now, if anybody; spent: seconds in all, by step and by class."""
 
     holder: Mapping[str, Any] | None
     steps: list[Planned]
     activity: Activity
-    left: Mapping[str, float | None]
+    left: Left
     spent: Mapping[str, float]
 
 
@@ -53,11 +50,9 @@ def read_status(job: Job) -> Status:
     if holder is None:
         activity.running.clear()
     steps = _with_gates(job, plan(job))
-    left = seconds_left(units_left(job, steps, activity.calls), machine_rates(job, events))
-    now = next((title.partition(" ")[0] for title in activity.running), None)
-    if now in left and (rest := _seconds_left(activity)) is not None:
-        left[now] = rest  # what runs now tells it itself
-    return Status(holder, steps, activity, left, time_spent(events))
+    units, rates = units_left(job, steps, activity.calls), machine_rates(job, events)
+    less_running(units, rates, activity.running)
+    return Status(holder, steps, activity, left_of(job, units, rates), time_spent(events))
 
 
 def _with_gates(job: Job, steps: list[Planned]) -> list[Planned]:
@@ -80,8 +75,6 @@ def activity_of(events: Iterable[Mapping[str, Any]]) -> Activity:
             activity.running[task] = event
         elif name in ENDS:
             activity.running.pop(task, None)
-            if name == "finished":
-                activity.took.setdefault(task.partition(" ")[0], []).append(float(event["seconds"]))
         elif name == "calls":
             activity.calls[str(event["step"])] = (int(event["done"]), int(event["total"]))
         elif name == "warning":
@@ -92,8 +85,6 @@ def activity_of(events: Iterable[Mapping[str, Any]]) -> Activity:
 
 def status_lines(job: Job, status: Status) -> list[str]:
     """The status as lines for a terminal."""
-    from flows.execution import plan_line
-
     lines = [f"{job.name} in {job.folder.path}"]
     if status.holder is not None:
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(status.holder["started_at"])))
@@ -105,20 +96,31 @@ def status_lines(job: Job, status: Status) -> list[str]:
     for title, event in status.activity.running.items():
         lines.append(f"  now: {title}{_progress(event)}")
     lines += [f"  warning: {message}" for message in status.activity.warnings[-3:]]
-    if status.left:
+    if status.left.steps:
         lines.append(_left_line(status.left))
     if job.folder.report.exists():
         lines.append(f"report: {job.folder.report}")
     return lines
 
 
-def _left_line(left: Mapping[str, float | None]) -> str:
+def plan_line(job: Job, step: Planned, spent: float | None = None) -> str:
+    """One line on how a step stands; spent: seconds that it took in all, or else those of its last call."""
+    if step.reason is not None:
+        so_far = f" ({duration(spent)} so far)" if spent else ""
+        return f"  {step.name:<14} to do: {step.reason}{so_far}"
+    record = read_record(job.folder, step.name)
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.finished_at)) if record else ""
+    seconds = spent if spent is not None else record.seconds if record else None
+    took = f" in {duration(seconds)}" if seconds is not None else ""
+    return f"  {step.name:<14} finished {when}{took}"
+
+
+def _left_line(left: Left) -> str:
     """How long the rest may take, by step, and of which steps nothing is known."""
-    known = {step: seconds for step, seconds in left.items() if seconds is not None}
-    unknown = [step for step in left if step not in known]
-    parts = ", ".join(f"{step} {duration(seconds)}" for step, seconds in known.items())
-    total = f"about {duration(sum(known.values()))} at this machine's rates ({parts})" if known else ""
-    rest = f"{', '.join(unknown)}: not known yet" if unknown else ""
+    parts = ", ".join(f"{step} {about(seconds)}" for step, seconds in left.steps.items() if seconds is not None)
+    speed = "guessed from another machine" if left.guessed else "at this machine's rates"
+    total = f"about {about(left.seconds)}, {speed} ({parts})" if parts else ""
+    rest = f"{', '.join(left.unknown)}: not known yet" if left.unknown else ""
     return "time left: " + "; ".join(part for part in (total, rest) if part)
 
 
@@ -133,22 +135,3 @@ def _progress(event: Mapping[str, Any]) -> str:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _seconds_left(activity: Activity) -> float | None:
-    """Rest of the running calls plus the usual time of those that wait; None if there is nothing to go by."""
-    if not activity.running:
-        return None
-    rests: list[float] = []
-    for event in activity.running.values():
-        if event["event"] == "progress" and event.get("rate"):
-            rests.append((event["total"] - event["done"]) / event["rate"])
-    kind = next(iter(activity.running)).partition(" ")[0]
-    done, total = activity.calls.get(kind, (0, 1))
-    waiting = total - done - len(activity.running)
-    usual = statistics.median(activity.took[kind]) if kind in activity.took else None
-    if usual is None and waiting > 0:
-        usual = rests[0] if rests else None
-    if (waiting > 0 and usual is None) or (not rests and usual is None):
-        return None
-    return max(rests, default=usual or 0.0) + max(0, waiting) * (usual or 0.0) / len(activity.running)

@@ -5,15 +5,29 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluate.gates.judge import units_of_judge
+from flows.engine.terminal import about
 from flows.engine.watch import ENDS
 from flows.run.folder import Job
 from flows.run.log import read_events
+from flows.steps.benchmark import SECONDS, update_rates, updates_left
+from flows.steps.digests import paints
 from flows.steps.sequence import Planned
+from manifests.errors import BadInput
 
 Event = Mapping[str, Any]
+USUAL_RATES = {
+    "adapt": 0.25,
+    "gates": 0.2,
+    "synthesise": 0.28,
+    "benchmark classification": 0.8,
+    "benchmark segmentation": 0.8,
+}
+"""Seconds by kind of task with the preset `embedded` on two cores, until a machine has rates of its own."""
 
 
 def time_spent(events: Iterable[Event]) -> dict[str, float]:
@@ -79,7 +93,7 @@ def _covered(spans: Iterable[tuple[float, float]]) -> float:
 
 
 def _rate_kind(title: str) -> str:
-    words = title.split(" ")
+    words = [word for word in title.split(" ") if word != "pilot"]  # whose trainings are like any other
     return " ".join(words[:2]) if words[0] == "benchmark" else words[0]
 
 
@@ -116,24 +130,43 @@ def units_left(job: Job, steps: Sequence[Planned], calls: Mapping[str, tuple[int
         units = left.setdefault(step, {})
         if step == "adapt":
             units["adapt"] = units.get("adapt", 0.0) + _adapter_steps(job, planned.name.partition(":")[2])
-        elif step == "benchmark":
-            settings, (done, total) = job.settings.benchmark, calls.get(step, (0, 0))
-            for task in settings.tasks:
-                cells = len(settings.arms(task)) * settings.seeds
-                share = (total - done) / total if total else 1.0
-                units[f"benchmark {task}"] = cells * share * settings.training(task).updates
+        elif step == "gates":
+            units["gates"] = units_of_judge(job.settings.gates, paints(job))
         elif step == "synthesise":
             units["synthesise"] = _pairs_left(job, calls.get(step))
         else:
-            units[step] = math.nan
+            units |= _updates_left(job) if step == "benchmark" else {step: math.nan}
     return left
+
+
+def _updates_left(job: Job) -> dict[str, float]:
+    try:
+        return updates_left(job)
+    except BadInput:  # of a run that its next command refuses
+        return {"benchmark": math.nan}
+
+
+def less_running(
+    units: Mapping[str, dict[str, float]], rates: dict[str, float], running: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Takes off `units` what the running tasks have done; a rate that nothing has told yet is theirs, together.
+
+    running: the last progress event by title.
+    """
+    for title, event in running.items():
+        step, kind = title.partition(" ")[0], _rate_kind(title)
+        if event["event"] != "progress" or kind not in units.get(step, {}):
+            continue
+        rest = float(event["total"] - event["done"])
+        units[step][kind] = rest if step == "prepare" else units[step][kind] - event["done"]
+        if event.get("rate"):
+            rates.setdefault(kind, 1 / event["rate"] / len(running))
 
 
 def _adapter_steps(job: Job, name: str) -> float:
     """Steps of the adapter `name`, of all of classes where it is empty; NaN before prepare has counted pairs."""
     from augment.budget.plan import budgeted
     from flows.steps.adapt import DOMAIN, base_facts, masked_counts, trained_classes
-    from manifests.errors import BadInput
 
     try:
         counts, names = masked_counts(job), [name] if name else trained_classes(job)
@@ -149,7 +182,6 @@ def _adapter_steps(job: Job, name: str) -> float:
 def _pairs_left(job: Job, calls: tuple[int, int] | None) -> float:
     """Candidates that are still to be drawn: those of the calls that wait, or one for each pair that is wanted."""
     from flows.steps.synthesise import wanted_pairs
-    from manifests.errors import BadInput
 
     if calls is not None:
         return (calls[1] - calls[0]) * job.settings.synthesis.shard_size
@@ -159,10 +191,51 @@ def _pairs_left(job: Job, calls: tuple[int, int] | None) -> float:
         return math.nan
 
 
+@dataclass(frozen=True)
+class Left:
+    """The time that is left. steps: seconds by step, None where neither this run nor one beside it tells;
+    guessed: whether a speed of it is another machine's."""
+
+    steps: Mapping[str, float | None]
+    guessed: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """Of all steps of which it is known."""
+        return sum(seconds or 0.0 for seconds in self.steps.values())
+
+    @property
+    def unknown(self) -> list[str]:
+        """The steps of which nothing is known."""
+        return [step for step, seconds in self.steps.items() if seconds is None]
+
+    def among(self, steps: Sequence[str]) -> Left:
+        """That of `steps` alone."""
+        return Left({step: seconds for step, seconds in self.steps.items() if step in steps}, self.guessed)
+
+    def words(self, passed: float = 0.0) -> str:
+        """`about 12 min left`; passed: seconds since it was looked up. Empty where nothing is left."""
+        if not self.steps:
+            return ""
+        if all(seconds is None for seconds in self.steps.values()):
+            return "time left not known yet"
+        how = "over" if self.unknown else "roughly" if self.guessed else "about"
+        return f"{how} {about(self.seconds - passed)} left"
+
+
+def left_of(job: Job, units: Mapping[str, Mapping[str, float]], rates: Mapping[str, float]) -> Left:
+    """The time for `units` at `rates`, or at those of another machine where the base is the shipped one at its usual
+    size and nothing else tells."""
+    known = {**(USUAL_RATES if job.preset == "embedded" else {}), **update_rates(job), **rates, SECONDS: 1.0}
+    kinds = {kind for amounts in units.values() for kind, amount in amounts.items() if amount > 0}
+    guessed = any(kind in USUAL_RATES for kind in kinds - set(rates) - set(update_rates(job)))
+    return Left(seconds_left(units, known), guessed and job.preset == "embedded")
+
+
 def seconds_left(units: Mapping[str, Mapping[str, float]], rates: Mapping[str, float]) -> dict[str, float | None]:
     """Seconds by step; None where neither this run nor one beside it tells."""
     found: dict[str, float | None] = {}
     for step, amounts in units.items():
-        total = sum(amount * rates.get(kind, math.nan) for kind, amount in amounts.items())
+        total = sum(amount * rates.get(kind, math.nan) for kind, amount in amounts.items() if amount)
         found[step] = None if math.isnan(total) else total
     return found

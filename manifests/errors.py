@@ -22,3 +22,8 @@ class StorageFailed(EvendermError):
 def first_line(error: Exception) -> str:
     """The first line of another library's error, at most 160 characters; its type where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+def printable(text: str) -> str:
+    """The text with escapes for characters that do not print, so that a file's name moves no cursor in a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

@@ -12,7 +12,7 @@ import numpy as np
 
 from evaluate.benchmark.arms import task_pairs
 from evaluate.benchmark.cells import has_masks, new_model, plan_cells
-from evaluate.benchmark.pilot import SHARES, contestants
+from evaluate.benchmark.pilot import contestants, pilot_updates
 from evaluate.parts import finished_record, part_digest
 from evaluate.settings.benchmark import BenchmarkSettings, Task, parse_arm
 from manifests.files import write_json
@@ -89,9 +89,8 @@ def seconds_of(settings: BenchmarkSettings, real: Manifest, has_synthetic: bool,
         total += sum(cell.task == task for cell in cells) * (training.updates * speed.update[task] + each)
         if pilot and settings.pilot:
             controls = len(contestants(settings, task, real))
-            climbing = min(controls, settings.pilot)
-            rungs = controls * SHARES[0] + climbing * sum(SHARES[1:-1])
-            total += rungs * training.updates * speed.update[task] + (controls + climbing) * each
+            rungs = pilot_updates(settings, task, controls)
+            total += rungs * speed.update[task] + (controls + min(controls, settings.pilot)) * each
     return total * max(1, settings.folds)
 
 

@@ -61,6 +61,22 @@ def run_pilot_cell(
     run_cell(cell, real, None, chosen, folder, progress, arrays=arrays)
 
 
+def pilot_updates(settings: BenchmarkSettings, task: Task, controls: int, standing: Standing | None = None) -> float:
+    """Updates that the pilot of a task still costs, but those of its last rung, which the arms take over.
+
+    controls: those that begin; standing: how far it has come, None where it has not begun.
+    """
+    whole = settings.training(task).updates
+    *below, _ = (share * whole for share in SHARES)
+    climbing = min(controls, settings.pilot)
+    if standing is None or standing.left == ():
+        return (controls * below[0] + climbing * sum(below[1:])) if standing is None and settings.pilot else 0.0
+    now = standing.left[0].updates
+    return sum(float(cell.updates) for cell in standing.left if now < whole) + climbing * sum(
+        rung for rung in below if round(rung) > now
+    )
+
+
 def pilot_report(settings: BenchmarkSettings, standings: Sequence[Standing]) -> list[dict[str, Any]]:
     """What the pilot found, as results.json has it."""
     return [

@@ -121,9 +121,7 @@ def fit_judge(
     """
     folder = Path(folder)
     data = pairs_digest(real)
-    units = settings.folds * settings.segmenter.updates + (1 + painted) * len(ATTACKS)
-    units += settings.folds * (settings.classifier.updates if settings.class_judge == "network" else 1)
-    parts = Parts(folder, progress, units)
+    parts = Parts(folder, progress, units_of_judge(settings, painted))
     agreement = _fit_segmenters(real, settings, parts, data)
     probabilities = _fit_classifiers(real, settings, parts, data)
     make_copies_part(real, settings, parts, data)
@@ -146,6 +144,12 @@ def fit_judge(
     }
     write_json(folder / "judge.json", header)
     return load_judge(folder)
+
+
+def units_of_judge(settings: GateSettings, painted: bool) -> int:
+    """What `fit_judge` counts: updates of its models, and kinds of planted copies."""
+    each = settings.segmenter.updates + (settings.classifier.updates if settings.class_judge == "network" else 1)
+    return settings.folds * each + (1 + painted) * len(ATTACKS)
 
 
 def load_judge(folder: Path) -> Judge:

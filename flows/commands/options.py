@@ -26,3 +26,5 @@ Strict = Annotated[
 Verify = Annotated[
     bool, typer.Option("--verify", help="Read every byte of what is finished; what was changed is made again.")
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print the last lines alone: verdicts, time, report.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object on a line for each event, for programs.")]

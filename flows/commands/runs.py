@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from manifests.errors import printable
 from manifests.storage.base import on_disk
 
 REGRESSION = 3
@@ -18,7 +19,7 @@ def status(out: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder."
     from flows.status import read_status, status_lines
 
     job = open_job(out)
-    print("\n".join(status_lines(job, read_status(job))))
+    print("\n".join(map(printable, status_lines(job, read_status(job)))))
     return 0
 
 

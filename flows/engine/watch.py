@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 from flows.engine.stopping import STOP
 from flows.engine.tally import Tally, gpu_memory, host_memory
 from flows.run.log import append_event
+from manifests.errors import printable
 from manifests.progress import StopRequested
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress as Bars
     from rich.progress import TaskID
+
+    from flows.engine.terminal import Bars
 
 LOG_SECONDS = 5.0
 LINE_SECONDS = 30.0
@@ -116,12 +118,20 @@ class TaskProgress:
 
 
 class Watch:
-    """Where the tasks of one process report: the log of its run, and a terminal if there is one."""
+    """Where the tasks of one process report: the log of its run, a terminal if there is one, and a voice.
+
+    voice: hears of every event, whatever thread it comes from, and says it in its own way.
+    """
 
     def __init__(
-        self, log: Path | None, console: Console | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        log: Path | None,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        voice: Listener | None = None,
     ) -> None:
         self.log = log
+        self.voice = voice
         self.clock = clock
         self.console = console
         self._bars: Bars | None = None
@@ -174,39 +184,41 @@ class Watch:
                 self._drop_bar(step)
 
     @contextmanager
-    def bars(self) -> Iterator[None]:
-        """Shows progress bars while it lasts, if the console is a terminal."""
-        if self.console is None or not self.console.is_terminal:
+    def bars(self, below: Callable[[], str] = str) -> Iterator[None]:
+        """Shows progress bars while it lasts, if the console is a terminal; below: gives a line under them."""
+        from flows.engine.terminal import Bars, is_live
+
+        if self.console is None or not is_live(self.console):
             yield
             return
-        from flows.engine.terminal import progress_bars
-
-        with progress_bars(self.console) as bars:
+        with Bars(self.console, below) as bars:
             self._bars = bars
             try:
                 yield
             finally:
                 self._bars = None
 
-    def say(self, line: str) -> None:
+    def say(self, line: str, style: str = "") -> None:
         """Prints one line above the bars."""
         if self.console is not None:
-            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            from flows.engine.terminal import print_line
+
+            print_line(self.console, line, style)
 
     def warn(self, message: str) -> None:
         """Prints and logs a warning."""
-        self.say(f"warning: {message}")
+        self.say(f"warning: {message}", "yellow")
         self.event("warning", message=message)
 
     def event(self, event: str, **fields: Any) -> None:
         """Adds an event to the run's log and tells the listeners."""
         if self.log is not None:
             append_event(self.log, event, **fields)
-        for listener in _LISTENERS.get():
+        for listener in (*_LISTENERS.get(), *([self.voice] if self.voice else [])):
             listener(event, fields)
 
     def follow(self, event: Mapping[str, Any]) -> None:
-        """Shows what a worker process logged of its task, and tells the listeners of its warnings."""
+        """Shows what a worker process logged of its task, and tells the voice of it and the listeners of its warnings."""
         name, title = str(event["event"]), str(event.get("task"))
         if name == "progress":
             figures = {key: value for key, value in event.items() if key not in KNOWN}
@@ -214,9 +226,11 @@ class Watch:
         elif name in ENDS:
             self._drop_bar(title)
         elif name == "warning":
-            self.say(f"warning: {event['message']}")
+            self.say(f"warning: {event['message']}", "yellow")
             for listener in _LISTENERS.get():
                 listener(name, {"message": event["message"]})
+        if self.voice and name in ("started", "progress", "warning", *ENDS):
+            self.voice(name, {key: value for key, value in event.items() if key not in ("time", "event")})
 
     def show(
         self, title: str, unit: str, rate: float, done: int, total: int, figures: Mapping[str, float | str]
@@ -225,8 +239,8 @@ class Watch:
         described = ", ".join(f"{name} {_short(value)}" for name, value in figures.items())
         if self._bars is not None:
             if title not in self._bar_ids:
-                self._bar_ids[title] = self._bars.add_task(title, figures="", unit=unit)
-            self._bars.update(self._bar_ids[title], completed=done, total=total, figures=described)
+                self._bar_ids[title] = self._bars.add_task(printable(title), figures="", unit=unit)
+            self._bars.update(self._bar_ids[title], completed=done, total=total, figures=printable(described))
         elif self.clock() - self._line_at >= LINE_SECONDS:
             self._line_at = self.clock()
             ending = f", {described}" if described else ""

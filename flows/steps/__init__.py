@@ -28,7 +28,7 @@ class CallKind:
 
 @dataclass(frozen=True)
 class RunStep:
-    """A step of a run: the kinds of calls that it makes, the first of which says what the step counts.
+    """A step of a run: the kinds of calls that it makes.
 
     by_class: its calls stand for a class each and may fail one by one. judging: it only needs the generated pairs.
     """
@@ -44,11 +44,6 @@ class RunStep:
         `announced(job)`, lines that are said before."""
         # By name, because a step may perform the calls of others.
         return import_module(f"{__name__}.{self.calls[0].function.partition(':')[0]}")
-
-    @property
-    def units(self) -> str:
-        """What the step counts."""
-        return self.calls[0].counts
 
 
 REGISTRY: Mapping[str, RunStep] = {

@@ -19,7 +19,7 @@ from flows.steps.external import external_digests, external_manifests
 from flows.steps.parts.low_data import restricted_digests, restricted_manifests
 from flows.steps.prepare import open_real, real_digest, served_benchmark
 from flows.steps.synthesise import has_synthetic
-from manifests.errors import EvendermError
+from manifests.errors import BadInput, EvendermError
 from manifests.progress import Progress
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from manifests.format.reading import Manifest
 
 VERSION = 6
+SECONDS = "seconds"
+"""A kind of task that is counted in time."""
 
 
 def steps(job: Job) -> list[Step]:
@@ -110,9 +112,7 @@ def measure(job: Job, progress: Progress) -> Mapping[str, Any]:
 
 def is_measured(job: Job) -> bool:
     """Whether it is known what an update takes here."""
-    from evaluate.benchmark.budget import read_speed
-
-    return read_speed(open_real(job), served_benchmark(job), benchmark_work(job)) is not None
+    return speed_here(job) is not None
 
 
 def train_pilot(job: Job, progress: Progress, arm: str, task: Task, seed: int, updates: int) -> Mapping[str, Any]:
@@ -136,9 +136,7 @@ def budgeted(job: Job) -> tuple[BenchmarkSettings, list[str]]:
 
 def measured_speed(job: Job) -> Speed:
     """What an update of each downstream model takes here. Raises EvendermError where it is not timed yet."""
-    from evaluate.benchmark.budget import read_speed
-
-    speed = read_speed(open_real(job), served_benchmark(job), benchmark_work(job))
+    speed = speed_here(job)
     if speed is None:
         raise EvendermError("the speed of the benchmark is not measured; run the benchmark again")
     elsewhere = sum(sum(external.counts()["test"].values()) for external in external_manifests(job).values())
@@ -194,3 +192,54 @@ def synthetic_manifest(job: Job) -> Manifest | None:
 def benchmark_work(job: Job) -> Path:
     """Where finished cells lie."""
     return job.folder.work / "benchmark"
+
+
+def updates_left(job: Job) -> dict[str, float]:
+    """What the benchmark still has to do, by kind of task: updates of each task, those of the pilot among them, or
+    the seconds of its budget before anything is timed. At most so much, where the pilot may still spare some."""
+    from evaluate.benchmark.cells import has_masks, is_finished, plan_cells
+    from evaluate.benchmark.pilot import contestants, pilot_standings, pilot_updates
+
+    settings, work = job.settings.benchmark, benchmark_work(job)
+    if speed_here(job) is None:
+        if settings.budget is not None:
+            return {SECONDS: 60.0 * settings.budget}
+        return {f"benchmark {task}": _planned_updates(settings, task) for task in settings.tasks}
+    real, synthetic, restricted = open_real(job), synthetic_manifest(job), restricted_manifests(job)
+    settings, _ = budgeted(job)
+    standings = {standing.task: standing for standing in pilot_standings(settings, real, work)}
+    left = {
+        task: pilot_updates(settings, task, len(contestants(settings, task, real)), standings.get(task))
+        for task in settings.tasks
+    }
+    settings = settings.with_updates({task: s.chosen for task, s in standings.items() if s.chosen is not None})
+    for cell in plan_cells(settings, real.counts(), synthetic is not None, restricted, has_masks(real)):
+        if not is_finished(cell, real, synthetic, settings, work, restricted=restricted):
+            left[cell.task] += settings.training(cell.task).updates
+    return {f"benchmark {task}": updates for task, updates in left.items()}
+
+
+def _planned_updates(settings: BenchmarkSettings, task: Task) -> float:
+    """By the settings alone: every arm, and the pilot of every control."""
+    from evaluate.benchmark.pilot import pilot_updates
+
+    arms = settings.arms(task)
+    controls = sum(arm.is_control and not arm.needs_synthetic and arm.fraction == 1 for arm in arms)
+    return len(arms) * settings.seeds * settings.training(task).updates + pilot_updates(settings, task, controls)
+
+
+def speed_here(job: Job) -> Speed | None:
+    """What an update of each downstream model takes here; None where it is not timed, or there is nothing to time."""
+    from evaluate.benchmark.budget import read_speed
+
+    try:
+        return read_speed(open_real(job), served_benchmark(job), benchmark_work(job))
+    except BadInput:
+        return None
+
+
+def update_rates(job: Job) -> dict[str, float]:
+    """Seconds of an update by kind of task, where they are timed, shared by as many workers as there are."""
+    speed = speed_here(job)
+    update = speed.update if speed else {}
+    return {f"benchmark {task}": seconds / worker_count(job) for task, seconds in update.items()}

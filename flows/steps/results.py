@@ -84,9 +84,10 @@ def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
     verdicts = {verdict["task"]: verdict["verdict"] for verdict in results["verdicts"]}
     cells = (path for path in benchmark_work(job).rglob("*") if path.is_file())
     kept = {path.relative_to(job.folder.path).as_posix(): file_digest(path) for path in sorted(cells)}
-    figures = {"verdicts": verdicts, CELLS: kept}
+    told = {"verdicts": verdicts, "sentences": [verdict["sentence"] for verdict in results["verdicts"]]}
+    figures = {**told, CELLS: kept}
     write_record(job.folder, step, [job.folder.results], figures, time.monotonic() - started)
-    return {"verdicts": verdicts}
+    return told
 
 
 def pilot_reports(job: Job) -> list[dict[str, Any]]:

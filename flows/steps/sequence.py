@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from flows.engine.calls import Call, Engine, Result, retried, retry_delays
 from flows.engine.tally import Tally
-from flows.engine.terminal import step_line
 from flows.engine.watch import Watch
 from flows.run.folder import Job
 from flows.run.records import Step, reason_to_run, unfinished_steps
 from flows.steps import REGISTRY, STEPS, RunStep
+from flows.story import found_by
 from manifests.errors import BadInput
 from manifests.files import write_json
 
@@ -50,6 +49,7 @@ def run_step(step: RunStep, job: Job, watch: Watch, engine: Engine, outcome: Out
     unfinished = retried(lambda: unfinished_steps(job.folder, step.module.steps(job)), delays, step.name, watch)
     if not unfinished:
         outcome.finished_before.append(step.name)
+        tell_finished(job, step.name, watch)
         return
     for line in getattr(step.module, "announced", lambda job: ())(job):
         watch.say(f"  {line}")
@@ -68,10 +68,14 @@ def run_step(step: RunStep, job: Job, watch: Watch, engine: Engine, outcome: Out
     outcome.failures += failures
     note_failures(job, step.name, failures)
     outcome.ran[step.name] = tally
-    watch.say(step_line(step.name, _what(step.name, results), tally, step.units))
-    for line in (line for result in results for line in result.figures.get("understood", ())):
-        watch.say(f"  {line}")
-    watch.event("step", step=step.name, **tally.figures())
+    made = results[-1].figures if results else {}
+    watch.event("step", step=step.name, **tally.figures(), found=found_by(job, step.name, made))
+
+
+def tell_finished(job: Job, step: str, watch: Watch) -> None:
+    """Tells what a step found that was finished before."""
+    if found := found_by(job, step):
+        watch.event("finished before", step=step, found=found)
 
 
 def note_failures(job: Job, step: str, failures: Sequence[Result]) -> None:
@@ -117,18 +121,3 @@ def plan(job: Job, only: Sequence[str] = STEPS) -> list[Planned]:
             continue
         planned += [Planned(step.name, reason_to_run(job.folder, step)) for step in steps]
     return planned
-
-
-def _what(name: str, results: Sequence[Result]) -> str:
-    """A few words on what a step made."""
-    figures: Mapping[str, Any] = results[-1].figures if results else {}
-    if name == "prepare" and isinstance(figures.get("counts"), Mapping):
-        total = sum(sum(by_dx.values()) for by_dx in figures["counts"].values())
-        return f"{total} pairs, {figures.get('rejected', 0)} set aside"
-    if name == "adapt":
-        return ", ".join(str(result.call.arguments["name"]) for result in results)
-    if name == "synthesise" and isinstance(figures.get("accepted"), Mapping):
-        return f"{sum(figures['accepted'].values())} accepted of {sum(figures['candidates'].values())} drawn"
-    if name == "benchmark":
-        return f"{sum(result.call.kind in ('benchmark', 'pilot') for result in results)} models"
-    return ""

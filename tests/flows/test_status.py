@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from evaluate.benchmark.pilot import PilotCell, Standing, pilot_updates
 from flows.run.folder import Job, new_job, save_job
 from flows.run.log import append_event
 from flows.settings import load_settings
 from flows.status import read_status, status_lines
 from flows.steps.sequence import Planned
-from flows.time_left import rates_of, seconds_left, time_spent, units_left
+from flows.time_left import left_of, less_running, rates_of, seconds_left, time_spent, units_left
 from manifests.format.schema import SPLITS
 from tests.flows.steps.test_found_masks import job_on
 
@@ -87,17 +88,54 @@ def test_a_run_that_has_not_begun_knows_the_rates_of_a_run_beside_it(tmp_path: P
     status = read_status(job)
     settings = job.settings.benchmark
     cells = {task: len(settings.arms(task)) * settings.seeds for task in settings.tasks}
-    assert status.left["benchmark"] == sum(settings.training(task).updates * cells[task] for task in cells)
+    controls = {task: sum(arm.is_control for arm in settings.arms(task)) for task in cells}
+    pilot = {task: settings.training(task).updates * (0.25 * controls[task] + 0.5) for task in cells}
+    assert status.left.steps["benchmark"] == sum(settings.training(t).updates * cells[t] + pilot[t] for t in cells)
     line = next(line for line in status_lines(job, status) if line.startswith("time left"))
     assert "at this machine's rates (benchmark" in line
     assert line.endswith("; prepare, adapt, gates, synthesise: not known yet")
 
 
-def _job(out: Path) -> Job:
+def test_a_benchmark_with_a_budget_takes_that_until_it_is_timed(tmp_path: Path) -> None:
+    job = _job(tmp_path / "run", "benchmark.budget=3")
+    left = read_status(job).left.among(["benchmark"])
+    assert left.steps == {"benchmark": 180} and left.words(65) == "about 2 min left"
+
+
+def test_what_runs_counts_down_and_those_beside_it_share_the_work() -> None:
+    units, rates = {"synthesise": {"synthesise": 100.0}, "gates": {"gates": math.nan}}, {"synthesise": 2.0}
+    running = {
+        f"synthesise mel {shard}": {"event": "progress", "done": 10, "total": 20, "rate": 0.5} for shard in range(2)
+    }
+    less_running(units, rates, running)
+    assert seconds_left(units, rates) == {"synthesise": 80, "gates": None}
+    less_running(units, rates, {"gates": {"event": "progress", "done": 10, "total": 60, "rate": 5}})
+    assert seconds_left(units, rates)["gates"] == 10
+
+
+def test_the_pilot_costs_its_rungs_but_the_last_one() -> None:
+    settings = load_settings("tiny", None, ["benchmark.classifier.updates=80", "benchmark.pilot=2"]).benchmark
+    left = [PilotCell("real", "classification", 0, 40)]
+    assert pilot_updates(settings, "classification", 6) == 6 * 20 + 2 * 40
+    climbing = Standing("classification", (*left, *left), {20: {}}, None)
+    assert pilot_updates(settings, "classification", 6, climbing) == 80
+    last = Standing("classification", (PilotCell("real", "classification", 0, 80),), {}, None)
+    assert pilot_updates(settings, "classification", 6, last) == 0
+    assert pilot_updates(settings, "classification", 6, Standing("classification", (), {}, 40)) == 0
+
+
+def test_a_machine_without_rates_is_told_those_of_another_and_that_they_are_guesses(tmp_path: Path) -> None:
+    job = replace(_job(tmp_path / "run"), preset="embedded")
+    left = left_of(job, {"synthesise": {"synthesise": 1000.0}}, {})
+    assert left.words() == "roughly 5 min left"
+    assert left_of(job, {"synthesise": {"synthesise": 1000.0}}, {"synthesise": 1.0}).words() == "about 17 min left"
+
+
+def _job(out: Path, *overrides: str) -> Job:
     data = out.parent / "data"
     data.mkdir(exist_ok=True)
     (data / "picture.jpg").write_bytes(b"x")
-    job = new_job(data, out, "tiny", load_settings("tiny"))
+    job = new_job(data, out, "tiny", load_settings("tiny", None, overrides))
     save_job(job)
     return job
 
@@ -105,7 +143,7 @@ def _job(out: Path) -> Job:
 def test_adapters_whose_steps_follow_from_a_budget_are_known_once_their_pairs_are_counted(tmp_path: Path) -> None:
     job = replace(_job(tmp_path / "run"), settings=load_settings("embedded"))
     append_event(job.folder.log, "finished", task="adapt mel", seconds=30, units=60)
-    assert read_status(job).left["adapt"] is None
+    assert read_status(job).left.steps["adapt"] is None
     counted = job_on(tmp_path / "counted", ("mel",), dict.fromkeys(SPLITS, [None] * 9))
     units = units_left(replace(counted, settings=job.settings), [Planned("adapt:mel", "not finished yet")], {})
     assert units == {"adapt": {"adapt": 60}}, "twenty steps times the root of nine pairs"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -35,9 +36,28 @@ def test_a_run_leaves_what_the_contract_names(tiny_run: FinishedRun) -> None:
 def test_a_run_says_one_line_per_step_and_where_the_report_is(tiny_run: FinishedRun) -> None:
     for step in ("prepare", "adapt", "gates", "synthesise", "benchmark", "report"):
         lines = [line for line in tiny_run.output.splitlines() if line.startswith(f"{step} ")]
-        assert len(lines) == 1 and "GiB" in lines[0], tiny_run.output
-    assert f"report: {tiny_run.out / 'report.html'}" in tiny_run.output
-    assert "Traceback" not in tiny_run.output and "INFO" not in tiny_run.output
+        assert len(lines) == 1 and re.search(r" s\b", lines[0]), tiny_run.output
+    assert re.search(r"synthesise .*mel \d+ to \d+.*accepted \d+ of \d+ drawn, refused \d+, most as ", tiny_run.output)
+    assert re.search(r"^(prepare|adapt|gates) .*; (about|over) \d+ \w+ left$", tiny_run.output, re.MULTILINE)
+    assert tiny_run.output.splitlines()[-1] == f"report: {tiny_run.out / 'report.html'}"
+    assert "Traceback" not in tiny_run.output and "INFO" not in tiny_run.output and "\x1b" not in tiny_run.output
+
+
+def test_programs_get_json_lines_and_quiet_people_the_last_lines(
+    tiny_run: FinishedRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = open_job(tiny_run.out)
+    execute(job, as_json=True)
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    found = {event["step"]: event["found"] for event in told if event["event"] == "finished before"}
+    refused = sum(sum(by_reason.values()) for by_reason in found["synthesise"]["refused"].values())
+    assert refused == sum(found["synthesise"]["drawn"].values()) - sum(found["synthesise"]["accepted"].values())
+    assert set(found["adapt"]["adapters"]) == {"bkl", "mel", "nv"} and found["prepare"]["layout"] == "isic2017"
+    assert told[-1]["event"] == "done" and told[-1]["report"] == str(tiny_run.out / "report.html")
+    execute(job, quiet=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines[:2]] == ["Classification", "Segmentation"]
+    assert len(lines) == 4 and lines[-1] == f"report: {tiny_run.out / 'report.html'}"
 
 
 def test_generated_pairs_balance_the_classes_or_the_results_say_why_not(tiny_run: FinishedRun) -> None:
@@ -86,7 +106,7 @@ def test_status_and_dry_run_say_that_a_finished_run_is_finished(tiny_run: Finish
     assert all(step.reason is None for step in status.steps) and status.holder is None
     lines = status_lines(job, status)
     assert "finished" in lines[1] and any(line.startswith("  gates ") and "finished" in line for line in lines)
-    assert status.spent["synthesise"] > read_record(job.folder, "synthesise").seconds and not status.left  # type: ignore[union-attr]
+    assert status.spent["synthesise"] > read_record(job.folder, "synthesise").seconds and not status.left.steps  # type: ignore[union-attr]
     output = whole_run.finish([*tiny_run.words, "--dry-run"])
     assert output.count("finished") >= 6 and "to do" not in output
 
