@@ -11,7 +11,7 @@ from flows.run.folder import Job
 from flows.run.records import read_record, unfinished_steps
 from flows.steps import adapt
 from flows.steps.domain import DOMAIN
-from flows.steps.low_data import shares_of
+from flows.steps.parts.low_data import parts_of
 from manifests.errors import BadInput
 
 Figures = Mapping[str, Any]
@@ -26,8 +26,8 @@ def found_by(job: Job, step: str, made: Figures | None = None) -> dict[str, Any]
     figures = {**(record.figures if record else {}), **(made or {})}
     if step == "adapt":
         return _adapters(job)
-    if step == "low-data":
-        return {"shares": shares} if (shares := shares_of(job)) else {}
+    if step in ("low-data", "folds", "external"):
+        return _parts(job, step, figures.get("understood", ()))
     if not figures and record is None:
         return {}
     if step == "prepare":
@@ -39,6 +39,16 @@ def found_by(job: Job, step: str, made: Figures | None = None) -> dict[str, Any]
     if step == "benchmark":
         return {name: figures[name] for name in ("verdicts", "sentences") if name in figures}
     return {"page": str(job.folder.report)} if step == "report" else {}
+
+
+def _parts(job: Job, step: str, understood: Sequence[str]) -> dict[str, Any]:
+    benchmark = job.settings.benchmark
+    found: dict[str, Any] = {
+        "low-data": {"parts": parts_of(job)},
+        "folds": {"folds": benchmark.folds if benchmark.cross_validated else 0},
+        "external": {"sets": list(benchmark.external), "understood": list(understood)},
+    }[step]
+    return found if next(iter(found.values())) else {}
 
 
 def _prepared(figures: Figures) -> dict[str, Any]:
@@ -97,7 +107,9 @@ def words(step: str, found: Figures) -> str:
         "adapt": _adapter_words,
         "gates": _judge_words,
         "synthesise": _generated_words,
-        "low-data": lambda found: "generators of " + ", ".join(f"{100 * share:g} %" for share in found["shares"]),
+        "low-data": lambda found: "generators of " + ", ".join(map(_part_words, found["parts"])),
+        "folds": lambda found: f"generators and models of {found['folds']} folds",
+        "external": lambda found: f"test pairs of {', '.join(found['sets'])}",
         "benchmark": lambda found: "; ".join(f"{task}: {word}" for task, word in found.get("verdicts", {}).items()),
     }.get(step)
     return tell(found) if found and tell else ""
@@ -142,6 +154,16 @@ def _generated_words(found: Figures) -> str:
     why = f", most as {gate_text(most).short} ({refused[most]})" if most else ""
     told = f"accepted {accepted} of {drawn} drawn, refused {drawn - accepted}{why}"
     return f"{', '.join(grown)}; {told}"
+
+
+def _part_words(part: float) -> str:
+    return f"{100 * part:g} %" if part <= 1 else f"{part:g} pairs"
+
+
+def details(step: str, found: Figures) -> Sequence[str]:
+    """Lines on what a step understood of its data, beside those that its words tell."""
+    understood: Sequence[str] = found.get("understood", ())
+    return understood[1:] if step == "prepare" else understood
 
 
 def _counts(counts: Mapping[str, int]) -> str:

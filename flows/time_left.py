@@ -214,11 +214,9 @@ class Left:
         return Left({step: seconds for step, seconds in self.steps.items() if step in steps}, self.guessed)
 
     def words(self, passed: float = 0.0) -> str:
-        """`about 12 min left`; passed: seconds since it was looked up. Empty where nothing is left."""
-        if not self.steps:
-            return ""
+        """`about 12 min left`; passed: seconds since it was looked up. Empty where nothing is left or known."""
         if all(seconds is None for seconds in self.steps.values()):
-            return "time left not known yet"
+            return ""
         how = "over" if self.unknown else "roughly" if self.guessed else "about"
         return f"{how} {about(self.seconds - passed)} left"
 

@@ -14,7 +14,7 @@ from flows.engine.terminal import duration, is_live, print_line, print_row
 from flows.engine.watch import Watch
 from flows.run.folder import Job
 from flows.status import read_status
-from flows.story import verdicts, words
+from flows.story import details, verdicts, words
 from flows.time_left import Left
 from manifests.errors import BadInput, EvendermError
 
@@ -96,7 +96,7 @@ class Lines(Voice):
 
     def _row(self, step: str, took: str, found: Fields, left: str = "") -> None:
         print_row(self.console, step, took, words(step, found), left)
-        for line in found.get("understood", ())[1:]:
+        for line in details(step, found):
             if is_live(self.console):
                 print_row(self.console, "", "", line)
             else:

@@ -66,15 +66,15 @@ def print_row(console: Console, name: str, took: str, told: str, aside: str = ""
     A terminal wraps the third within itself; elsewhere a line stays one.
     """
     name, told = printable(name), printable(told)
+    ending = f"; {aside}" if aside and told else aside
     if is_live(console):
         row = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
         row.add_column(width=NAME_WIDTH, style="bold", no_wrap=True)
         row.add_column(width=TIME_WIDTH, style="cyan", justify="right", no_wrap=True)
         row.add_column(overflow="fold")
-        row.add_row(name, took, Text.assemble(told, (f"; {aside}" if aside else "", "dim")))
+        row.add_row(name, took, Text.assemble(told, (ending, "dim")))
         console.print(row, markup=False, highlight=False)
     else:
-        ending = f"; {aside}" if aside else ""
         print_line(console, f"{name:<{NAME_WIDTH}}  {took:>{TIME_WIDTH}}  {told}{ending}".rstrip())
 
 

@@ -18,6 +18,7 @@ from flows.engine.workers import Workers, waited
 from flows.run.folder import Job, open_job
 from flows.run.log import LogTail
 from flows.steps import perform
+from flows.story import words
 from manifests.progress import StopRequested
 
 
@@ -62,7 +63,7 @@ class TaskStory:
 
 
 class RunStory:
-    """Tells Prefect's page what the steps of a run took, as a table that grows."""
+    """Tells Prefect's page what the steps of a run found and took, as a table that grows."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -74,6 +75,7 @@ class RunStory:
             self._rows.append(
                 {
                     "step": fields["step"],
+                    "found": words(fields["step"], fields["found"]),
                     "time": duration(fields["seconds"]),
                     "units": fields["units"],
                     "peak memory": f"{fields['memory'] / 2**30:.2f} GiB",

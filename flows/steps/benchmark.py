@@ -115,6 +115,13 @@ def is_measured(job: Job) -> bool:
     return speed_here(job) is not None
 
 
+def speed_here(job: Job) -> Speed | None:
+    """What an update of each downstream model takes here; None where it is not timed."""
+    from evaluate.benchmark.budget import read_speed
+
+    return read_speed(open_real(job), served_benchmark(job), benchmark_work(job))
+
+
 def train_pilot(job: Job, progress: Progress, arm: str, task: Task, seed: int, updates: int) -> Mapping[str, Any]:
     """Trains a control for the pilot, which chooses how many updates every arm gets."""
     from evaluate.benchmark.pilot import PilotCell, run_pilot_cell
@@ -201,7 +208,7 @@ def updates_left(job: Job) -> dict[str, float]:
     from evaluate.benchmark.pilot import contestants, pilot_standings, pilot_updates
 
     settings, work = job.settings.benchmark, benchmark_work(job)
-    if speed_here(job) is None:
+    if not update_rates(job):
         if settings.budget is not None:
             return {SECONDS: 60.0 * settings.budget}
         return {f"benchmark {task}": _planned_updates(settings, task) for task in settings.tasks}
@@ -228,18 +235,11 @@ def _planned_updates(settings: BenchmarkSettings, task: Task) -> float:
     return len(arms) * settings.seeds * settings.training(task).updates + pilot_updates(settings, task, controls)
 
 
-def speed_here(job: Job) -> Speed | None:
-    """What an update of each downstream model takes here; None where it is not timed, or there is nothing to time."""
-    from evaluate.benchmark.budget import read_speed
-
-    try:
-        return read_speed(open_real(job), served_benchmark(job), benchmark_work(job))
-    except BadInput:
-        return None
-
-
 def update_rates(job: Job) -> dict[str, float]:
     """Seconds of an update by kind of task, where they are timed, shared by as many workers as there are."""
-    speed = speed_here(job)
+    try:
+        speed = speed_here(job)
+    except BadInput:  # nothing is prepared
+        return {}
     update = speed.update if speed else {}
     return {f"benchmark {task}": seconds / worker_count(job) for task, seconds in update.items()}

@@ -68,7 +68,9 @@ def run_step(step: RunStep, job: Job, watch: Watch, engine: Engine, outcome: Out
     outcome.failures += failures
     note_failures(job, step.name, failures)
     outcome.ran[step.name] = tally
-    made = results[-1].figures if results else {}
+    made = dict(results[-1].figures) if results else {}
+    if understood := [line for result in results for line in result.figures.get("understood", ())]:
+        made["understood"] = understood
     watch.event("step", step=step.name, **tally.figures(), found=found_by(job, step.name, made))
 
 

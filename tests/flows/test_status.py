@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from evaluate.benchmark.pilot import PilotCell, Standing, pilot_updates
 from flows.run.folder import Job, new_job, save_job
 from flows.run.log import append_event
 from flows.settings import load_settings
 from flows.status import read_status, status_lines
+from flows.steps import STEPS
 from flows.steps.sequence import Planned
 from flows.time_left import left_of, less_running, rates_of, seconds_left, time_spent, units_left
+from flows.voice import Lines
 from manifests.format.schema import SPLITS
 from tests.flows.steps.test_found_masks import job_on
 
@@ -78,7 +81,9 @@ def test_tasks_side_by_side_share_the_time_that_passed() -> None:
     assert rates_of(told) == {"low-data": 1}
 
 
-def test_a_run_that_has_not_begun_knows_the_rates_of_a_run_beside_it(tmp_path: Path) -> None:
+def test_a_run_that_has_not_begun_knows_the_rates_of_a_run_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     job = _job(tmp_path / "new")
     _job(tmp_path / "earlier")
     log = tmp_path / "earlier" / "log.jsonl"
@@ -94,6 +99,8 @@ def test_a_run_that_has_not_begun_knows_the_rates_of_a_run_beside_it(tmp_path: P
     line = next(line for line in status_lines(job, status) if line.startswith("time left"))
     assert "at this machine's rates (benchmark" in line
     assert line.endswith("; prepare, adapt, gates, synthesise: not known yet")
+    Lines(job, STEPS, Console(width=80))("step", {"step": "prepare", "seconds": 3, "found": {}})
+    assert capsys.readouterr().out == "prepare          3.0 s  over 2 min left\n"
 
 
 def test_a_benchmark_with_a_budget_takes_that_until_it_is_timed(tmp_path: Path) -> None:
@@ -102,15 +109,16 @@ def test_a_benchmark_with_a_budget_takes_that_until_it_is_timed(tmp_path: Path) 
     assert left.steps == {"benchmark": 180} and left.words(65) == "about 2 min left"
 
 
-def test_what_runs_counts_down_and_those_beside_it_share_the_work() -> None:
-    units, rates = {"synthesise": {"synthesise": 100.0}, "gates": {"gates": math.nan}}, {"synthesise": 2.0}
+def test_what_runs_counts_down_and_tells_the_rate_of_all_that_run_together() -> None:
+    units = {"synthesise": {"synthesise": 100.0}, "prepare": {"prepare": math.nan}, "folds": {"folds": math.nan}}
     running = {
         f"synthesise mel {shard}": {"event": "progress", "done": 10, "total": 20, "rate": 0.5} for shard in range(2)
     }
+    rates: dict[str, float] = {}
     less_running(units, rates, running)
-    assert seconds_left(units, rates) == {"synthesise": 80, "gates": None}
-    less_running(units, rates, {"gates": {"event": "progress", "done": 10, "total": 60, "rate": 5}})
-    assert seconds_left(units, rates)["gates"] == 10
+    less_running(units, rates, {"prepare": {"event": "progress", "done": 10, "total": 60, "rate": 5}})
+    less_running(units, rates, {"folds 1 of 3 adapt mel": {"event": "progress", "done": 1, "total": 2, "rate": 1}})
+    assert seconds_left(units, rates) == {"synthesise": 80, "prepare": 10, "folds": None}
 
 
 def test_the_pilot_costs_its_rungs_but_the_last_one() -> None:
