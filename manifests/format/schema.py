@@ -37,6 +37,8 @@ REVIEWS = ("accepted", "refused")
 MASK_FACTS = ("mask_origin", "mask_confidence")
 FOUND_MASKS = "found_masks"
 """What a real manifest's provenance says of found masks: who found them, and the least confidence of a teacher."""
+BASE_PICTURES = "base_pictures"
+"""What a real manifest's provenance calls the digest of the pictures that the base was trained on."""
 SCORES = ("mask_plausibility", "mask_agreement", "class_consistency")
 WAY_COLUMNS = ("way", "source_pair_id", "mask_pair_id", "detail_pair_id", "region")
 """How a synthetic pair was drawn and from which real ones, from version 3 on."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from manifests.duplicates.find import DuplicatePair, find_duplicates
+from manifests.duplicates.sketches import TrainingPictures
 from manifests.format.schema import UNLABELLED
 from manifests.listing.rows import connected, same_group_links
 from manifests.listing.source import Rejection
@@ -27,7 +29,10 @@ from manifests.settings import PrepareSettings
 
 @dataclass(frozen=True, slots=True)
 class AssignedRow:
-    """A row of the manifest to be; `place` is where the spools hold its pair."""
+    """A row of the manifest to be; `place` is where the spools hold its pair.
+
+    seen: whether the base was trained on it, None where nobody can tell.
+    """
 
     pair_id: str
     place: int
@@ -38,6 +43,7 @@ class AssignedRow:
     attributes: tuple[tuple[str, str], ...]
     licence: str | None
     attribution: str | None
+    seen: bool | None
 
 
 @dataclass(frozen=True)
@@ -68,10 +74,12 @@ def assign_rows(
     settings: PrepareSettings,
     progress: Progress,
     kept: KeptSplits | None = None,
+    pictures: TrainingPictures | None = None,
 ) -> Assignment:
     """Group rows by lesion, patient and near-duplicate, split them, and set aside copies and leaks.
 
-    `kept` are splits of an earlier manifest, which stay.
+    `kept` are splits of an earlier manifest, which stay. What a base was trained on, its `pictures`, is for training
+    alone, with all of its group, whatever was told of it.
     """
     rows = len(checked.rows)
 
@@ -80,11 +88,15 @@ def assign_rows(
 
     pairs = find_duplicates(spools.fingerprints, while_comparing, settings.workers) if settings.duplicates else []
     groups = _groups(checked, pairs)
-    splits, note = _splits(checked, groups, settings)
+    seen = _seen(spools, pictures)
+    for_training = {group for group, known in zip(groups, seen, strict=True) if known}
+    splits, note = _splits(checked, groups, settings, for_training)
     if kept is not None:
         official = [row.split if settings.split == "official" else None for row in checked.rows]
         splits = with_kept_splits(checked.pair_ids, groups, splits, official, kept.splits)
         note += f"; {kept.note}"
+    before = splits
+    splits = ["train" if split and group in for_training else split for group, split in zip(groups, splits)]
     rejected, dropped = _copies(checked, splits, kept.splits if kept else {})
     exact = len(dropped)
     rejected += _leaking(checked, groups, splits, dropped)
@@ -99,6 +111,7 @@ def assign_rows(
             row.attributes,
             row.licence,
             row.attribution,
+            seen[i],
         )
         for i, (row, split) in enumerate(zip(checked.rows, splits, strict=True))
         if split is not None and i not in dropped
@@ -109,7 +122,26 @@ def assign_rows(
         len({groups[p.first] for p in pairs}),
         sum(checked.rows[p.first].split != checked.rows[p.second].split for p in pairs),
     )
+    if pictures is not None:
+        moved = sum(before[row.place] != row.split for row in assigned)
+        note += f"; {_seen_note([row for row in assigned if row.group in for_training], moved)}"
     return Assignment(assigned, rejected, figures, _disagreeing(checked, pairs), note)
+
+
+def _seen(spools: RowSpools, pictures: TrainingPictures | None) -> Sequence[bool | None]:
+    """Whether the base was trained on each row, by its training pictures; None where nobody can tell."""
+    if pictures is None:
+        return [None] * len(spools.sketches)
+    return [bool(known) for _, block in spools.sketches.blocks(1024) for known in pictures.among(block)]
+
+
+def _seen_note(for_training: list[AssignedRow], moved: int) -> str:
+    seen = sum(row.seen is True for row in for_training)
+    if not seen:
+        return "the base was trained on none of the pairs"
+    others = f" with {len(for_training) - seen} more of their groups" if len(for_training) > seen else ""
+    held = f", {moved} of them moved there from validation or test" if moved else ""
+    return f"the base was trained on {seen} of the pairs, which are in train{others}{held}"
 
 
 def _groups(checked: CheckedRows, pairs: list[DuplicatePair]) -> list[str]:
@@ -122,25 +154,53 @@ def _groups(checked: CheckedRows, pairs: list[DuplicatePair]) -> list[str]:
     return [names[i] for i in first]
 
 
-def _splits(checked: CheckedRows, groups: list[str], settings: PrepareSettings) -> tuple[list[str | None], str]:
-    """The split of each row as told or made, None for rows without an official one, and how it came about."""
+def _splits(
+    checked: CheckedRows, groups: list[str], settings: PrepareSettings, for_training: Collection[str]
+) -> tuple[list[str | None], str]:
+    """The split of each row as told or made, None for rows without an official one, and how it came about.
+
+    Splits are made of the groups that are not `for_training`.
+    """
     classes = [row.dx or UNLABELLED for row in checked.rows]
     official = [row.split for row in checked.rows]
     if settings.split == "folds":
-        folds = grouped_folds(groups, classes, settings.folds, settings.seed)
+        folds = partial(_folds, settings=settings)
         note = f"fold {settings.fold} of {settings.folds}, grouped and stratified, seed {settings.seed}"
-        return list(fold_split(folds, settings.folds, settings.fold)), note
+        return _for_the_rest(folds, groups, classes, for_training), note
     if settings.split == "official" and any(official):
-        return _completed(official, groups, classes, settings)
+        return _completed(official, groups, classes, settings, for_training)
     validation, test = settings.validation_fraction, settings.test_fraction
     note = f"grouped and stratified, {validation:g} validation and {test:g} test, seed {settings.seed}"
     if settings.split == "official":
         note += " (the source has no official splits)"
-    return list(grouped_split(groups, classes, validation, test, settings.seed)), note
+    make = partial(grouped_split, validation_fraction=validation, test_fraction=test, seed=settings.seed)
+    return _for_the_rest(make, groups, classes, for_training), note
+
+
+def _folds(groups: list[str], classes: list[str], settings: PrepareSettings) -> list[str]:
+    return fold_split(grouped_folds(groups, classes, settings.folds, settings.seed), settings.folds, settings.fold)
+
+
+def _for_the_rest(
+    make: Callable[[list[str], list[str]], list[str]],
+    groups: list[str],
+    classes: list[str],
+    for_training: Collection[str],
+) -> list[str | None]:
+    """The splits that `make` makes of all groups but those that are `for_training`, which are."""
+    rest = [i for i, group in enumerate(groups) if group not in for_training]
+    splits: list[str | None] = ["train"] * len(groups)
+    for i, split in zip(rest, make([groups[i] for i in rest], [classes[i] for i in rest]), strict=True):
+        splits[i] = split
+    return splits
 
 
 def _completed(
-    official: list[str | None], groups: list[str], classes: list[str], settings: PrepareSettings
+    official: list[str | None],
+    groups: list[str],
+    classes: list[str],
+    settings: PrepareSettings,
+    for_training: Collection[str],
 ) -> tuple[list[str | None], str]:
     """Official splits; a validation or test split that the source lacks is taken from its training groups."""
     told = {split for split in official if split}
@@ -150,7 +210,8 @@ def _completed(
     fractions = {"validation": settings.validation_fraction, "test": settings.test_fraction}
     validation, test = (fractions[split] if split in missing else 0.0 for split in ("validation", "test"))
     held = merged_splits(*_told(groups, official))
-    rows = [i for i, split in enumerate(official) if split == "train" and held[groups[i]] == "train"]
+    free = {group for group, split in held.items() if split == "train"} - {*for_training}
+    rows = [i for i, split in enumerate(official) if split == "train" and groups[i] in free]
     own_groups, own_classes = [groups[i] for i in rows], [classes[i] for i in rows]
     made = grouped_split(own_groups, own_classes, validation, test, settings.seed, missing)
     completed = list(official)

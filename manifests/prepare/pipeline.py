@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,11 +13,14 @@ import cv2
 import numpy as np
 
 from manifests.duplicates.fingerprints import RECORD
+from manifests.duplicates.sketches import SKETCH
+from manifests.errors import BadInput
 from manifests.listing.source import Rejection, SourceRow
 from manifests.prepare.admission import CLASSIFICATION, Admitted
 from manifests.prepare.checks import CheckedRow, check_row
 from manifests.progress import Progress
 from manifests.settings import PrepareSettings
+from manifests.storage.base import Storage, explained
 from manifests.storage.spool import ByteSpool, RecordSpool
 from manifests.workers import side_by_side, worker_pool
 
@@ -33,6 +38,7 @@ class RowSpools:
         self._found = ByteSpool(folder / "found-masks")
         self._found_at: dict[int, int] = {}
         self.fingerprints = RecordSpool(folder / "fingerprints", RECORD)
+        self.sketches = RecordSpool(folder / "sketches", np.dtype(np.int8), (2, SKETCH))
 
     def add(self, rows: Sequence[CheckedRow]) -> None:
         self._images.add([row.image_png for row in rows])
@@ -40,6 +46,8 @@ class RowSpools:
         fingerprints = [row.fingerprint for row in rows if row.fingerprint is not None]
         if fingerprints:
             self.fingerprints.add(np.frombuffer(b"".join(fingerprints), RECORD))
+        if rows:
+            self.sketches.add(np.stack([row.sketches for row in rows]))
 
     def pair(self, place: int) -> tuple[bytes, bytes | None]:
         """PNG of image and mask."""
@@ -62,8 +70,28 @@ class RowSpools:
         return (self._images.total() + self._masks.total()) // max(1, len(self._images))
 
     def close(self) -> None:
-        for spool in (self._images, self._masks, self._found, self.fingerprints):
+        for spool in (self._images, self._masks, self._found, self.fingerprints, self.sketches):
             spool.close()
+
+
+@contextlib.contextmanager
+def work_folder(storage: Storage) -> Iterator[Path]:
+    """A folder for the spools, on the disk of a local manifest; gone when the block ends, however it ends."""
+    parent: Path | None = None
+    if storage.local:
+        root = Path(storage.path("x")).parent.absolute()
+        if root.exists() and not root.is_dir():
+            raise BadInput(f"{root} is a file, not a folder; choose another place for the manifest")
+        parent = root.parent
+        with explained(str(parent), "write"):
+            try:
+                parent.mkdir(parents=True, exist_ok=True)
+            except FileExistsError:
+                raise BadInput(f"{parent} is a file, not a folder; choose another place for the manifest") from None
+    with explained(str(parent or tempfile.gettempdir()), "write"):
+        folder = tempfile.TemporaryDirectory(dir=parent, prefix=".prepare-", ignore_cleanup_errors=True)
+    with folder as name:
+        yield Path(name)
 
 
 @dataclass(frozen=True)

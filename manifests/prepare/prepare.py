@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from manifests.duplicates.sketches import TrainingPictures
 from manifests.errors import BadInput
-from manifests.format.schema import SPLITS, UNLABELLED, PairRow, check_classes
+from manifests.format.schema import ATTRIBUTES, BASE_PICTURES, SPLITS, UNLABELLED, PairRow, check_classes
 from manifests.format.writing import ManifestWriter
 from manifests.listing.source import Rejection, rejected_csv
 from manifests.prepare.admission import CLASSIFICATION, admit_rows
 from manifests.prepare.assignment import AssignedRow, Assignment, assign_rows
 from manifests.prepare.missing_masks import FoundMasks, MakeFinder, find_missing
-from manifests.prepare.pipeline import RowSpools, check_rows
+from manifests.prepare.pipeline import RowSpools, check_rows, work_folder
 from manifests.prepare.splits import read_kept_splits
 from manifests.prepare.summary import PrepareSummary, _by_check, summary_markdown
 from manifests.prepare.understanding import Understanding, class_counts
@@ -56,18 +56,20 @@ def prepare(
     settings: PrepareSettings,
     progress: Progress = no_progress,
     make_finder: MakeFinder | None = None,
+    pictures: TrainingPictures | None = None,
 ) -> PrepareSummary:
     """Read the dataset at `source`, check every row, and commit a real manifest at `out`.
 
     make_finder: what finds missing masks, where the settings allow it; without it they stay missing.
+    pictures: those that the base was trained on, which are never in validation or test; None where nobody can tell.
 
     Beside the manifest stand rejected.csv and summary.md, in place before it is. Nothing at `out` changes before all
     rows are checked. Raises BadInput when the source cannot be read, nothing usable remains or, with `strict`,
     anything at all was set aside; StorageFailed when the disk is full.
     """
     storage = storage_at(out)
-    with _work_folder(storage) as work, contextlib.closing(RowSpools(work)) as spools:
-        judged = _judged(Path(source), spools, settings, progress)
+    with work_folder(storage) as work, contextlib.closing(RowSpools(work)) as spools:
+        judged = _judged(Path(source), spools, settings, progress, pictures)
         _refuse_if_strict(judged, spools, settings)
         if not judged.assignment.rows:
             raise BadInput(_nothing_left(judged.folder, judged.rejected))
@@ -81,7 +83,7 @@ class _Judged:
     """Every row of a source with its fate.
 
     enlarged: how many images were smaller than they are stored; kept_from: digest of the manifest whose splits stay;
-    found: the masks that a segmenter found.
+    base: digest of the pictures that the base was trained on; found: the masks that a segmenter found.
     """
 
     folder: Path
@@ -90,10 +92,17 @@ class _Judged:
     rejected: tuple[Rejection, ...]
     enlarged: int
     kept_from: str | None
+    base: str | None
     found: FoundMasks = field(default_factory=FoundMasks)
 
 
-def _judged(source: Path, spools: RowSpools, settings: PrepareSettings, progress: Progress) -> _Judged:
+def _judged(
+    source: Path,
+    spools: RowSpools,
+    settings: PrepareSettings,
+    progress: Progress,
+    pictures: TrainingPictures | None,
+) -> _Judged:
     """Reads, checks and assigns; what the source said of each row is let go of before anything is written."""
     kept = read_kept_splits(settings.keep_splits_of) if settings.keep_splits_of else None
     found, folder = find_source(source, settings.source)
@@ -101,7 +110,7 @@ def _judged(source: Path, spools: RowSpools, settings: PrepareSettings, progress
         listing = found.read(folder, settings)
     admitted = admit_rows(found.name, listing, settings)
     checked = check_rows(admitted, spools, settings, progress)
-    assignment = assign_rows(checked, spools, settings, progress, kept)
+    assignment = assign_rows(checked, spools, settings, progress, kept, pictures)
     rejected = (*listing.rejected, *admitted.rejected, *checked.rejected, *assignment.rejected)
     origin = Origin(
         found.name,
@@ -112,27 +121,8 @@ def _judged(source: Path, spools: RowSpools, settings: PrepareSettings, progress
         (*listing.notes, *admitted.notes),
         checked.masked[1],
     )
-    return _Judged(folder, origin, assignment, rejected, len(checked.enlarged), kept.digest if kept else None)
-
-
-@contextlib.contextmanager
-def _work_folder(storage: Storage) -> Iterator[Path]:
-    """A folder for the spools, on the disk of a local manifest; gone when the block ends, however it ends."""
-    parent: Path | None = None
-    if storage.local:
-        root = Path(storage.path("x")).parent.absolute()
-        if root.exists() and not root.is_dir():
-            raise BadInput(f"{root} is a file, not a folder; choose another place for the manifest")
-        parent = root.parent
-        with explained(str(parent), "write"):
-            try:
-                parent.mkdir(parents=True, exist_ok=True)
-            except FileExistsError:
-                raise BadInput(f"{parent} is a file, not a folder; choose another place for the manifest") from None
-    with explained(str(parent or tempfile.gettempdir()), "write"):
-        folder = tempfile.TemporaryDirectory(dir=parent, prefix=".prepare-", ignore_cleanup_errors=True)
-    with folder as name:
-        yield Path(name)
+    kept_from, base = (one.digest if one else None for one in (kept, pictures))
+    return _Judged(folder, origin, assignment, rejected, len(checked.enlarged), kept_from, base)
 
 
 def _nothing_left(folder: Path, rejected: Sequence[Rejection]) -> str:
@@ -188,6 +178,7 @@ def _written(
             "content": _content_digest(assignment),
             "set_aside": _by_check(judged.rejected),
             **({"splits_of": judged.kept_from} if judged.kept_from else {}),
+            **({BASE_PICTURES: judged.base} if judged.base else {}),
             **judged.found.provenance(),
         },
     )
@@ -292,8 +283,6 @@ def _pair_row(row: AssignedRow, judged: _Judged, spools: RowSpools) -> PairRow:
         attribution=row.attribution,
         mask_origin="predicted" if found else None,
         mask_confidence=judged.found.confidence.get(row.place),
-        age_group=told.get("age_group"),
-        sex=told.get("sex"),
-        site=told.get("site"),
-        skin_tone=told.get("skin_tone"),
+        seen_by_base=row.seen,
+        **{name: told.get(name) for name in ATTRIBUTES},
     )
