@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 from evaluate.settings.benchmark import BenchmarkSettings, Task, parse_arm
+from manifests.duplicates.sketches import TrainingPictures, sketches_of
 from manifests.errors import BadInput
 from manifests.format.reading import Manifest
-from manifests.format.schema import ORIGINS, SPLITS
+from manifests.format.schema import BASE_PICTURES, ORIGINS, SPLITS
 
 LEAST_SEEDS = 3
 # Among which the strongest is looked for; weighing classes means nothing where masks are learned.
@@ -60,6 +62,9 @@ def check_made_from(real: Manifest, synthetic: Manifest) -> None:
 
 def _check_real(real: Manifest) -> dict[str, str]:
     """Check the real manifest; the split of each pair by its id."""
+    for pair_id, split in seen_by_base(real).items():
+        if split != "train":
+            raise _seen(real, pair_id, split)
     table = real.table(["pair_id", "origin", "split", "group_id", "image_sha256"])
     rows = list(zip(*(table[name].to_pylist() for name in table.column_names), strict=True))
     groups: dict[str, str] = {}
@@ -76,6 +81,43 @@ def _check_real(real: Manifest) -> dict[str, str]:
                     "prepare the source again so that each lies on one side"
                 )
     return {pair_id: split for pair_id, _, split, _, _ in rows}
+
+
+def seen_by_base(real: Manifest) -> dict[str, str]:
+    """The pairs that the base was trained on, as prepare marked them, with their splits; none where nothing tells."""
+    if "seen_by_base" not in real.columns():
+        return {}
+    table = real.table(["pair_id", "split", "seen_by_base"]).to_pylist()
+    return {row["pair_id"]: row["split"] for row in table if row["seen_by_base"]}
+
+
+def check_unseen(
+    real: Manifest, pictures: TrainingPictures | None, settings: BenchmarkSettings, cache: Path | None = None
+) -> None:
+    """BadInput if a pair to be tested shows one of the `pictures` that the base was trained on, unmarked.
+
+    They are looked for where `real` was prepared beside another base, or none.
+    """
+    if pictures is None or real.header["provenance"].get(BASE_PICTURES) == pictures.digest:
+        return
+    if (real.digest, pictures.digest) in _CHECKED:
+        return
+    marked = seen_by_base(real)
+    for split in settings.fold_splits if settings.cross_validated else ("validation", "test"):
+        pairs = real.arrays(split=split, cache=cache)
+        for start in range(0, len(pairs), 1024):
+            part = pairs.select(range(start, min(start + 1024, len(pairs))))
+            for pair_id, seen in zip(part.pair_ids, pictures.among(sketches_of(part)), strict=True):
+                if seen and pair_id not in marked:
+                    raise _seen(real, pair_id, split)
+    _CHECKED.add((real.digest, pictures.digest))
+
+
+def _seen(real: Manifest, pair_id: str, split: str) -> BadInput:
+    return BadInput(
+        f"{real.location}: pair {pair_id} of {split} shows what the base was trained on; prepare the source again, "
+        "with the base.path that is used now, so that it is in train"
+    )
 
 
 def _check_synthetic(real: Manifest, synthetic: Manifest, sides: dict[str, str]) -> None:

@@ -31,6 +31,7 @@ from evaluate.parts import part_digest
 from evaluate.settings.benchmark import Task, parse_arm
 from manifests.copying import Changes, write_subset
 from manifests.duplicates.across import shared_lesions
+from manifests.duplicates.sketches import TrainingPictures, sketches_of
 from manifests.errors import BadInput, EvendermError
 from manifests.files import write_json
 from manifests.format.reading import Manifest
@@ -54,12 +55,13 @@ def admit_pairs(
     known_splits: Sequence[str] = KNOWN_SPLITS,
     workers: int = 1,
     progress: Progress = no_progress,
+    pictures: TrainingPictures | None = None,
 ) -> Manifest:
     """Write the pairs of `source` that may test models of `real` to `out`, all as test pairs, in the classes of `real`.
 
     renamed: classes by their names in `source`, None for one that is left out. Left out and counted are classes that
-    `real` does not train, and pictures of lesions of its `known_splits`, which it trains or chooses by. Raises BadInput
-    where none is left.
+    `real` does not train, and pictures of lesions of its `known_splits`, which it trains or chooses by, and the `pictures`
+    that the base was trained on. Raises BadInput where none is left.
     """
     if source.kind != "real":
         raise BadInput(f"benchmark.external {name}: {source.location} holds generated pairs; give a set of real ones")
@@ -73,7 +75,7 @@ def admit_pairs(
             f"this run trains ({', '.join(real.classes)}); prepare it with prepare.classes to rename them, and give "
             "that manifest"
         )
-    known = _seen_lesions(source, real, known_splits, work, workers, progress)
+    known = _seen_lesions(source, real, known_splits, pictures, work, workers, progress)
     kept = [pair for pair, fits in zip(table["pair_id"], matched, strict=True) if fits and pair not in known]
     if not kept:
         raise BadInput(
@@ -95,9 +97,16 @@ def _class_names(source: Manifest, real: Manifest, renamed: Mapping[str, str | N
 
 
 def _seen_lesions(
-    source: Manifest, real: Manifest, splits: Sequence[str], work: Path, workers: int, progress: Progress
+    source: Manifest,
+    real: Manifest,
+    splits: Sequence[str],
+    pictures: TrainingPictures | None,
+    work: Path,
+    workers: int,
+    progress: Progress,
 ) -> dict[str, str]:
-    """The pairs of `source` that show a lesion of those splits of `real`, each with the first such pair."""
+    """The pairs of `source` that show a lesion of those splits of `real`, each with the first such pair, or a picture
+    that the base was trained on."""
     size = int(real.arrays(split="validation", cache=work).images.shape[1])
     pairs = source.arrays(size=size, cache=work)
     found: dict[str, str] = {}
@@ -105,6 +114,8 @@ def _seen_lesions(
         own = real.arrays(split=split, cache=work)
         for one, other in shared_lesions(pairs, own, work, workers, progress):
             found.setdefault(pairs.pair_ids[one], own.pair_ids[other])
+    for one in np.flatnonzero(pictures.among(sketches_of(pairs))) if pictures else ():
+        found.setdefault(pairs.pair_ids[one], "a picture that the base was trained on")
     return found
 
 

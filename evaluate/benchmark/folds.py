@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from evaluate.benchmark.cells import Restricted
+from evaluate.benchmark.evidence import seen_by_base
 from evaluate.benchmark.summary import JudgedSet
 from evaluate.metrics.statistics import group_weights
 from evaluate.settings.benchmark import BenchmarkSettings
@@ -37,11 +38,6 @@ class Round:
     arrays: Path
     restricted: Restricted = field(default_factory=dict)
     fold: int | None = None
-
-
-def seen_by_base(real: Manifest) -> frozenset[str]:
-    """The ids of the pairs that the base was trained on, which may not be in a test fold; none where nothing tells."""
-    return frozenset()
 
 
 def fold_splits(real: Manifest, settings: BenchmarkSettings, validation: float, seed: int) -> list[dict[str, str]]:

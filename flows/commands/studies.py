@@ -74,11 +74,11 @@ def pretrain(
         Path, typer.Option("--work", callback=on_disk, help="Checkpoints and caches; training resumes from here.")
     ],
     only: Annotated[
-        Literal["decoder", "denoiser", "segmenter"] | None,
+        Literal["decoder", "denoiser", "segmenter", "fingerprints"] | None,
         typer.Option(
             "--only",
             help="Train one part and write no base; each part may have a process of its own. The segmenter, which "
-            "finds missing masks, is written to --out.",
+            "finds missing masks, is written to --out; fingerprints of the training pictures into the base there.",
         ),
     ] = None,
     seconds: Annotated[

@@ -145,6 +145,12 @@ class Job:
         """Dataset and preset, as shown in titles."""
         return f"{self.data.name} {self.preset}"
 
+    @property
+    def base_place(self) -> Path:
+        """Where the base lies that the settings name, if it lies on this disk."""
+        path, shipped = self.settings.base.path, Path(__file__).parents[2] / "augment" / "shipped_base"
+        return shipped if path == "shipped" else Path(path).expanduser()
+
     def base(self) -> BaseFolder:
         """The base that the settings name."""
         from augment.base.folder import open_base

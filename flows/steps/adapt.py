@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.engine.calls import Call
@@ -162,9 +161,7 @@ def base_facts(job: Job) -> Values:
     Made again only when its files changed: it may be gigabytes, and checking loads torch. Raises BadInput if the run's
     pictures have another side.
     """
-    settings = job.settings.base
-    shipped = Path(__file__).parents[2] / "augment" / "shipped_base"
-    folder = shipped if settings.path == "shipped" else Path(settings.path).expanduser()
+    settings, folder = job.settings.base, job.base_place
     key = [VERSION, settings.path, settings.revision, listing_digest(folder) if folder.exists() else ""]
     facts = noted(job.folder.records / "base.json", key, lambda: _facts(job.base()))
     if facts["side"] != settings.resolution:

@@ -17,7 +17,7 @@ from flows.settings import flat_groups
 from flows.steps.digests import fold_steps, settings_of_gates
 from flows.steps.external import external_digests, external_manifests
 from flows.steps.parts.low_data import restricted_digests, restricted_manifests
-from flows.steps.prepare import open_real, real_digest, served_benchmark
+from flows.steps.prepare import base_pictures, open_real, real_digest, served_benchmark
 from flows.steps.synthesise import has_synthetic
 from manifests.errors import BadInput, EvendermError
 from manifests.progress import Progress
@@ -48,11 +48,13 @@ def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
     each model on external sets; and after the last, the one that collects what they found. What they cost is said
     before they start."""
     from evaluate.benchmark.cells import has_masks, has_model, is_finished, plan_cells
+    from evaluate.benchmark.evidence import check_unseen
     from evaluate.benchmark.external import sets_left
     from evaluate.benchmark.pilot import pilot_standings, settled
 
     if failed or not unfinished_steps(job.folder, steps(job)):
         return []
+    check_unseen(open_real(job), base_pictures(job), job.settings.benchmark, job.folder.arrays)
     if job.settings.benchmark.cross_validated:  # its folds have trained everything
         return [Call("collect", "collect", {})]
     real, synthetic, restricted = open_real(job), synthetic_manifest(job), restricted_manifests(job)

@@ -12,7 +12,7 @@ from flows.engine.calls import Call
 from flows.run.folder import Job
 from flows.run.records import Step, file_digest, unfinished_steps, write_record
 from flows.settings import flat
-from flows.steps.prepare import data_digest, open_real, real_digest, served_benchmark
+from flows.steps.prepare import base_pictures, data_digest, open_real, pictures_digest, real_digest, served_benchmark
 from manifests.errors import BadInput
 from manifests.format.schema import HEADER_NAME
 from manifests.progress import Progress
@@ -29,8 +29,9 @@ def steps(job: Job) -> list[Step]:
     settings = {f"prepare.{name}": value for name, value in flat(_prepare_settings(job)).items() if name != "workers"}
     settings["classes"] = job.settings.prepare.model_dump(mode="json")["classes"]
     settings["not a picture of"] = list(_known_splits(job))
+    seen = {"real": real_digest(job), **pictures_digest(job)}
     return [
-        Step(f"external:{name}", VERSION, settings, {"real": real_digest(job), "set": _digest(job, name)})
+        Step(f"external:{name}", VERSION, settings, {**seen, "set": _digest(job, name)})
         for name in job.settings.benchmark.external
     ]
 
@@ -57,7 +58,7 @@ def admit_set(job: Job, progress: Progress, name: str) -> Mapping[str, Any]:
     renamed = classes if isinstance(classes, Mapping) else {}
     out = job.folder.external / name
     sides, known = (open_manifest(place), open_real(job)), _known_splits(job)
-    pairs = admit_pairs(name, *sides, renamed, out, work, known, settings.workers, progress)
+    pairs = admit_pairs(name, *sides, renamed, out, work, known, settings.workers, progress, base_pictures(job))
     shutil.rmtree(work, ignore_errors=True)
     tasks = served_benchmark(job).tasks
     if len(reasons := untested(pairs, tasks)) == len(tasks):

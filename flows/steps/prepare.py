@@ -13,11 +13,12 @@ from flows.run.folder import Job
 from flows.run.records import Step, file_digest, listing_digest, unfinished_steps, write_record
 from flows.settings import flat, flat_groups
 from manifests.errors import BadInput
-from manifests.format.schema import FOUND_MASKS
+from manifests.format.schema import FINGERPRINTS, FOUND_MASKS
 from manifests.progress import Progress
 
 if TYPE_CHECKING:
     from evaluate.settings.benchmark import BenchmarkSettings
+    from manifests.duplicates.sketches import TrainingPictures
     from manifests.format.reading import Manifest
     from manifests.settings import PrepareSettings
 
@@ -28,11 +29,34 @@ def steps(job: Job) -> list[Step]:
     """What the real manifest would be made from now."""
     known = flat(job.settings.prepare)
     settings = {f"prepare.{name}": value for name, value in known.items() if name != "workers"}
-    inputs = {"data": data_digest(job.data, job.settings.prepare), **_kept_digest(job)}
+    inputs = {"data": data_digest(job.data, job.settings.prepare), **_kept_digest(job), **pictures_digest(job)}
     if job.settings.prepare.masks.find:
         settings |= {"seed": job.settings.seed, **flat_groups(job.settings, "finder")}
         inputs |= _segmenter_digest()
     return [Step("prepare", VERSION, settings, inputs)]
+
+
+def pictures_digest(job: Job) -> dict[str, str]:
+    """What stands for the pictures that the base was trained on; nothing where it carries no fingerprints."""
+    path = job.base_place / FINGERPRINTS
+    return {"base pictures": file_digest(path)} if path.is_file() else {}
+
+
+def base_pictures(job: Job) -> TrainingPictures | None:
+    """The pictures that the base was trained on, None where it does not say. Raises BadInput for a damaged file."""
+    from manifests.duplicates.sketches import load_training_pictures
+
+    return load_training_pictures(job.base_place)
+
+
+def unknown_pictures(job: Job) -> list[str]:
+    """A sentence where nobody can tell what the base was trained on."""
+    if pictures_digest(job):
+        return []
+    return [
+        f"the base {job.settings.base.path} carries no fingerprints of its training pictures: what it has seen is "
+        "unknown, and test pairs may be among it"
+    ]
 
 
 def _segmenter_digest() -> dict[str, str]:
@@ -93,14 +117,14 @@ def prepare_source(job: Job, progress: Progress) -> Mapping[str, Any]:
     (step,) = steps(job)
     settings = job.settings
     finder = FinderMaker(settings.prepare.masks, settings.finder, settings.seed, job.folder.work / "masks")
-    summary = prepare(job.data, job.folder.real, settings.prepare, progress, finder)
+    summary = prepare(job.data, job.folder.real, settings.prepare, progress, finder, base_pictures(job))
     figures = {
         "source": summary.source_name,
         "counts": summary.counts,
         "rejected": len(summary.rejected),
         "rejected by check": summary.rejected_counts,
         "groups": summary.groups,
-        "understood": list(summary.understood),
+        "understood": [*summary.understood, *unknown_pictures(job)],
     }
     write_record(job.folder, step, [_header(job)], figures, time.monotonic() - started)
     return figures

@@ -26,7 +26,7 @@ from flows.steps.benchmark import (
 from flows.steps.external import external_manifests
 from flows.steps.parts.folds import fold_rounds, split_jobs
 from flows.steps.parts.low_data import parts_of, restricted_manifests
-from flows.steps.prepare import lacking_tasks, open_real
+from flows.steps.prepare import lacking_tasks, open_real, unknown_pictures
 from manifests.format.reading import Manifest
 from manifests.progress import Progress
 
@@ -197,7 +197,7 @@ def run_notes(job: Job) -> list[str]:
     notes += [f"{title} failed and is left out: {why}" for title, why in sorted(failed.items())]
     prepared = read_record(job.folder, "prepare")
     notes += [str(line) for line in prepared.figures.get("understood", [])] if prepared else []
-    notes += [*lacking_tasks(job).values(), *untrained_classes(job)]
+    notes += [*unknown_pictures(job), *lacking_tasks(job).values(), *untrained_classes(job)]
     if parts_of(split_jobs(job)[0]):
         own = job.settings.base.path == "shipped"
         seen = "all training pairs of ISIC 2017" if own else "whatever it was trained on"
@@ -205,7 +205,7 @@ def run_notes(job: Job) -> list[str]:
             "low-data arms: adapters and gates saw the same part of the training pairs as the classifiers; "
             f"the base itself had seen {seen}, so that a gain there is not the gain of a base from elsewhere"
         )
-    return notes
+    return list(dict.fromkeys(notes))
 
 
 def _judged_columns(synthetic: Manifest) -> list[str]:

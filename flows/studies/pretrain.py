@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from augment.base.folder import BaseFolder
     from augment.training.pretrain import Part, Pretraining
     from manifests.format.reading import Manifest
+    from manifests.pairs import PairArrays
 
 
 def pretrain(
@@ -28,13 +29,14 @@ def pretrain(
     out: Path,
     work: Path,
     settings: Settings,
-    only: Part | Literal["segmenter"] | None = None,
+    only: Part | Literal["segmenter", "fingerprints"] | None = None,
     seconds: float = 0,
 ) -> int:
     """Trains a base on the training split of `data` and writes it to `out`; checkpoints lie in `work`.
 
     only: the one part to train, beside another process or without an end in sight; no base is written then. The
-    segmenter, which finds missing masks, is no part of a base, and is written to `out` in its place.
+    segmenter, which finds missing masks, is no part of a base, and is written to `out` in its place; fingerprints are
+    written into the base at `out`, for one that was trained on these data without them.
     seconds: how long the denoiser is trained at most, 0 for all its steps; the base is what it has become by then.
     """
     from augment.training.pretrain import Pretraining
@@ -43,6 +45,8 @@ def pretrain(
     what, mark = ("segmenter", "segmenter.json") if only == "segmenter" else ("base", "model_index.json")
     if out.exists() and any(out.iterdir()) and not (out / mark).exists():
         raise BadInput(f"{out}: is not empty and holds no {what}; choose another --out")
+    if only == "fingerprints" and not (out / mark).exists():
+        raise BadInput(f"{out}: holds no base; give --out the base that was trained on these data")
     work.mkdir(parents=True, exist_ok=True)
     limit_threads(settings.pretrain.threads)
     watch = Watch(work / "log.jsonl", Console())
@@ -55,6 +59,9 @@ def pretrain(
             _segmenter(real, out, work, settings, watch)
             return 0
         pairs = real.arrays(split="train", cache=work / "arrays")
+        if only == "fingerprints":
+            _note_what_it_saw(out, pairs, settings, work, watch)
+            return 0
         chosen, side = settings.pretrain, settings.base.resolution
         made = Pretraining(pairs, side, chosen, settings.seed, real.digest, work, _start(settings, work))
         for part in (only,) if only else made.parts:
@@ -65,6 +72,7 @@ def pretrain(
             return 0
         made.write_base(out, _card(made, real))
         _note_what_it_knows(out, real, side, work, watch)
+        _note_what_it_saw(out, pairs, settings, work, watch)
     watch.say(f"base: {out}")
     return 0
 
@@ -95,6 +103,27 @@ def _note_what_it_knows(out: Path, real: Manifest, side: int, work: Path, watch:
         save_domain(known_domain(train, held_out), out)
     except BadInput as error:  # the base serves all the same
         watch.warn(f"{out}: does not say what it knows: {error}")
+
+
+def _note_what_it_saw(out: Path, pairs: PairArrays, settings: Settings, work: Path, watch: Watch) -> None:
+    """Keeps fingerprints of all training pictures beside the base, by which `prepare` keeps them out of tests."""
+    from manifests.duplicates.sketches import (
+        load_training_pictures,
+        save_training_pictures,
+        sketches_of,
+        training_pictures,
+    )
+
+    start, seen = _start(settings, work), [sketches_of(pairs)]
+    if start is not None:
+        before = load_training_pictures(start.path)
+        if before is None:
+            watch.warn(f"{out}: carries no fingerprints, because {start.path} does not say what it was trained on")
+            return
+        seen.insert(0, before.sketches)
+    pictures = training_pictures(*seen)
+    save_training_pictures(pictures, out)
+    watch.say(f"fingerprints: {len(pictures)} pictures, {pictures.digest[:16]}")
 
 
 def _card(made: Pretraining, real: Manifest) -> Callable[[Path], str]:

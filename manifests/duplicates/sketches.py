@@ -18,9 +18,9 @@ import numpy as np
 from manifests.duplicates.fingerprints import lesion_square
 from manifests.errors import BadInput
 from manifests.files import replace_file
+from manifests.format.schema import FINGERPRINTS
 from manifests.pairs import PairArrays
 
-FILE = "fingerprints.safetensors"
 VERSION = "1"
 LEAST_LIKENESS = (0.955, 0.885)
 """Cosines from which on a whole picture, or a lesion, is the same one. Between 7,046 pictures of HAM10000 and of ISIC
@@ -105,10 +105,16 @@ def _without_turns(vectors: np.ndarray) -> np.ndarray:
     return np.where(_I < _J, np.maximum(sizes, other), np.minimum(sizes, other))
 
 
-def training_pictures(pairs: PairArrays) -> TrainingPictures:
-    """What stands for the pictures of `pairs`."""
-    found = np.stack([sketches(image, mask) for image, mask in zip(pairs.images, pairs.masks, strict=True)])
-    return TrainingPictures(found, _digest(found))
+def sketches_of(pairs: PairArrays) -> np.ndarray:
+    """int8 (N, 2, SKETCH) of N pairs."""
+    found = [sketches(image, mask) for image, mask in zip(pairs.images, pairs.masks, strict=True)]
+    return np.array(found, np.int8).reshape(-1, 2, SKETCH)
+
+
+def training_pictures(*found: np.ndarray) -> TrainingPictures:
+    """All pictures with these sketches, each int8 (n, 2, SKETCH)."""
+    joined = np.concatenate(found)
+    return TrainingPictures(joined, _digest(joined))
 
 
 def _digest(found: np.ndarray) -> str:
@@ -120,12 +126,12 @@ def save_training_pictures(pictures: TrainingPictures, folder: Path) -> None:
     from safetensors.numpy import save
 
     facts = {"version": VERSION, "digest": pictures.digest}
-    replace_file(folder / FILE, save({"sketches": pictures.sketches}, facts))
+    replace_file(folder / FINGERPRINTS, save({"sketches": pictures.sketches}, facts))
 
 
 def load_training_pictures(folder: Path) -> TrainingPictures | None:
     """What `save_training_pictures` wrote; None where a base has none. BadInput for a file that nobody wrote so."""
-    path = folder / FILE
+    path = folder / FINGERPRINTS
     if not path.is_file():
         return None
     content, fault = path.read_bytes(), "is damaged"

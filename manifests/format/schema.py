@@ -37,6 +37,8 @@ REVIEWS = ("accepted", "refused")
 MASK_FACTS = ("mask_origin", "mask_confidence")
 FOUND_MASKS = "found_masks"
 """What a real manifest's provenance says of found masks: who found them, and the least confidence of a teacher."""
+FINGERPRINTS = "fingerprints.safetensors"
+"""The file of a base that tells the pictures that it was trained on."""
 BASE_PICTURES = "base_pictures"
 """What a real manifest's provenance calls the digest of the pictures that the base was trained on."""
 SCORES = ("mask_plausibility", "mask_agreement", "class_consistency")
