@@ -56,7 +56,8 @@ def fold_splits(real: Manifest, settings: BenchmarkSettings, validation: float, 
     splits = []
     for fold in range(settings.folds):
         rest = [i for i, group in enumerate(groups) if fold_of.get(group, fold) != fold]
-        own = grouped_split([groups[i] for i in rest], [classes[i] for i in rest], validation, 0.0, seed + fold)
+        strata = [classes[i] for i in rest]
+        own = grouped_split([groups[i] for i in rest], strata, validation, 0.0, seed + fold, ("validation",))
         split = {groups[i]: part for i, part in zip(rest, own, strict=True)}
         split |= {group: "test" for group, number in fold_of.items() if number == fold}
         splits.append({row["pair_id"]: split.get(row["group_id"], "train") for row in rows})
@@ -140,7 +141,8 @@ def fold_notes(rounds: Sequence[Round], real: Manifest) -> list[str]:
     of = " and ".join(settings.fold_splits)
     said = [
         f"cross-validation in {len(rounds)} folds of whole lesions: each pair of the {of} splits is tested once, by "
-        "models whose training, gates, adapters and generated pairs never saw its fold"
+        "models whose training, gates, adapters and generated pairs never saw its fold",
+        "the pairs in synthetic/ are made from the training split in the same way; judged are those of the folds",
     ]
     if seen:
         said.append(f"{seen} pairs that the base has seen are trained on in every fold and tested in none")

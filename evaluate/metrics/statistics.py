@@ -67,11 +67,12 @@ class Level:
 @dataclass(frozen=True)
 class Uncertainty:
     """Variance of a mean over seeds, by level. `group` includes the noise that seeds and folds add within the test
-    set; levels: seeds and folds."""
+    set; levels: seeds and folds; over_folds: whether folds are among them."""
 
     group: float
     group_freedom: float
     levels: tuple[Level, ...] = ()
+    over_folds: bool = False
 
     @property
     def variance(self) -> float:
@@ -83,7 +84,8 @@ class Uncertainty:
 
         The wider of two rules: Satterthwaite's degrees of freedom for a sum of variances ("An Approximate
         Distribution of Estimates of Variance Components", 1946), and the quadrature sum of each level's own
-        t half-width, which holds where few seeds or folds dominate.
+        t half-width, which holds where few seeds dominate. Over folds the second alone: what folds spread contains the
+        groups already, and the first would widen for them once more.
         """
         from scipy.stats import t
 
@@ -94,11 +96,13 @@ class Uncertainty:
         levels = [level for level in self.levels if level.excess > 0]
         if not levels:
             return float(group_t * np.sqrt(self.variance))
+        quadrature = group_t**2 * self.group
+        quadrature += sum(t.ppf(quantile, level.freedom) ** 2 * level.excess for level in levels)
+        if self.over_folds:
+            return float(np.sqrt(quadrature))
         spread = self.group**2 / self.group_freedom + sum(level.total**2 / level.freedom for level in levels)
         freedom = np.clip(self.variance**2 / spread, 1, self.group_freedom)
         satterthwaite = t.ppf(quantile, freedom) ** 2 * self.variance
-        quadrature = group_t**2 * self.group
-        quadrature += sum(t.ppf(quantile, level.freedom) ** 2 * level.excess for level in levels)
         return float(np.sqrt(max(satterthwaite, quadrature)))
 
     def p_value(self, difference: float) -> float:
@@ -164,7 +168,7 @@ def uncertainty(replicates: Replicates) -> Uncertainty:
         total = (len(left_out) - 1) * float(left_out.var())
         counted = group + sum(level.excess for level in levels)
         levels.append(Level(max(0.0, total - counted), total, len(left_out) - 1))
-    return Uncertainty(group, groups - 1, tuple(levels))
+    return Uncertainty(group, groups - 1, tuple(levels), replicates.without_fold is not None)
 
 
 def estimate(

@@ -39,7 +39,8 @@ def arms_table(results: TaskResults) -> Table:
         )
         for arm in results.arms
     )
-    caption = f"{results.title}: arms, mean over seeds and {results.confidence} interval on the test split"
+    tested = "test pairs of all folds" if results.folds else "test split"
+    caption = f"{results.title}: arms, mean over seeds and {results.confidence} interval on the {tested}"
     return Table(caption, columns, rows, _budget_notes(results))
 
 
@@ -68,6 +69,23 @@ def seeds_table(results: TaskResults) -> Table:
         rows.append((_name_cell(arm), *(number_cell(figure, partial(wording.number, unit=unit)) for figure in figures)))
     columns = ("arm", *(f"seed {seed}" for seed in seeds), "validation mean")
     return Table(f"{results.title}: {results.heading(results.primary)}, by seed", columns, tuple(rows))
+
+
+def folds_table(results: TaskResults) -> Table | None:
+    """The deciding metric in each fold, and what generated pairs changed there; None without a cross-validation."""
+    unit, folds = results.unit(results.primary), results.folds
+    shown = {"number": partial(wording.number, unit=unit), "signed": partial(wording.signed, unit=unit)}
+    rows = []
+    for arm in results.arms:
+        found = (results.metric(arm, results.primary) or {}).get("per_fold", [None] * len(folds))
+        rows.append((_name_cell(arm), *(number_cell(figure, shown["number"]) for figure in found)))
+    for comparison in results.judged(results.primary):
+        found = comparison.get("per_fold", [None] * len(folds))
+        name = Cell(f"{comparison['arm']} − {comparison['control']}", series=series_of(comparison["arm"]))
+        rows.append((name, *(number_cell(figure, shown["signed"]) for figure in found)))
+    columns = ("arm, or arm − control", *(f"fold {fold}" for fold in folds))
+    caption = f"{results.title}: {results.heading(results.primary)}, by fold, mean over seeds"
+    return Table(caption, columns, tuple(rows)) if folds else None
 
 
 def train_counts_table(results: TaskResults, classes: Sequence[str]) -> Table:
@@ -114,7 +132,10 @@ def _budget_notes(results: TaskResults) -> tuple[str, ...]:
     notes = []
     updates = sorted({arm["updates"] for arm in results.arms})
     made = sorted({number for arm in results.arms for number in _updates_made(arm)})
-    if len(updates) == 1:
+    if results.folds and len(made) > 1:
+        notes.append(f"In each fold every arm had the same budget, by a pilot of its own: {_range(made)} updates.")
+        made = updates
+    elif len(updates) == 1:
         notes.append(f"Every arm had the same budget: {wording.times(updates[0], 'update')}.")
     else:
         notes.append(f"Budgets differ between arms: {wording.listed([wording.count(u) for u in updates])} updates.")
@@ -137,7 +158,9 @@ def _budget_notes(results: TaskResults) -> tuple[str, ...]:
 
 def task_section(results: TaskResults, data: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that the page says of one task, as its template reads it; data: of results.json."""
-    classes, test = data["classes"], data["real"]["counts"].get("test", {})
+    classes = data["classes"]
+    tested = [split["counts"].get("test", {}) for split in data.get("folds") or [data["real"]]]
+    test = {dx: sum(counts.get(dx, 0) for counts in tested) for dx in classes}
     curves = (learning_curve(results), ratio_curve(results), pilot_curve(results), decision_curve(results, test))
     return {
         "name": results.task,
@@ -151,6 +174,7 @@ def task_section(results: TaskResults, data: Mapping[str, Any]) -> dict[str, Any
         "seeds": seeds_table(results),
         "effects": [figure for every in (False, True) if (figure := effect_curve(results, every))],
         "effects_table": effects_table(results),
+        "folds": folds_table(results),
         "curves": [figure for figure in curves if figure],
         "training": training_curve(results),
         "class_bars": class_bars(results, classes),

@@ -89,7 +89,7 @@ def pilot_curve(results: TaskResults) -> Figure | None:
         for arm, score in rung["scores"].items():
             points.setdefault(arm, []).append(Point(rung["updates"], score))
     lines = [Line(arm, series_of(arm), tuple(found)) for arm, found in points.items()]
-    title = f"{results.title}: validation score of the pilot"
+    title = f"{results.title}: validation score of the pilot{' in the first fold' if results.folds else ''}"
     return figure(title, lines, "optimiser updates, each point a training of its own", "", "share")
 
 

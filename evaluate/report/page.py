@@ -123,6 +123,7 @@ def _data_and_preset(job: Results) -> str:
 def _data_table(results: Results) -> Table:
     data = results["data"]
     splits = dict(data["real"]["counts"])
+    splits |= {f"fold {fold['fold']}, test": fold["counts"]["test"] for fold in data.get("folds", ())}
     if data["synthetic"]:
         splits["generated, accepted"] = data["synthetic"]["counts"]
     return counts_table("Pairs by split and class", splits, data["classes"])
@@ -130,7 +131,8 @@ def _data_table(results: Results) -> Table:
 
 def _data_notes(results: Results) -> list[str]:
     data = results["data"]
-    notes = [f"The test split has {wording.times(data['test_groups'], 'independent group')}.", *data["notes"]]
+    tested = "folds together test" if "folds" in data else "test split has"
+    notes = [f"The {tested} {wording.times(data['test_groups'], 'independent group')}.", *data["notes"]]
     for arm in data["skipped_arms"]:
         notes.append(f"{wording.TASK_TITLES[arm['task']]} arm {arm['arm']} was left out: {arm['reason']}.")
     return notes

@@ -66,6 +66,11 @@ class TaskResults:
         return bool(comparison["primary" if comparison["metric"] == self.primary else "strongest_control"])
 
     @property
+    def folds(self) -> list[int]:
+        """The folds of a cross-validation, in order; empty where there is one split."""
+        return sorted({run["fold"] for arm in self.arms for run in arm["runs"] if "fold" in run})
+
+    @property
     def word(self) -> str | None:
         """The verdict, None where nothing was judged."""
         return self.verdict["verdict"] if self.verdict else None

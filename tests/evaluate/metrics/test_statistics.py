@@ -3,7 +3,7 @@ correct."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -31,7 +31,8 @@ class World:
     """A benchmark whose truth is known: how far arms, seeds and single predictions wander.
 
     skill raises the score of the true class; every pair has its own difficulty, shared by both arms; an arm
-    has its own opinion of each pair, which all its seeds share; seeds differ in skill and in noise.
+    has its own opinion of each pair, which all its seeds share; seeds differ in skill and in noise, in each fold anew,
+    and folds in the skill that their generator and training pairs lend all seeds.
     """
 
     seeds: int
@@ -39,14 +40,17 @@ class World:
     opinion: float = 0.5
     seed_spread: float = 0.1
     noise: float = 0.6
+    folds: int = 1
+    fold_spread: float = 0.0
 
     def scores(self, rng: np.random.Generator, difficulty: np.ndarray, labels: np.ndarray, gain: float) -> np.ndarray:
         """Class scores (S, N, C) of an arm whose skill is higher by `gain`."""
         shape = difficulty.shape
         opinion = self.opinion * rng.standard_normal(shape)
-        skill = self.skill + gain + self.seed_spread * rng.standard_normal((self.seeds, 1))
+        lent = self.fold_spread * rng.standard_normal((1, self.folds))
+        skill = self.skill + gain + lent + self.seed_spread * rng.standard_normal((self.seeds, self.folds))
         scores = difficulty + opinion + self.noise * rng.standard_normal((self.seeds, *shape))
-        scores[:, np.arange(len(labels)), labels] += skill
+        scores[:, np.arange(len(labels)), labels] += skill[:, fold_of(labels, self.folds)]
         scores[:, :, 0] += 0.7
         return scores
 
@@ -55,6 +59,12 @@ def group_ids(labels: np.ndarray) -> list[str]:
     """One lesion in ten was photographed twice."""
     rows = np.arange(len(labels))
     return [f"lesion-{row // 2 if row < len(labels) // 5 else row}" for row in rows]
+
+
+def fold_of(labels: np.ndarray, folds: int) -> np.ndarray:
+    """The fold (N,) of each pair: the lesions are dealt out class by class."""
+    _, lesion = np.unique(group_ids(labels), return_inverse=True)
+    return lesion % folds
 
 
 GROUPS = group_ids(LABELS)
@@ -66,12 +76,16 @@ def macro_f1(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> 
     return (2 * hits / (confusion.sum(1) + confusion.sum(2))).mean(axis=1)
 
 
-def judged(scores: np.ndarray, weights: np.ndarray) -> Replicates:
+def judged(scores: np.ndarray, weights: np.ndarray, folds: int = 1) -> Replicates:
     predicted = scores.argmax(axis=2)
     even = np.ones((1, len(LABELS)))
     points = np.array([macro_f1(LABELS, p, even)[0] for p in predicted])
     values = np.stack([macro_f1(LABELS, p, weights) for p in predicted], axis=1)
-    return Replicates(points, values, averaged_groups(CLASS_COUNTS))
+    found = Replicates(points, values, averaged_groups(CLASS_COUNTS))
+    if folds == 1:
+        return found
+    others = (fold_of(LABELS, folds) != np.arange(folds)[:, None]).astype(float)
+    return replace(found, without_fold=np.stack([macro_f1(LABELS, p, others) for p in predicted], axis=1))
 
 
 def true_macro_f1(world: World, gain: float, rng: np.random.Generator) -> float:
@@ -82,7 +96,7 @@ def true_macro_f1(world: World, gain: float, rng: np.random.Generator) -> float:
     for quantile in (np.arange(24) + 0.5) / 24:
         difficulty = 0.8 * rng.standard_normal((len(labels), 3))
         luck = world.seed_spread * float(norm.ppf(quantile))
-        seedless = World(1, world.skill, world.opinion, 0.0, world.noise)
+        seedless = World(1, world.skill, world.opinion, 0.0, world.noise)  # folds wander around the same truth
         predicted = seedless.scores(rng, difficulty, labels, gain + luck)[0].argmax(axis=1)
         values.append(macro_f1(labels, predicted, even)[0])
     return float(np.mean(values))
@@ -99,8 +113,8 @@ def simulate(world: World, gain: float, benchmarks: int) -> dict[str, float]:
     for benchmark in range(benchmarks):
         weights = group_weights(GROUPS, 250, benchmark)
         difficulty = 0.8 * rng.standard_normal((lesion.max() + 1, 3))[lesion]
-        arm = judged(world.scores(rng, difficulty, LABELS, gain), weights)
-        control = judged(world.scores(rng, difficulty, LABELS, 0.0), weights)
+        arm = judged(world.scores(rng, difficulty, LABELS, gain), weights, world.folds)
+        control = judged(world.scores(rng, difficulty, LABELS, 0.0), weights, world.folds)
         found = compare(arm, control, 0.95, 0.8)
         interval = estimate(control, 0.95, (0.0, 1.0)).interval
         assert found.interval is not None and interval is not None and found.p is not None
@@ -132,6 +146,34 @@ def test_seeds_that_differ_much_widen_the_interval() -> None:
     shares = simulate(World(seeds=3, seed_spread=0.3), gain=0.0, benchmarks=250)
     assert shares["gain"] < 0.06
     assert 0.92 <= shares["difference"] <= 0.98
+
+
+@pytest.mark.parametrize(("fold_spread", "most"), [(0.0, 0.99), (0.2, 0.97)])
+def test_over_folds_a_gain_is_rarely_claimed_and_the_difference_is_covered(fold_spread: float, most: float) -> None:
+    shares = simulate(World(seeds=3, folds=5, fold_spread=fold_spread), gain=0.0, benchmarks=400)
+    assert shares["gain"] < 0.06
+    assert shares["harm"] < 0.06
+    assert 0.93 <= shares["difference"] <= most, shares
+
+
+def test_without_the_spread_between_folds_gains_would_be_claimed_that_are_none() -> None:
+    world, rng, claimed = World(seeds=3, folds=5, fold_spread=0.5), np.random.default_rng(2), np.zeros(2)
+    weights = group_weights(GROUPS, 100, 0)
+    difficulty = 0.8 * rng.standard_normal((len(LABELS), 3))
+    for _ in range(60):
+        arm, control = (judged(world.scores(rng, difficulty, LABELS, 0.0), weights, 5) for _ in range(2))
+        blind = [replace(one, without_fold=None) for one in (arm, control)]
+        found = (compare(arm, control, 0.95, 0.8), compare(*blind, 0.95, 0.8))
+        claimed += [(one.p or 0.0) < 0.05 for one in found]
+    assert claimed[0] <= 6 and claimed[1] >= 12, claimed
+
+
+def test_a_difference_is_told_for_each_fold_that_both_arms_have() -> None:
+    values = np.zeros((100, 2))
+    arm = Replicates(values[0], values, 50, per_fold=np.array([[0.6, 0.8], [0.5, np.nan]]))
+    control = Replicates(values[0], values, 50, per_fold=np.array([[0.4, 0.4], [0.5, 0.5]]))
+    assert arm.minus(control).fold_means() == [pytest.approx(0.3), None]
+    assert Replicates(values[0], values, 50).fold_means() is None
 
 
 def test_the_smallest_detectable_difference_is_found_with_the_stated_power() -> None:
