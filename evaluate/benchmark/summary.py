@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +34,6 @@ SUBGROUP_METRICS: dict[Task, tuple[str, ...]] = {
 }
 TOO_FEW_GROUPS = "it rests on fewer than two independent test groups, so no interval can be told"
 RUN_KEYS = ("seed", "fold", "updates", "selected_update", "curve")
-Value = TypeVar("Value", float, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -102,8 +101,8 @@ class JudgedSet:
 
     def _by_fold(self) -> Iterator[tuple[np.ndarray, JudgedSet]]:
         """The rows and pairs of each fold; none where there are not two."""
-        names = np.unique(self.folds) if self.folds is not None else []
-        for name in names if len(names) > 1 else []:
+        names = sorted(set(self.folds.tolist())) if self.folds is not None else []
+        for name in names if len(names) > 1 else ():
             rows = np.flatnonzero(self.folds == name)
             yield rows, self.part(rows)
 
@@ -114,10 +113,10 @@ class JudgedSet:
         return metric_groups(name, self.labels, self.group_ids, self.classes)
 
 
-def _mean_ranks(folds: Sequence[Mapping[str, Value]]) -> dict[str, Value]:
+def _mean_ranks(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The mean over folds of each metric that only ranks predictions and that every fold has."""
     shared = [name for name in folds[0] if all(name in fold for fold in folds)] if folds else []
-    return {name: sum(fold[name] for fold in folds) / len(folds) for name in shared if metric_info(name).ranks}
+    return {name: np.mean([fold[name] for fold in folds], axis=0) for name in shared if metric_info(name).ranks}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from manifests.copying import write_subset
+from manifests.copying import part_digest, write_subset
 from manifests.errors import BadInput
 from manifests.format.verify import verify_manifest
 from tests.evaluate.benchmark.benchmark_fixture import CLASSES, COUNTS, manifest, real_rows
@@ -35,3 +35,13 @@ def test_a_part_without_pairs_is_refused(tmp_path: Path) -> None:
     whole = manifest(tmp_path / "whole", real_rows(COUNTS))
     with pytest.raises(BadInput, match="none of the chosen pairs"):
         write_subset(whole, ["discs:nobody"], tmp_path / "part")
+
+
+def test_a_part_sends_its_pairs_to_the_splits_that_it_is_given(tmp_path: Path) -> None:
+    whole = manifest(tmp_path / "whole", real_rows(COUNTS))
+    splits = {"discs:train-nv-001": "test", "discs:test-nv-001": "train", "discs:train-mel-001": "validation"}
+    part = write_subset(whole, splits, tmp_path / "part")
+    table = part.table(["pair_id", "split"])
+    assert dict(zip(table["pair_id"].to_pylist(), table["split"].to_pylist(), strict=True)) == splits
+    assert verify_manifest(tmp_path / "part").ok
+    assert part.header["provenance"]["part"] == part_digest(splits) != part_digest(dict.fromkeys(splits, ""))
