@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from manifests.listing.csv_table import Table
 from manifests.listing.names import CODES, COLUMNS, DEPTHS, SIDES, TWO_SIDED, key, plain, split_of, tells_nothing
@@ -14,6 +15,8 @@ NEARLY_ALL = 0.9
 SAMPLE = 200
 STRONG = frozenset(COLUMNS["image"][:17])
 """Names of columns that can name nothing but a picture."""
+_OTHERWISE = frozenset(name for role in COLUMNS for name in COLUMNS[role] if role not in ("image", "id"))
+"""Names of columns that tell of something else than the picture."""
 _FLAGS = {"", "0", "1", "0.0", "1.0", "true", "false", "x"}
 _SET = {"1", "1.0", "true", "x"}
 
@@ -21,11 +24,16 @@ _SET = {"1", "1.0", "true", "x"}
 @dataclass(frozen=True)
 class Roles:
     """Positions of a table's columns by what they tell. one_hot: of columns of 0 and 1, by class; other: further
-    columns that could be the class."""
+    columns that could be the class; other_images: further columns that name pictures, and others than the image's."""
 
     columns: Mapping[str, int]
     one_hot: Mapping[str, int] = field(default_factory=dict)
     other: tuple[str, ...] = ()
+    other_images: tuple[str, ...] = ()
+
+    @property
+    def gives_classes(self) -> bool:
+        return bool(self.one_hot) or "dx" in self.columns
 
     def cell(self, role: str, cells: list[str]) -> str:
         """What a row tells in this role; empty where it tells nothing."""
@@ -76,9 +84,8 @@ def roles_of(table: Table, resolves: Callable[[str], bool], named: TableColumns)
         and not _tells_splits(table, columns["split"])
     ):
         del columns["split"]
-    if "dx" in columns:
-        return Roles(columns)
-    return _with_classes(table, known, columns)
+    roles = Roles(columns) if "dx" in columns else _with_classes(table, known, columns)
+    return replace(roles, other_images=_other_images(table, known, columns, resolves))
 
 
 def _first(known: list[str], names: Iterable[str]) -> int | None:
@@ -90,16 +97,39 @@ def _sample(table: Table) -> list[list[str]]:
 
 
 def _image_column(table: Table, known: list[str], resolves: Callable[[str], bool]) -> int | None:
-    """The column whose cells name most pictures, one with a usual name first; by its name alone where none does."""
+    """The column whose cells name most pictures, one with a usual name first; by its name alone where none does.
+
+    A column named after something else counts where its cells are no numbers, which pictures may bear too.
+    """
     usual = [known.index(name) for name in COLUMNS["image"] if name in known]
     others = [place for place in range(len(known)) if place not in usual]
     sample = _sample(table)
+    others = [p for p in others if known[p] not in _OTHERWISE or not all(_is_number(cells[p]) for cells in sample)]
     for places in (usual, others):
         shares = {place: sum(resolves(cells[place]) for cells in sample if cells[place]) for place in places}
-        best = max(shares, key=lambda place: shares[place], default=None)  # the first of equals
+        # Of a clinical and a dermoscopic picture the second; else the first of equals.
+        best = max(shares, key=lambda place: (shares[place], "derm" in known[place]), default=None)
         if best is not None and shares[best] * (1 if places is usual else 2) > (0 if places is usual else len(sample)):
             return best
     return next((place for place in usual if known[place] in STRONG), None)
+
+
+def _other_images(
+    table: Table, known: list[str], columns: Mapping[str, int], resolves: Callable[[str], bool]
+) -> tuple[str, ...]:
+    """Columns that name pictures in most rows, mostly others than the image's column does."""
+    image, sample = columns.get("image"), _sample(table)
+    if image is None or not sample:
+        return ()
+    free = [p for p in range(len(known)) if p not in columns.values() and known[p] not in _OTHERWISE]
+    free = [p for p in free if not all(_is_number(cells[p]) for cells in sample)]
+    other = {p: [cells for cells in sample if _name(cells[p]) != _name(cells[image])] for p in free}
+    return tuple(table.columns[p] for p in free if sum(resolves(cells[p]) for cells in other[p]) * 2 > len(sample))
+
+
+def _name(cell: str) -> str:
+    """The name of a picture without folders and ending, as far as two cells of a row are compared."""
+    return key(re.split(r"[\\/]", cell)[-1].partition(".")[0])
 
 
 def _tells_splits(table: Table, place: int) -> bool:
@@ -174,3 +204,15 @@ def one_hot_columns(table: Table, known: list[str], taken: set[int]) -> dict[str
     if once < NEARLY_ALL * len(table.cells):
         return {}
     return {key(table.columns[place].strip()): place for place in flags if known[place] not in ("unk", "unknown")}
+
+
+def splits_by_file(tables: Sequence[Table]) -> dict[Path, str]:
+    """The split of each table by its name, as in train.csv and test.csv; empty unless two splits are named so."""
+    named = {table.path: split for table in tables if (split := split_of(table.path.stem)) is not None}
+    return named if len(set(named.values())) > 1 else {}
+
+
+def named_columns(settings: TableColumns, layout: TableColumns, table: Table) -> TableColumns:
+    """The names of columns that settings or the layout give; the layout's only where the table has them."""
+    there = {role: name for role, name in layout if name is not None and table.find(name) is not None}
+    return TableColumns(**{**there, **{role: name for role, name in settings if name is not None}})

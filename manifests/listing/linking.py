@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from manifests.errors import BadInput
-from manifests.listing.columns import Roles, roles_of
+from manifests.listing.columns import Roles, named_columns, roles_of, splits_by_file
 from manifests.listing.csv_table import Table
 from manifests.listing.finder import Finder, NotFound, without_ending
 from manifests.listing.labels import mask_alone
 from manifests.listing.masks import MaskBook, parted
-from manifests.listing.names import split_of, tells_nothing
-from manifests.listing.rows import LESION, PATIENT, Entry, rows_of
-from manifests.listing.source import Rejection, SourceListing, SourceRow, listing_is_not_empty
+from manifests.listing.names import tells_nothing
+from manifests.listing.rows import LESION, PATIENT, Entry, Owner, differing_classes, rows_of, settle_owners
+from manifests.listing.source import Rejection, SourceListing, listing_is_not_empty
 from manifests.listing.tree import Picture, Tree, without_copies
 from manifests.settings import PrepareSettings, TableColumns
 
@@ -50,14 +51,13 @@ def read_listed(
     """
     images, masks = parted(tree)
     images, copies = without_copies(images)
-    link = _Link(tree, settings, layout, Finder(tree, images), Finder(tree, masks))
-    by_file = _splits_by_file(tables)
-    for table in tables:
-        link.read(table, by_file.get(table.path))
-    if layout.every_picture:
+    link = TableLink(tree, settings, layout, Finder(tree, images), Finder(tree, masks))
+    link.read_all(tables)
+    if layout.every_picture or (link.classed and not link.entries):
         link.add_unlisted(images)
     finish(link.entries)
-    link.settle_lesions()
+    settle_owners(link.entries.values(), link.owners)
+    link.settle_classes()
     book = MaskBook(masks, images)
     mask_of = _masks_of(link, images, book)
     if not layout.every_picture and not any(entry.mask_told for entry in link.entries.values()):
@@ -79,12 +79,12 @@ def read_listed(
         layout.licence,
         mask_place="its mask",
         class_place=" and ".join(link.class_places) or "its class",
-        group_place=" and ".join(link.group_places(rows)),
+        group_place=" and ".join(link.group_places()),
         notes=tuple(link.notes),
     )
 
 
-class _Link:
+class TableLink:
     """Tables read one after another; what they tell is kept by the picture's path."""
 
     def __init__(self, tree: Tree, settings: PrepareSettings, layout: Layout, images: Finder, masks: Finder) -> None:
@@ -96,26 +96,41 @@ class _Link:
         self.notes: list[str] = []
         self.class_places: list[str] = []
         self.more: dict[str, tuple[str, ...]] = {}
-        self.by_lesion: dict[str, tuple[str, list[str]]] = {}
+        self.owners: dict[tuple[str, str], Owner] = defaultdict(Owner)
+        self.classed: set[str] = set()
         self._group_columns: dict[str, str] = {}
 
-    def read(self, table: Table, split: str | None = None) -> None:
-        """Adds what a table tells, all of whose rows are of `split` if no cell says otherwise. A table that gives
-        neither classes nor masks lists no pictures."""
-        named = _named(self.settings.columns, self.layout.columns, table)
+    def read_all(self, tables: Sequence[Table]) -> None:
+        """Adds what tables tell, those of lesions and patients first, which others then need only name."""
+        by_file = splits_by_file(tables)
+        told = [(table, self.roles(table)) for table in tables]
+        for table, roles in sorted(told, key=lambda one: "image" in one[1].columns):
+            for role in (PATIENT, LESION):
+                if role in roles.columns:
+                    self._group_columns.setdefault(role, table.columns[roles.columns[role]])
+            if "image" in roles.columns:
+                self._read(table, roles, by_file.get(table.path))
+            else:
+                self._read_owners(table, roles)
+
+    def roles(self, table: Table) -> Roles:
+        """What the columns of a table tell."""
+        named = named_columns(self.settings.columns, self.layout.columns, table)
         roles = roles_of(table, lambda cell: self.images.names_one(cell) or self.masks.names_one(cell), named)
         if self.layout.class_table and self.layout.class_table.lower() not in table.path.name.lower():
-            roles = Roles({role: place for role, place in roles.columns.items() if role != "dx"})
-        gives_classes = bool(roles.one_hot) or "dx" in roles.columns
-        for role in (PATIENT, LESION):
-            if role in roles.columns:
-                self._group_columns.setdefault(role, table.columns[roles.columns[role]])
-        if "image" not in roles.columns:
-            self._read_lesions(table, roles)
-            return
-        if gives_classes:
+            return Roles({role: place for role, place in roles.columns.items() if role != "dx"})
+        return roles
+
+    def _read(self, table: Table, roles: Roles, split: str | None) -> None:
+        """A table of pictures, all of whose rows are of `split` if no cell says otherwise. One that gives neither
+        classes nor masks, nor lesions or patients that have classes, lists no pictures."""
+        if roles.gives_classes:
             self._note_classes(table, roles)
-        lists = gives_classes or "mask" in roles.columns
+        if roles.other_images:
+            others = ", ".join(f"prepare.columns.image={name}" for name in roles.other_images)
+            place = table.columns[roles.columns["image"]]
+            self.notes.append(f"pictures are those of column {place} of {table.path.name} alone; others: {others}")
+        lists = roles.gives_classes or "mask" in roles.columns or bool(self.classed & roles.columns.keys())
         seen: set[str] = set()
         missing_masks: list[str] = []
         for number, cells in enumerate(table, 2):
@@ -218,48 +233,46 @@ class _Link:
             pair_id = f"{self.layout.source}:{entry.image_id}"
             self.rejected.append(Rejection(pair_id, check, reason, entry.picture.path))
 
-    def _read_lesions(self, table: Table, roles: Roles) -> None:
-        """A table with a row per lesion and not per picture."""
-        if LESION not in roles.columns or not (roles.one_hot or "dx" in roles.columns):
+    def _read_owners(self, table: Table, roles: Roles) -> None:
+        """A table with a row per lesion or patient and not per picture."""
+        role = next((role for role in (LESION, PATIENT) if role in roles.columns), None)
+        if role is None:
             self.notes.append(f"{table.path.name} names no picture that is there, and is not used")
             return
-        self._note_classes(table, roles)
+        if roles.gives_classes:
+            self.classed.add(role)
+            self._note_classes(table, roles)
         for cells in table:
-            classes = [self._code(dx, table) for dx in roles.classes(table, cells)]
-            self.by_lesion[roles.cell(LESION, cells)] = (str(table.path), classes)
-
-    def settle_lesions(self) -> None:
-        """Gives pictures the class of their lesion, which a table or a folder around them names."""
-        for entry in self.entries.values() if self.by_lesion else ():
-            names = [entry.facts.get(LESION, ""), *reversed(entry.picture.folder)]
-            lesion = next((name for name in names if name in self.by_lesion), None)
-            if lesion is None:
+            if not (name := roles.cell(role, cells)):
                 continue
-            entry.facts.setdefault(LESION, lesion)
-            path, classes = self.by_lesion[lesion]
-            if len(classes) == 1:
-                entry.classes.setdefault(path, classes[0])
+            owner = self.owners[role, name]
+            for other in roles.columns.keys() - {role, "dx", "mask", "id"}:
+                if value := roles.cell(other, cells):
+                    owner.facts.setdefault(other, value)
+            owner.classes[str(table.path)] |= {self._code(dx, table) for dx in roles.classes(table, cells)}
+
+    def settle_classes(self) -> None:
+        """Takes the class of each picture from the table that tells of most, and refuses pictures whose tables differ
+        in the same words."""
+        unused: Counter[str] = Counter()
+        for entry, table, dx, contradicts in differing_classes(list(self.entries.values())):
+            if contradicts:
+                told = f"{next(iter(entry.classes.values()))} and {dx}"
+                self._refuse(entry, f"{entry.image_id} has two labels, the other in {table} ({told}); keep one")
+            else:
+                unused[table] += 1
+        for table, count in unused.items():
+            self.notes.append(f"{Path(table).name} tells other classes of {count} pictures, which are not used")
 
     def add_unlisted(self, images: Sequence[Picture]) -> None:
         """The pictures that no table lists."""
         for picture in images:
             self.entries.setdefault(picture.path, Entry(picture, Path(picture.path).stem))
 
-    def group_places(self, rows: Sequence[SourceRow]) -> list[str]:
+    def group_places(self) -> list[str]:
         """The columns that tell of groups."""
-        return list(self._group_columns.values()) if any(row.group for row in rows) else []
-
-
-def _splits_by_file(tables: Sequence[Table]) -> dict[Path, str]:
-    """The split of each table by its name, as in train.csv and test.csv; empty unless two splits are named so."""
-    named = {table.path: split for table in tables if (split := split_of(table.path.stem)) is not None}
-    return named if len(set(named.values())) > 1 else {}
-
-
-def _named(settings: TableColumns, layout: TableColumns, table: Table) -> TableColumns:
-    """The names of columns that settings or the layout give; the layout's only where the table has them."""
-    there = {role: name for role, name in layout if name is not None and table.find(name) is not None}
-    return TableColumns(**{**there, **{role: name for role, name in settings if name is not None}})
+        grouped = any(entry.facts.keys() & {PATIENT, LESION} for entry in self.entries.values())
+        return list(self._group_columns.values()) if grouped else []
 
 
 def _beside(tree: Tree, table: Path) -> tuple[str, ...]:
@@ -269,7 +282,7 @@ def _beside(tree: Tree, table: Path) -> tuple[str, ...]:
         return ()
 
 
-def _masks_of(link: _Link, images: Sequence[Picture], masks: MaskBook) -> dict[str, str | None]:
+def _masks_of(link: TableLink, images: Sequence[Picture], masks: MaskBook) -> dict[str, str | None]:
     """The mask of each picture: that of its cell, else of its name, else of the numbers in its name."""
     entries = link.entries.values()
     found = {

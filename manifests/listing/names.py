@@ -83,6 +83,11 @@ _MASKS = re.compile(
     r"contour",
     re.IGNORECASE,
 )
+_DISEASE = re.compile(
+    r"melanom|na?ev(us|i)|keratos|carcinom|benign|malign|angiom|fibrom|lentig|dermatitis|vascular|psoria|acne|eczem|"
+    r"moles?(?![a-z])|cancer|\b(mel|bcc|scc|bkl|akiec)\b",
+    re.IGNORECASE,
+)
 _CONTAINERS = re.compile(
     r"^(images?|imgs?|pictures?|photos?|bilder|jpe?gs?|jpegimages|png|data|datasets?|input|output|raw|files?|all|"
     r"original|originals|resized|cropped|archive|download|folder|new folder.*|part|kaggle|dermoscopic?|clinical|"
@@ -137,6 +142,11 @@ def names_masks(folder: str) -> bool:
 def names_no_class(folder: str) -> bool:
     """Whether a folder's name is one of containers, splits and masks, and so tells of no class."""
     return bool(_CONTAINERS.match(folder)) or names_masks(folder) or split_of(folder) is not None
+
+
+def names_disease(folder: str) -> bool:
+    """Whether a folder's name is that of a class that skin lesions have."""
+    return plain(folder) in CODES or _DISEASE.search(folder) is not None
 
 
 def names_images(folder: str) -> bool:

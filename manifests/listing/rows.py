@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,29 @@ class Entry:
     mask_told: bool = False
 
 
+@dataclass
+class Owner:
+    """What tables tell of one lesion or patient; classes: all that each table gives."""
+
+    facts: dict[str, str] = field(default_factory=dict)
+    classes: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+
+def settle_owners(entries: Iterable[Entry], owners: Mapping[tuple[str, str], Owner]) -> None:
+    """Gives pictures what is told of their lesion and patient, which a table or a folder around them names."""
+    for entry in entries if owners else ():
+        for role in (LESION, PATIENT):
+            names = [entry.facts.get(role, ""), *reversed(entry.picture.folder)]
+            name = next((name for name in names if (role, name) in owners), None)
+            if name is None:
+                continue
+            owner = owners[role, name]
+            entry.facts = {**owner.facts, role: name, **entry.facts}
+            for table, classes in owner.classes.items():
+                if len(classes) == 1:
+                    entry.classes.setdefault(table, *classes)
+
+
 def rows_of(
     entries: Sequence[Entry],
     masks: Mapping[str, str | None],
@@ -59,6 +82,24 @@ def rows_of(
         )
         for entry in entries
     ]
+
+
+def differing_classes(entries: Sequence[Entry]) -> Iterator[tuple[Entry, str, str, bool]]:
+    """Entries whose tables differ, with the table that is not followed, its class, and whether it contradicts the other
+    in words that the other uses too. The table that tells of most pictures comes first in each entry from now on."""
+    often = Counter(table for entry in entries for table in entry.classes)
+    if len(often) < 2:
+        return
+    words: dict[str, set[str]] = {table: set() for table in often}
+    for entry in entries:
+        entry.classes = dict(sorted(entry.classes.items(), key=lambda told: -often[told[0]]))
+        for table, dx in entry.classes.items():
+            words[table].add(key(dx))
+    for entry in entries:
+        (first, chosen), *others = entry.classes.items() or [("", "")]
+        for table, dx in others:
+            if key(dx) != key(chosen):
+                yield entry, table, dx, key(dx) in words[first]
 
 
 def several_masks(more: Mapping[str, tuple[str, ...]]) -> list[str]:

@@ -16,6 +16,8 @@ from manifests.listing.source import IMAGE_ENDINGS, OTHER_ENDINGS, FolderGuard, 
 from manifests.settings import PrepareSettings
 
 TABLE_ENDINGS = (".csv", ".tsv", ".tab", ".parquet", ".jsonl", ".xlsx")
+MOST_TABLES = 40
+"""Tables of which no more are looked into."""
 DEEPEST = 9
 _LITTER = {"__macosx", "thumbs.db", "desktop.ini", "__pycache__", "lost+found", "$recycle.bin"}
 _ASIDE = ("_superpixels",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from manifests.listing.linking import Layout
+from manifests.listing.names import CODES, COLUMNS
 from manifests.sources.published import published_source
 
 SOURCE = published_source(
@@ -16,4 +17,5 @@ test/...                  likewise
 """,
     tables=("metadata.*",),
     needed=("file_name",),
+    one_of={*COLUMNS["dx"], *COLUMNS["mask"], *CODES},  # without them folders are classes
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -26,13 +26,14 @@ def published_source(
     needed: Sequence[str] = (),
     read_tables: Tables | None = None,
     without: Sequence[str] = (),
+    one_of: Collection[str] = (),
 ) -> Source:
-    """A source that is there where a table is named as the first of `tables` and has the columns `needed` and none of
-    `without`. All files of these names are read, in this order; `read_tables` reads them in another way."""
+    """A source that is there where a table is named as the first of `tables` and has the columns `needed`, one of
+    `one_of` and none of `without`. All files of these names are read, in this order, or as `read_tables` reads them."""
 
     def fits(path: Path) -> bool:
         known = {plain(name) for name in header_of(path)} if needed or without else set()
-        return set(needed) <= known and not known & set(without)
+        return set(needed) <= known and not known & set(without) and (not one_of or bool(known & set(one_of)))
 
     def recognise(folder: Path) -> bool:
         return any(fnmatch(path.name.lower(), tables[0]) and fits(path) for path in _near_tables(folder))

@@ -99,7 +99,7 @@ def _nothing_fits(location: Path, innermost: Path) -> str:
     foreign = why_not_read(location)
     if foreign:
         return foreign
-    pictures = class_folders.why_not(innermost)
+    pictures = class_folders.why_not(location)
     return (
         f"{location} has none of the known layouts{f': {pictures}' if pictures else ''}; arrange it like one of them "
         f"(`evenderm sources` shows each), or {table.columns_hint(innermost)}"

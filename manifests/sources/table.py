@@ -11,16 +11,16 @@ from manifests.listing.csv_table import Table
 from manifests.listing.finder import Finder
 from manifests.listing.linking import Layout, read_listed
 from manifests.listing.names import CODES, COLUMNS, plain
+from manifests.listing.rows import LESION, PATIENT
 from manifests.listing.source import Source, SourceListing
 from manifests.listing.table_files import MOST_COLUMNS, header_of, read_table
-from manifests.listing.tree import TABLE_ENDINGS, Tree, scan
+from manifests.listing.tree import MOST_TABLES, TABLE_ENDINGS, Tree, scan
 from manifests.settings import PrepareSettings, TableColumns
 
 NAME = "table"
 LAYOUT = Layout(NAME, every_picture=False)
 ALONE = (*TABLE_ENDINGS, ".txt")
 """Endings of files that are tables where a user gives one by itself."""
-MOST_TABLES = 40
 _FIRST_NAMES = {
     "image": ("image", "image_path", "file", "filename", "path"),
     "mask": ("mask", "mask_path", "segmentation"),
@@ -33,7 +33,7 @@ def recognise(location: Path) -> bool:
     if location.is_file():
         return location.suffix.lower() in ALONE
     tree = scan(location, PrepareSettings())
-    return any(_is_understood(path, tree) for path in _candidates(tree))
+    return any(_is_understood(path, tree) for path in _candidates(tree)) or bool(_joined(tree))
 
 
 def can_read(location: Path) -> bool:
@@ -50,6 +50,18 @@ def _candidates(tree: Tree) -> list[Path]:
     return found
 
 
+def _tells_facts(path: Path, tree: Tree) -> bool:
+    """Whether a table tells of pictures that are there, and of no classes: class folders may stand beside it."""
+    finder = Finder(tree, tree.pictures)
+    try:
+        table = read_table(path)
+        roles = _roles(table, tree, TableColumns())
+    except (BadInput, OSError):
+        return False
+    image = roles.columns.get("image")
+    return image is not None and not roles.gives_classes and any(finder.names_one(cells[image]) for cells in table)
+
+
 def _is_understood(path: Path, tree: Tree) -> bool:
     known = {plain(name) for name in header_of(path)}
     if not known & {*COLUMNS["dx"], *COLUMNS["mask"], *CODES} and not any(name[-2:-1] == "_" for name in known):
@@ -60,6 +72,28 @@ def _is_understood(path: Path, tree: Tree) -> bool:
     except (BadInput, OSError):
         return False
     return "image" in roles.columns and bool(roles.one_hot or {"dx", "mask"} & roles.columns.keys())
+
+
+def _joined(tree: Tree) -> list[Path]:
+    """Tables that only together tell of pictures: classes of lesions or patients, and which those are in another table
+    or in the names of folders. None where these are not there."""
+    named = {role: {name for picture in tree.pictures for name in picture.folder} for role in (LESION, PATIENT)}
+    classed: list[tuple[str, set[str]]] = []
+    paths = [path for path in _candidates(tree) if _adds(path)]
+    for path in paths:
+        try:
+            table = read_table(path)
+            roles = _roles(table, tree, TableColumns())
+        except (BadInput, OSError):
+            continue
+        owner = next((role for role in (LESION, PATIENT) if role in roles.columns), "")
+        if owner and roles.gives_classes and "image" not in roles.columns:
+            classed.append((owner, {roles.cell(owner, cells) for cells in table}))
+        elif "image" in roles.columns:
+            for role in (LESION, PATIENT):
+                named[role] |= {roles.cell(role, cells) for cells in table}
+    fits = any(len(names & named[role]) * 2 > len(names) for role, names in classed)
+    return paths if fits else []
 
 
 def _roles(table: Table, tree: Tree, named: TableColumns) -> Roles:
@@ -73,7 +107,8 @@ def not_understood(location: Path) -> Path | None:
     tree = scan(location, PrepareSettings())
     telling = {name for names in COLUMNS.values() for name in names if name != "y"} | CODES
     for path in _candidates(tree):
-        if {plain(name) for name in header_of(path)} & telling and not _is_understood(path, tree):
+        tells = {plain(name) for name in header_of(path)} & telling
+        if tells and not _is_understood(path, tree) and not _tells_facts(path, tree):
             return path
     return None
 

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from manifests.phantom.draw import write_csv, write_image, write_mask
 from tests.manifests.sources.drawn_pairs import COUNT, DX, PAIRS, SIDE, Form, numbered, pictures, pictures_of
@@ -165,6 +166,73 @@ def ph2_workbook(out: Path) -> None:
     write_workbook(out / "PH2Dataset/PH2_dataset.xlsx", [*legend, header, *rows])
 
 
+def several_tables(out: Path) -> None:
+    """As a database is dumped: pictures of lesions, lesions of patients, patients; by numbers that pictures bear too."""
+    pictures(out, numbered("photos/{:06d}.JPG"))
+    rows = [(100 + n, 20 + n // 2, f"{n:06d}.JPG") for n in range(COUNT)]
+    write_csv(out / "images.csv", ("image_id", "lesion_id", "filename"), rows)
+    lesions = [(20 + n, n // 2, DX[n], "arm") for n in range(COUNT // 2)]
+    write_csv(out / "lesions.csv", ("lesion_id", "patient_id", "diagnosis", "site"), lesions)
+    write_csv(out / "patients.csv", ("patient_id", "sex"), [(0, "m"), (1, "f")])
+
+
+def folder_per_patient(out: Path) -> None:
+    pictures(out, [f"P{n // 2:03d}/photo{n % 2}.jpg" for n in range(COUNT)])
+    write_csv(out / "diagnoses.csv", ("patient", "diagnosis"), [(f"P{n:03d}", DX[n]) for n in range(COUNT // 2)])
+
+
+def code_book(out: Path) -> None:
+    """A table of what the classes are called, whose numbers are those of pictures too."""
+    pictures(out, numbered("images/{}.jpg"))
+    write_csv(out / "data.csv", ("image", "dx"), [(f"{n}.jpg", n % 2) for n in range(COUNT)])
+    write_csv(out / "codebook.csv", ("code", "label"), [(0, "mel"), (1, "nv")])
+
+
+def clinical_and_dermoscopic(out: Path) -> None:
+    """Two pictures a row, of which the dermoscopic one is meant."""
+    pictures(out, numbered("clin/c{}.jpg"))
+    for n, pair in enumerate(PAIRS):
+        write_image(out / f"derm/d{n}.jpg", pair.image[::-1])
+    rows = [(n, f"clin/c{n}.jpg", f"derm/d{n}.jpg", DX[n]) for n in range(COUNT)]
+    write_csv(out / "cases.csv", ("case_id", "clinical_image", "dermoscopic_image", "diagnosis"), rows)
+
+
+def folders_with_facts(out: Path) -> None:
+    """Hugging Face's imagefolder with a folder per class and a table that tells of patients alone."""
+    for split, chosen in (("train", range(6)), ("test", range(6, 8))):
+        for n in chosen:
+            write_image(out / split / DX[n] / f"{n}.jpg", PAIRS[n].image)
+        rows = [(f"{DX[n]}/{n}.jpg", 50, f"p{n // 2}") for n in chosen]
+        write_csv(out / split / "metadata.csv", ("file_name", "age", "patient"), rows)
+
+
+def classes_of_patients(out: Path) -> None:
+    pictures(out, [f"{({'mel': 'Melanoma', 'nv': 'Nevus'})[DX[n]]}/Patient{n:03d}/{n}.jpg" for n in range(COUNT)])
+
+
+def classes_of_cameras(out: Path) -> None:
+    pictures(out, [f"{({'mel': 'Melanoma', 'nv': 'Nevus'})[DX[n]]}/camera{1 + n // 4}/{n}.jpg" for n in range(COUNT)])
+
+
+def modes(out: Path) -> None:
+    """Pictures in CMYK, with a palette, with an alpha channel and turned by EXIF; masks of 1, 65535, red and alpha."""
+    upright = Image.Exif()
+    upright[0x0112] = 3
+    for n, pair in enumerate(PAIRS):
+        picture, lesion = Image.fromarray(pair.image), pair.mask
+        kinds = (picture.convert("CMYK"), picture.quantize(64), picture.convert("RGBA"), picture)
+        name = out / f"images/m{n}.{'png' if n % 4 in (1, 2) else 'jpg'}"
+        name.parent.mkdir(parents=True, exist_ok=True)
+        kinds[n % 4].save(name, **({"exif": upright} if n % 4 == 3 else {}))
+        red = np.stack([lesion * 255, lesion * 0, lesion * 0], axis=2).astype(np.uint8)
+        clear = np.dstack([np.full((SIDE, SIDE, 3), 255), lesion * 255]).astype(np.uint8)
+        deep = [lesion.astype(np.uint8), (lesion * 65535).astype(np.uint16), red, clear]
+        (out / "masks").mkdir(exist_ok=True)
+        mask = Image.fromarray(deep[n % 4])
+        mask.save(out / f"masks/m{n}.png", **({"exif": upright} if n % 4 == 3 else {}))
+    write_csv(out / "labels.csv", ("image", "dx"), [(f"m{n}", DX[n]) for n in range(COUNT)])
+
+
 def jsonl(out: Path) -> None:
     for n in range(COUNT):
         write_image(out / f"{'test' if n >= 6 else 'train'}/{n % 6}.png", PAIRS[n].image)
@@ -212,6 +280,14 @@ FORMS = {
     "nested classes": Form("folders", nested_classes, splits=HELD),
     "flat ph2": Form("folders", flat_ph2, {None: COUNT}, splits={"train": COUNT}, masks=COUNT),
     "ph2 workbook": Form("ph2", ph2_workbook, masks=COUNT),
+    "several tables": Form("table", several_tables, {"mel": 4, "nv": 4}, groups=2),
+    "folder per patient": Form("table", folder_per_patient, groups=4),
+    "code book": Form("table", code_book, {"0": 4, "1": 4}),
+    "clinical and dermoscopic": Form("table", clinical_and_dermoscopic, groups=8),
+    "folders with facts": Form("folders", folders_with_facts, splits=HELD, groups=4),
+    "classes of patients": Form("folders", classes_of_patients, {"Melanoma": 4, "Nevus": 4}, groups=8),
+    "classes of cameras": Form("folders", classes_of_cameras, {"Melanoma": 4, "Nevus": 4}),
+    "modes": Form("table", modes, masks=COUNT),
     "numbered masks": Form("table", numbered_masks, masks=COUNT),
     "masks of readers": Form("folders", masks_of_readers, {None: COUNT}, masks=COUNT),
     "table of readings": Form("table", table_of_readings, masks=COUNT),

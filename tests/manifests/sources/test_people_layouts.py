@@ -63,6 +63,32 @@ def test_containers_splits_and_one_folder_are_no_classes_unless_somebody_insists
         find_source(tmp_path / "d")
 
 
+def test_folders_in_folders_that_are_both_no_diseases_are_asked_about(tmp_path: Path) -> None:
+    pictures(tmp_path / "d", [f"{one}/{other}/{one}{other}.png" for one in "AB" for other in ("left", "right")])
+    with pytest.raises(
+        BadInput, match=r"nothing tells which are classes; .*inner ones with --set prepare.source=folders"
+    ):
+        read(tmp_path / "d")
+    listing = find_source(tmp_path / "d")[0].read(tmp_path / "d", PrepareSettings(source="folders"))
+    assert {row.dx for row in listing.rows} == {"left", "right"}
+
+
+def test_folders_of_patients_alone_are_groups_and_no_classes(tmp_path: Path) -> None:
+    names = [f"P{n // 2 + 11:03d}/{n}.png" for n in range(8)]
+    pictures(tmp_path / "d", names, [name.replace(".png", "_mask.png") for name in names])
+    rows = read(tmp_path / "d").rows
+    assert {row.dx for row in rows} == {None} and len({row.group for row in rows}) == 4
+
+
+def test_a_picture_of_which_two_tables_tell_two_classes_of_the_same_words_is_set_aside(tmp_path: Path) -> None:
+    pictures(tmp_path / "d", ["0.png", "1.png", "2.png"])
+    (tmp_path / "d/a.csv").write_text("image,dx\n0,nv\n1,mel\n2,nv\n")
+    (tmp_path / "d/b.csv").write_text("image,dx\n0,mel\n1,mel\n")
+    listing = read(tmp_path / "d")
+    assert [row.image_id for row in listing.rows] == ["1", "2"]
+    assert [(r.check, "nv and mel" in r.reason) for r in listing.rejected] == [("label conflict", True)]
+
+
 def test_masks_that_fit_no_picture_by_name_are_refused_and_some_such_are_told(tmp_path: Path) -> None:
     pictures(tmp_path / "d", ["images/a0.png", "images/b0.png"], ["masks/a0_1_x.png", "masks/b0_2_x.png"])
     (tmp_path / "d/labels.csv").write_text("image,dx\na0,nv\nb0,mel\n")
