@@ -29,7 +29,7 @@ from manifests.format.schema import canonical_json
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 """Changed with every change of what a cell computes, so that older cells are not taken for its own."""
 
 Restricted = Mapping[float, Manifest]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy as np
 from evaluate.downstream.encoders import HUB, Options, made_for, size_options
 from evaluate.downstream.mixing import mix_classes
 from evaluate.downstream.network import HALF, Downstream, Normalisation, unknown_name
-from evaluate.downstream.training import Learner, Regime
+from evaluate.downstream.probe import fit_probe, probe_plan
+from evaluate.downstream.training import Augmentation, Learner, Regime
 from evaluate.settings.benchmark import ClassifierSettings
 from manifests.errors import BadInput, EvendermError
 from manifests.pairs import PairArrays
@@ -53,6 +55,7 @@ class Classifier(Downstream):
         import torch
         from torch.nn.functional import cross_entropy
 
+        layer = last_layer(network) if self.settings.draws_of_probe else None
         weights = None
         if regime.class_weights is not None:
             weights = torch.tensor(regime.class_weights, dtype=torch.float32, device=self.device)
@@ -71,7 +74,27 @@ class Classifier(Downstream):
             loss=lambda outputs, wanted: cross_entropy(outputs, wanted, weight=weights),
             mix=mix_classes,
             validate=validate if validation is not None and len(validation) else None,
+            start=None if layer is None else partial(self._start_as_probe, layer, weights),
+            fixed_norms=layer is not None,
         )
+
+    def _start_as_probe(
+        self,
+        layer: nn.Linear,
+        class_weights: Tensor | None,
+        pairs: PairArrays,
+        regime: Regime,
+        seed: int,
+        augment: Augmentation,
+    ) -> None:
+        """The last layer of a pretrained network begins as a linear probe of pairs drawn as the arm draws them."""
+        import torch
+
+        plan = probe_plan(regime, self.settings.probe, self.settings.batch_size, seed)
+        features = [self.features(augment(pairs.images[batch], pairs.masks[batch])[0]) for batch in plan]
+        seen = torch.from_numpy(np.concatenate(features)).to(self.device)
+        targets = torch.eye(len(self.classes))[pairs.labels[plan.ravel()]].to(self.device)
+        fit_probe(layer, seen, targets, class_weights)
 
 
 def selection_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -113,6 +136,16 @@ def build_classifier(
     network = made_for(size, make, size_options(name, size), f"classifier {name}") if size else make({})
     config = cast("dict[str, Any]", network.pretrained_cfg)
     return network, (tuple(config["mean"]), tuple(config["std"])) if pretrained else HALF
+
+
+def last_layer(network: nn.Module) -> nn.Linear | None:
+    """What makes classes of `pooled_features`; None where that is not one linear layer."""
+    from torch import nn
+    from torchvision.models import MobileNetV2
+
+    timm_network = cast("Any", network)
+    layer = network.classifier[-1] if isinstance(network, MobileNetV2) else timm_network.get_classifier()
+    return layer if isinstance(layer, nn.Linear) and layer.bias is not None else None
 
 
 def pooled_features(network: nn.Module, batch: Tensor) -> Tensor:

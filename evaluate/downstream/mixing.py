@@ -11,6 +11,7 @@ from augment.training.schedules import update_average
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.nn.modules.batchnorm import _BatchNorm
     from torch.optim.swa_utils import AveragedModel
 
     _Tensors = tuple[Tensor, ...] | list[Tensor]
@@ -76,13 +77,18 @@ def moving_average(network: nn.Module, decay: float) -> AveragedModel:
     return AveragedModel(network, multi_avg_fn=blend)
 
 
+def fix_norms(network: nn.Module) -> None:
+    """Let batch norms use the statistics that they hold while the rest is in train mode."""
+    for norm in _norms(network):
+        norm.eval()
+
+
 def refresh_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Give batch norms the mean statistics of `batches`: those collected along a short training belong to
     weights long gone, and averaged weights have none of their own (Izmailov et al. 2018, section 3.2)."""
     import torch
-    from torch.nn.modules.batchnorm import _BatchNorm
 
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    norms = _norms(network)
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
@@ -96,3 +102,9 @@ def refresh_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
     network.eval()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+
+
+def _norms(network: nn.Module) -> list[_BatchNorm]:
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    return [module for module in network.modules() if isinstance(module, _BatchNorm)]

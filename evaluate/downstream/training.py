@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from augment.training.schedules import one_cycle
-from evaluate.downstream.mixing import NORM_BATCHES, moving_average, refresh_norms
+from evaluate.downstream.mixing import NORM_BATCHES, fix_norms, moving_average, refresh_norms
 from evaluate.settings.benchmark import TrainingSettings
 from manifests.errors import EvendermError
 from manifests.pairs import PairArrays
@@ -66,7 +66,8 @@ class Learner:
 
     forward: images (B, 3, H, W) -> outputs; targets: (masks, labels) -> float tensor; loss: outputs and
     targets -> scalar; mix: strong-policy mixing of images and targets; validate: network -> score, higher is
-    better.
+    better; start: what is done to the network before the first update, with the pairs as they will be drawn, if
+    anything; fixed_norms: whether batch norms keep the statistics that they came with.
     """
 
     network: nn.Module
@@ -75,6 +76,8 @@ class Learner:
     loss: Callable[[Tensor, Tensor], Tensor]
     mix: Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]]
     validate: Callable[[nn.Module], float] | None
+    start: Callable[[PairArrays, Regime, int, Augmentation], None] | None = None
+    fixed_norms: bool = False
 
 
 def uniform_regime(pairs: int) -> Regime:
@@ -162,7 +165,11 @@ def train(
     Deterministic on one machine for the same arguments. A StopRequested of `progress` passes through; nothing
     of an unfinished training is kept, since a cell is the unit of resuming.
     """
+    started = time.perf_counter()
+    if learner.start:
+        learner.start(pairs, regime, seed, augment)
     state = _State(learner, regime, settings, updates, seed)
+    state.log.seconds["training"] += time.perf_counter() - started
     for update, indices in enumerate(draw_plan(regime, updates, settings.batch_size, seed), start=1):
         started = time.perf_counter()
         images, masks = augment(pairs.images[indices], pairs.masks[indices])
@@ -209,7 +216,10 @@ class _State:
 
         network = self.learner.network
         network.train()
-        self.recent.append(images)
+        if self.learner.fixed_norms:
+            fix_norms(network)
+        else:
+            self.recent.append(images)
         if self.strong:
             images, targets = self.learner.mix(images, targets, self.rng)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.half):
@@ -232,8 +242,9 @@ class _State:
         import torch
 
         started = time.perf_counter()
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.half):
-            refresh_norms(self.average.module, self.recent)
+        if not self.learner.fixed_norms:
+            with torch.autocast(self.device, torch.bfloat16, enabled=self.half):
+                refresh_norms(self.average.module, self.recent)
         # The last update has no later loss that would show what it did to the weights.
         if not all(bool(torch.isfinite(tensor).all()) for tensor in self.average.module.state_dict().values()):
             raise self._diverged(update, "a weight is no number any more")

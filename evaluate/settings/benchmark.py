@@ -113,6 +113,11 @@ class TrainingSettings(Frozen):
         """Where pretrained weights come from; none for random ones."""
         return self.weights_of("")
 
+    @property
+    def draws_of_probe(self) -> int:
+        """Pairs that are drawn before the first update."""
+        return 0
+
     def weights_of(self, encoder: str) -> str | None:
         """The encoder weights for a network of timm, chosen where the setting says auto."""
         if self.encoder_weights != AUTO:
@@ -124,12 +129,22 @@ class ClassifierSettings(TrainingSettings):
     """The downstream classifier: any timm model by name, or torchvision's mobilenet_v2."""
 
     updates: int = Field(80, ge=1, description="optimiser updates of every arm; at most, where a pilot chooses")
-    learning_rate: float = Field(3e-3, gt=0, description="peak of the one-cycle schedule")
+    learning_rate: float = Field(1e-3, gt=0, description="peak of the one-cycle schedule")
     model: str = LITE0_MODEL
+    probe: int = Field(
+        1536,
+        ge=0,
+        description="draws of a linear probe that the last layer of a pretrained network starts from, its batch norms "
+        "kept as they are; 0 starts that layer at random",
+    )
 
     @property
     def weights(self) -> str | None:
         return self.weights_of(self.model)
+
+    @property
+    def draws_of_probe(self) -> int:
+        return self.probe if self.weights else 0
 
 
 class SegmenterSettings(TrainingSettings):

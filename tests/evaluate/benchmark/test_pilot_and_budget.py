@@ -104,7 +104,7 @@ SPEED = Speed(
 )
 
 
-@pytest.mark.parametrize("minutes", [1, 5, 10, 20, 30, 100, 1000])
+@pytest.mark.parametrize("minutes", [1, 8, 10, 20, 30, 100, 1000])
 def test_a_budget_is_kept_or_said_to_be_too_small(real: Manifest, minutes: float) -> None:
     asked = BenchmarkSettings(budget=minutes)
     taken, (said,) = within_budget(asked, real, True, SPEED)

@@ -16,6 +16,7 @@ TINY = ClassifierSettings(
     learning_rate=3e-3,
     checks=2,
     ema_decay=0.8,
+    probe=16,
     device="cpu",
 )
 TINY_MASKS = SegmenterSettings(

@@ -188,7 +188,7 @@ def test_the_packaged_weights_start_both_models_by_default_and_no_other_network(
     stem = lite0_tensors()["conv_stem.weight"]
     few = {"updates": 1, "batch_size": 4, "size": 32, "checks": 1, "device": "cpu"}
     pairs = lesions(4, seed=0)
-    classifier = Classifier(ClassifierSettings(**few), CLASSES)
+    classifier = Classifier(ClassifierSettings(probe=4, **few), CLASSES)
     classifier.fit(pairs)
     segmenter = Segmenter(SegmenterSettings(**few))
     segmenter.fit(pairs)

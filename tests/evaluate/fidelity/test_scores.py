@@ -164,7 +164,7 @@ def test_the_default_extractor_comes_with_weights_from_outside(splits: dict[str,
 
 def test_the_downstream_extractor_is_trained_once(splits: dict[str, PairArrays], tmp_path: Path) -> None:
     chosen = FidelitySettings(
-        extractor="downstream", classifier=JudgeClassifierSettings(updates=2, size=32, batch_size=8)
+        extractor="downstream", classifier=JudgeClassifierSettings(updates=2, size=32, batch_size=8, probe=8)
     )
     first = build_extractor(chosen, splits["train"], tmp_path)
     stamp = (tmp_path / "extractor" / "classifier.safetensors").stat().st_mtime_ns
