@@ -60,8 +60,8 @@ def admit_pairs(
     """Write the pairs of `source` that may test models of `real` to `out`, all as test pairs, in the classes of `real`.
 
     renamed: classes by their names in `source`, None for one that is left out. Left out and counted are classes that
-    `real` does not train, and pictures of lesions of its `known_splits`, which it trains or chooses by, and the `pictures`
-    that the base was trained on. Raises BadInput where none is left.
+    `real` does not train, and pictures of lesions of its `known_splits`, which it trains or chooses by, and the
+    `pictures` that the base was trained on. Raises BadInput where none is left.
     """
     if source.kind != "real":
         raise BadInput(f"benchmark.external {name}: {source.location} holds generated pairs; give a set of real ones")

@@ -218,7 +218,7 @@ class Watch:
             listener(event, fields)
 
     def follow(self, event: Mapping[str, Any]) -> None:
-        """Shows what a worker process logged of its task, and tells the voice of it and the listeners of its warnings."""
+        """Shows what a worker process logged of its task, tells the voice of it and the listeners of its warnings."""
         name, title = str(event["event"]), str(event.get("task"))
         if name == "progress":
             figures = {key: value for key, value in event.items() if key not in KNOWN}

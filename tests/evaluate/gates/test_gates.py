@@ -179,7 +179,8 @@ def test_other_pairs_or_settings_make_another_judge(real: PairArrays, tmp_path: 
 
 
 def test_the_classifier_can_be_a_network(real: PairArrays, held_out: PairArrays, tmp_path: Path) -> None:
-    network = {"class_judge": "network", "classifier": JudgeClassifierSettings(updates=2, size=32, batch_size=8, probe=8)}
+    small = JudgeClassifierSettings(updates=2, size=32, batch_size=8, probe=8)
+    network = {"class_judge": "network", "classifier": small}
     judge = fit_judge(real, QUICK.model_copy(update=network), tmp_path)
     scores = judge.scores(held_out.select(range(3)), "nv")["class_consistency"]
     assert scores.shape == (3,) and (scores > 0).all()
