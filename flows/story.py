@@ -43,11 +43,12 @@ def found_by(job: Job, step: str, made: Figures | None = None) -> dict[str, Any]
 
 def _parts(job: Job, step: str, understood: Sequence[str]) -> dict[str, Any]:
     benchmark = job.settings.benchmark
-    found: dict[str, Any] = {
+    by_step: dict[str, dict[str, Any]] = {
         "low-data": {"parts": parts_of(job)},
         "folds": {"folds": benchmark.folds if benchmark.cross_validated else 0},
         "external": {"sets": list(benchmark.external), "understood": list(understood)},
-    }[step]
+    }
+    found = by_step[step]
     return found if next(iter(found.values())) else {}
 
 

@@ -114,8 +114,8 @@ def _seen_lesions(
         own = real.arrays(split=split, cache=work)
         for one, other in shared_lesions(pairs, own, work, workers, progress):
             found.setdefault(pairs.pair_ids[one], own.pair_ids[other])
-    for one in np.flatnonzero(pictures.among(sketches_of(pairs))) if pictures else ():
-        found.setdefault(pairs.pair_ids[one], "a picture that the base was trained on")
+    for known in np.flatnonzero(pictures.among(sketches_of(pairs))) if pictures else ():
+        found.setdefault(pairs.pair_ids[known], "a picture that the base was trained on")
     return found
 
 

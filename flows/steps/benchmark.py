@@ -233,7 +233,7 @@ def _planned_updates(settings: BenchmarkSettings, task: Task) -> float:
     from evaluate.benchmark.pilot import pilot_updates
 
     arms = settings.arms(task)
-    controls = sum(arm.is_control and not arm.needs_synthetic and arm.fraction == 1 for arm in arms)
+    controls = sum(arm.is_control and not arm.needs_synthetic and arm.part == 1 for arm in arms)
     return len(arms) * settings.seeds * settings.training(task).updates + pilot_updates(settings, task, controls)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from manifests.duplicates.sketches import TrainingPictures
 from manifests.errors import BadInput
@@ -284,5 +285,5 @@ def _pair_row(row: AssignedRow, judged: _Judged, spools: RowSpools) -> PairRow:
         mask_origin="predicted" if found else None,
         mask_confidence=judged.found.confidence.get(row.place),
         seen_by_base=row.seen,
-        **{name: told.get(name) for name in ATTRIBUTES},
+        **dict[str, Any]((name, told.get(name)) for name in ATTRIBUTES),
     )
