@@ -9,7 +9,7 @@ from evaluate.settings.benchmark import BenchmarkSettings, Task, parse_arm
 from manifests.duplicates.sketches import TrainingPictures, sketches_of
 from manifests.errors import BadInput
 from manifests.format.reading import Manifest
-from manifests.format.schema import BASE_PICTURES, ORIGINS, SPLITS
+from manifests.format.schema import BASE_PICTURES, ORIGINS, SEEN, SPLITS
 
 LEAST_SEEDS = 3
 # Among which the strongest is looked for; weighing classes means nothing where masks are learned.
@@ -62,33 +62,33 @@ def check_made_from(real: Manifest, synthetic: Manifest) -> None:
 
 def _check_real(real: Manifest) -> dict[str, str]:
     """Check the real manifest; the split of each pair by its id."""
-    for pair_id, split in seen_by_base(real).items():
-        if split != "train":
-            raise _seen(real, pair_id, split)
-    table = real.table(["pair_id", "origin", "split", "group_id", "image_sha256"])
+    columns = ["pair_id", "origin", "split", "group_id", "image_sha256", SEEN]
+    table = real.table([name for name in columns if name in real.columns()])
     rows = list(zip(*(table[name].to_pylist() for name in table.column_names), strict=True))
     groups: dict[str, str] = {}
     pictures: dict[str, str] = {}
-    for pair_id, origin, split, group, picture in rows:
+    for pair_id, origin, split, group, picture, *seen_by in rows:
         if origin not in ORIGINS["real"]:
             raise BadInput(f"{real.location}: pair {pair_id} is generated; a real manifest holds real pairs only")
         if split not in SPLITS:
             raise BadInput(f"{real.location}: pair {pair_id} has the unknown split {split!r}; prepare it again")
+        if any(seen_by) and split != "train":
+            raise _seen(real, pair_id, split)
         for kind, seen, key in (("group", groups, group), ("picture", pictures, picture)):
             if seen.setdefault(key, split) != split:
                 raise BadInput(
                     f"{real.location}: {kind} {key[:40]} of pair {pair_id} is in {seen[key]} and in {split}; "
                     "prepare the source again so that each lies on one side"
                 )
-    return {pair_id: split for pair_id, _, split, _, _ in rows}
+    return {row[0]: row[2] for row in rows}
 
 
 def seen_by_base(real: Manifest) -> dict[str, str]:
     """The pairs that the base was trained on, as prepare marked them, with their splits; none where nothing tells."""
-    if "seen_by_base" not in real.columns():
+    if SEEN not in real.columns():
         return {}
-    table = real.table(["pair_id", "split", "seen_by_base"]).to_pylist()
-    return {row["pair_id"]: row["split"] for row in table if row["seen_by_base"]}
+    table = real.table(["pair_id", "split", SEEN]).to_pylist()
+    return {row["pair_id"]: row["split"] for row in table if row[SEEN]}
 
 
 def check_unseen(

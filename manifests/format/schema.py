@@ -39,6 +39,7 @@ FOUND_MASKS = "found_masks"
 """What a real manifest's provenance says of found masks: who found them, and the least confidence of a teacher."""
 FINGERPRINTS = "fingerprints.safetensors"
 """The file of a base that tells the pictures that it was trained on."""
+SEEN = "seen_by_base"
 BASE_PICTURES = "base_pictures"
 """What a real manifest's provenance calls the digest of the pictures that the base was trained on."""
 SCORES = ("mask_plausibility", "mask_agreement", "class_consistency")
@@ -116,7 +117,7 @@ def column_types(kind: Kind, version: int | None = None) -> dict[str, pa.DataTyp
     if kind == "real" and version > 1:
         columns |= {"mask_origin": text, "mask_confidence": pa.float64(), "attribution": text}
     if kind == "real" and version > 3:
-        columns["seen_by_base"] = pa.bool_()
+        columns[SEEN] = pa.bool_()
     if kind == "synthetic":
         columns |= {
             "prompt": text, "seed": pa.int64(), "guidance": pa.float64(), "steps": pa.int32(),
