@@ -224,41 +224,6 @@ def _network_rows(settings: CopySettings) -> tuple[str, Callable[[np.ndarray], n
     return network.name, lambda images: unit_rows(features_of(network, images))
 
 
-class SeenIndex:
-    """Generated images met so far; `add` tells which of the next ones nearly repeat an earlier one.
-
-    earlier: those of other classes, which count as met.
-    """
-
-    def __init__(self, index: CopyIndex, earlier: Sequence[SeenIndex] = ()):
-        self._index, self._earlier = index, tuple(earlier)
-        self._limit = index.threshold.value if index.threshold else 1.0
-        self._rows = np.zeros((64, FINE_WIDTH), np.float32)
-        self._count = 0
-
-    def add(self, images: np.ndarray) -> list[bool]:
-        """Whether each uint8 image (N, H, W, 3) repeats an earlier one, flipped or turned; else remember it."""
-        flags = []
-        for thumbnail in grey_thumbnails(images):
-            views = np.concatenate([view(thumbnail[None], v) for v in range(VIEWS)])
-            rows = self._index.describe_closely(views)
-            repeats = any(seen._holds(rows) for seen in (self, *self._earlier))
-            if not repeats:
-                self._remember(rows[0])
-            flags.append(repeats)
-        return flags
-
-    def _holds(self, rows: np.ndarray) -> bool:
-        known = self._rows[: self._count]
-        return bool(len(known)) and round(float((rows @ known.T).max()), 5) >= self._limit
-
-    def _remember(self, row: np.ndarray) -> None:
-        if self._count == len(self._rows):
-            self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
-        self._rows[self._count] = row
-        self._count += 1
-
-
 def copies_report(index: CopyIndex, synthetic: pa.Table, held_out: PairArrays, nearest: int = 10) -> dict[str, Any]:
     """How many generated pairs are copies, beside real pairs that the generator never saw.
 

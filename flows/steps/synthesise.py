@@ -282,6 +282,7 @@ def _seen(job: Job, earlier: Sequence[Any]) -> Any:
     gates."""
     if not job.settings.synthesis.gates:
         return None
-    from evaluate.copies.index import CopyIndex, SeenIndex
+    from evaluate.copies.index import CopyIndex
+    from evaluate.copies.seen import SeenIndex
 
     return SeenIndex(CopyIndex.load(job.folder.copies), earlier)

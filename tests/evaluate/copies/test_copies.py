@@ -11,7 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from evaluate.copies.index import CopyIndex, SeenIndex, copies_report
+from evaluate.copies import seen
+from evaluate.copies.index import CopyIndex, copies_report
+from evaluate.copies.seen import SeenIndex
 from evaluate.copies.threshold import ATTACKS, plant, set_threshold
 from evaluate.fidelity.extractors import pretrained_features
 from evaluate.fidelity.sscd import load_sscd
@@ -122,10 +124,14 @@ def test_where_strangers_look_like_copies_the_real_ones_decide() -> None:
     assert threshold.recall["cropped"] < 0.5
 
 
-def test_repeats_among_generated_images_are_told_in_order(index: CopyIndex, held_out: PairArrays) -> None:
-    seen = SeenIndex(index)
-    assert seen.add(held_out.images[:70]) == [False] * 70
-    assert seen.add(plant(held_out.images[:70], "flipped", 1)) == [True] * 70
+@pytest.mark.parametrize("exact", [seen.EXACT, 20, 0])
+def test_repeats_among_generated_images_are_told_in_order(
+    exact: int, index: CopyIndex, held_out: PairArrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seen, "EXACT", exact)
+    met = SeenIndex(index)
+    assert met.add(held_out.images[:70]) == [False] * 70
+    assert met.add(plant(held_out.images[:70], "flipped", 1)) == [True] * 70
     fresh = SeenIndex(index)
     pair = np.stack([held_out.images[0], held_out.images[0], held_out.images[1]])
     assert fresh.add(pair) == [False, True, False]
