@@ -3,6 +3,7 @@
 # make check                                                                     those that need no training or server
 # make gpu [GPU_PACK=folder] [GPU_OUT=folder] [GPU_SECONDS=520]                    a better base, on one GPU
 # make wheel                                                                     the package as it is installed
+# make bench [RUN=folder] [REPEATS=5]                                             our loops beside what people run
 # make lint | readmes | lock | upgrade | serve | stop | faults [FAULTS=200] [SEED=0] | clean
 SHELL := /bin/sh
 VENV := .venv
@@ -28,12 +29,13 @@ GPU_PYTHON ?= python3
 GPU_PACK ?= .gpu
 GPU_OUT ?= runs/gpu
 GPU_SECONDS ?= 520
+REPEATS ?= 5
 
 export PYTHONDONTWRITEBYTECODE =
 export NO_ALBUMENTATIONS_UPDATE = 1
 export DO_NOT_TRACK = 1
 
-.PHONY: run gpu test check lint format readmes lock upgrade wheel serve stop faults clean setup
+.PHONY: run gpu bench test check lint format readmes lock upgrade wheel serve stop faults clean setup
 .DEFAULT_GOAL := run
 
 setup: $(READY)
@@ -48,6 +50,10 @@ run: $(READY) $(if $(filter $(PHANTOM),$(DATA)),$(PHANTOM))
 # in all; GPU_PACK is what `python tests/benchmarks/gpu_session.py pack` wrote where the pictures are.
 gpu:
 	@$(GPU_PYTHON) tests/benchmarks/gpu_session.py go --pack "$(GPU_PACK)" --out "$(GPU_OUT)" --seconds $(GPU_SECONDS)
+
+# A finished RUN has candidates, on which the search for repeats is measured too.
+bench: $(READY)
+	@$(BIN)/python tests/benchmarks/peers.py --out .readme/speed.csv --repeats $(REPEATS) $(if $(RUN),--run "$(RUN)")
 
 # Written beside its name and moved, so that a killed make never leaves half a dataset.
 $(PHANTOM): | $(READY)

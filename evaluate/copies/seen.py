@@ -50,7 +50,7 @@ class SeenIndex:
 
     def _remember(self, row: np.ndarray) -> None:
         if self._graph is None and self._count == EXACT:
-            self._graph = _graph_of(self._rows[:EXACT])
+            self._graph = graph_of(self._rows[:EXACT])
             self._rows = self._rows[:0]
         if self._graph is not None:
             self._graph.add(row)
@@ -61,7 +61,7 @@ class SeenIndex:
         self._count += 1
 
 
-def _graph_of(rows: np.ndarray) -> Any:
+def graph_of(rows: np.ndarray) -> Any:
     """A hierarchical navigable small world (Malkov and Yashunin 2018) of unit rows, in their order."""
     import faiss
 
