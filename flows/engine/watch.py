@@ -198,16 +198,16 @@ class Watch:
             finally:
                 self._bars = None
 
-    def say(self, line: str, style: str = "") -> None:
+    def say(self, line: str) -> None:
         """Prints one line above the bars."""
         if self.console is not None:
             from flows.engine.terminal import print_line
 
-            print_line(self.console, line, style)
+            print_line(self.console, line, "yellow" if line.startswith("warning: ") else "")
 
     def warn(self, message: str) -> None:
         """Prints and logs a warning."""
-        self.say(f"warning: {message}", "yellow")
+        self.say(f"warning: {message}")
         self.event("warning", message=message)
 
     def event(self, event: str, **fields: Any) -> None:
@@ -218,7 +218,7 @@ class Watch:
             listener(event, fields)
 
     def follow(self, event: Mapping[str, Any]) -> None:
-        """Shows what a worker process logged of its task, tells the voice of it and the listeners of its warnings."""
+        """Shows what a worker process logged of its task, and tells the voice of it; listeners hear of warnings."""
         name, title = str(event["event"]), str(event.get("task"))
         if name == "progress":
             figures = {key: value for key, value in event.items() if key not in KNOWN}
@@ -226,7 +226,7 @@ class Watch:
         elif name in ENDS:
             self._drop_bar(title)
         elif name == "warning":
-            self.say(f"warning: {event['message']}", "yellow")
+            self.say(f"warning: {event['message']}")
             for listener in _LISTENERS.get():
                 listener(name, {"message": event["message"]})
         if self.voice and name in ("started", "progress", "warning", *ENDS):
