@@ -82,7 +82,8 @@ def test_a_killed_worker_is_one_sentence(tmp_path: Path) -> None:
 def test_the_terminal_shows_what_workers_log(tmp_path: Path) -> None:
     log, told = tmp_path / "log.jsonl", list[str]()
     append_event(log, "warning", message="of an earlier run")
-    tail, watch = LogTail(log), Watch(tmp_path / "none")
+    heard = list[str]()
+    tail, watch = LogTail(log), Watch(tmp_path / "none", voice=lambda event, fields: heard.append(event))
     watch.say = told.append  # type: ignore[method-assign]
     watch.clock = lambda: 1e9
     append_event(log, "progress", task="adapt mel", unit="steps", done=3, total=8, rate=2.0, memory=1, loss=0.25)
@@ -90,7 +91,7 @@ def test_the_terminal_shows_what_workers_log(tmp_path: Path) -> None:
     log.open("a").write('{"time": 1, "event": "cut short')
     for event in tail.new_events():
         watch.follow(event)
-    assert told == ["  adapt mel: 3 of 8, 2 steps/s, loss 0.25", "warning: slow"]
+    assert told == ["  adapt mel: 3 of 8, 2 steps/s, loss 0.25", "warning: slow"] and heard == ["progress", "warning"]
 
 
 @pytest.mark.parametrize(
