@@ -35,10 +35,12 @@ class Voice:
         self.found: dict[str, Fields] = {}
         self.spent: Mapping[str, float] = {}
         self.left: Left | None = None
+        self.at = 0.0
         self._looked = self._next = -math.inf
 
     def __call__(self, event: str, fields: Fields) -> None:
         """Hears of an event."""
+        self.at = time.time()
         if event in ("step", "finished before"):
             self.found[str(fields["step"])] = fields["found"]
         if event in ("run", "step", "cost") or (event == "calls" and time.monotonic() > self._next):
@@ -108,7 +110,7 @@ class JsonLines(Voice):
 
     def tell(self, event: str, fields: Fields) -> None:
         """Says what is to be said of an event."""
-        told = {"time": round(time.time(), 3), "event": event, **fields}
+        told = {"time": round(self.at, 3), "event": event, **fields}
         if event in ("step", "calls") and self.left is not None:
             told |= {"left": round(self.left.seconds, 1), "left_unknown": list(self.left.unknown)}
         print(json.dumps(_finite(told)), flush=True)

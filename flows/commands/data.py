@@ -74,14 +74,14 @@ def verify(
     from rich.console import Console
 
     from flows.engine.watch import Watch
-    from manifests.errors import BadInput
+    from manifests.errors import BadInput, printable
     from manifests.format.verify import verify_manifest
 
     watch = Watch(None, Console())
     with watch.bars(), watch.task("verify", "pairs") as progress:
         report = verify_manifest(manifest, progress)
     for bad in report.bad:
-        print(bad)
+        print(printable(str(bad)))
     if not report.ok:
         faults = "1 fault" if len(report.bad) == 1 else f"{len(report.bad)} faults"
         raise BadInput(f"{manifest}: {faults}; restore it from its original or make it again")

@@ -42,7 +42,7 @@ def compare(
     from evaluate.compare import compare_results
 
     comparison = compare_results(old, new, tolerance, allow_missing)
-    print(comparison.markdown)
+    print("\n".join(map(printable, comparison.markdown.splitlines())))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(comparison.markdown, encoding="utf-8")
