@@ -60,8 +60,8 @@ def admit_pairs(
     """Write the pairs of `source` that may test models of `real` to `out`, all as test pairs, in the classes of `real`.
 
     renamed: classes by their names in `source`, None for one that is left out. Left out and counted are classes that
-    `real` does not train, and pictures of lesions of its `known_splits`, which it trains or chooses by, and the
-    `pictures` that the base was trained on. Raises BadInput where none is left.
+    `real` does not train, pictures of lesions of its `known_splits`, which it trains or chooses by, and the `pictures`
+    that the base was trained on. Raises BadInput where none is left.
     """
     if source.kind != "real":
         raise BadInput(f"benchmark.external {name}: {source.location} holds generated pairs; give a set of real ones")
@@ -79,8 +79,8 @@ def admit_pairs(
     kept = [pair for pair, fits in zip(table["pair_id"], matched, strict=True) if fits and pair not in known]
     if not kept:
         raise BadInput(
-            f"benchmark.external {name}: every picture in {source.location} shows a lesion that this run trains on; "
-            "give pictures of other lesions, or leave the set out"
+            f"benchmark.external {name}: every picture in {source.location} shows a lesion that this run or its base "
+            "trains on; give pictures of other lesions, or leave the set out"
         )
     seen = sorted(
         (pair, known[pair]) for pair, fits in zip(table["pair_id"], matched, strict=True) if fits & (pair in known)
@@ -109,13 +109,10 @@ def _seen_lesions(
     that the base was trained on."""
     size = int(real.arrays(split="validation", cache=work).images.shape[1])
     pairs = source.arrays(size=size, cache=work)
-    found: dict[str, str] = {}
-    for split in splits:
-        own = real.arrays(split=split, cache=work)
-        for one, other in shared_lesions(pairs, own, work, workers, progress):
-            found.setdefault(pairs.pair_ids[one], own.pair_ids[other])
-    for known in np.flatnonzero(pictures.among(sketches_of(pairs))) if pictures else ():
-        found.setdefault(pairs.pair_ids[known], "a picture that the base was trained on")
+    own = [real.arrays(split=split, cache=work) for split in splits]
+    found = dict(reversed(shared_lesions(pairs, own, work, workers, progress)))  # of several the first
+    for one in np.flatnonzero(pictures.among(sketches_of(pairs))) if pictures else ():
+        found.setdefault(pairs.pair_ids[one], "a picture that the base was trained on")
     return found
 
 
@@ -140,8 +137,8 @@ def external_notes(manifest: Manifest, tasks: Sequence[Task]) -> list[str]:
     if facts["seen"]:
         one, other = facts["first_seen"][0]
         said.append(
-            f"{facts['seen']} pairs show a lesion that this run trains or chooses by and are left out, the first "
-            f"{one}, which is like {other}"
+            f"{facts['seen']} pairs show a lesion that this run or its base trains or chooses by and are left out, the "
+            f"first {one}, which is like {other}"
         )
     return said + [f"{task} is not tested: {why}" for task, why in untested(manifest, tasks).items()]
 

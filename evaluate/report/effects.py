@@ -10,6 +10,7 @@ from functools import partial
 from evaluate.pages import wording
 from evaluate.pages.tables import Cell, Table, number_cell
 from evaluate.report.curves import HEIGHT, OWN_PAIRS, Figure, Line, Point, figure
+from evaluate.report.markdown import least_shown
 from evaluate.report.tasks import Comparison, TaskResults, base_of, series_of
 from evaluate.settings.benchmark import parse_arm
 
@@ -86,9 +87,10 @@ def effects_table(results: TaskResults) -> Table:
                     number_cell(effect.pairs, note=by_class),
                     Cell(base_of(c["control"]), note="decides" if results.decides(c) else ""),
                     number_cell(c["difference"], partial(wording.signed, unit=unit), bounds),
-                    number_cell(c["smallest_detectable"], partial(wording.number, unit=unit)),
+                    Cell(least_shown({**c, "verdict": "no difference"}, unit), c["smallest_detectable"]),
                     Cell(verdict, note=c["reason"] or "", kind=f"verdict {wording.VERDICT_KINDS[c['verdict']]}"),
                 )
             )
-    columns = ("own pairs", "against", f"difference in {results.heading(results.primary)}", "would show", "verdict")
+    change = f"difference in {results.heading(results.primary)}"
+    columns = ("own pairs", "against", change, "what would show", "verdict")
     return Table(f"{results.title}: what generated pairs bring, by number of own pairs", columns, tuple(rows))

@@ -65,7 +65,8 @@ def parse_arm(name: str) -> ArmName:
     match = _ARM_NAME.match(name)
     if not match or match["base"] not in CONTROLS + GENERATED:
         known = ", ".join(CONTROLS + GENERATED)
-        raise ValueError(f"no arm is called {name!r}; choose from {known} (hybrid@2 for a ratio, real%25 for low data)")
+        also = "hybrid@2 for a ratio, real%25 or real#100 for low data"
+        raise ValueError(f"no arm is called {name!r}; choose from {known} ({also})")
     part = float(match["number"] or 0) or float(match["percent"] or 100) / 100
     arm = ArmName(base=match["base"], ratio=float(match["ratio"] or 1), part=part)
     if arm.ratio != 1 and arm.base not in RATIO_ARMS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,17 @@ from manifests.storage.spool import RecordSpool
 
 
 def shared_lesions(
-    one: PairArrays, other: PairArrays, work: Path, workers: int = 1, progress: Progress = no_progress
-) -> list[tuple[int, int]]:
-    """Places in `one` and in `other` of pictures that show the same lesion, sorted; work: a folder for fingerprints.
+    one: PairArrays, others: Sequence[PairArrays], work: Path, workers: int = 1, progress: Progress = no_progress
+) -> list[tuple[str, str]]:
+    """Ids in `one` and in any of `others` of pictures that show the same lesion; work: a folder for fingerprints.
 
     Pictures are zoomed to their masks only where every one of them has a mask: the two sides must look at the same.
     """
-    zoomed = all(bool(mask.any()) for pairs in (one, other) for mask in pairs.masks)
+    zoomed = all(bool(mask.any()) for pairs in (one, *others) for mask in pairs.masks)
     work.mkdir(parents=True, exist_ok=True)
     fingerprints = RecordSpool(work / "fingerprints", RECORD)
     try:
-        for pairs in (one, other):
+        for pairs in (one, *others):
             for image, mask in zip(pairs.images, pairs.masks, strict=True):
                 mask = np.ascontiguousarray(mask) if zoomed else None
                 fingerprints.add(fingerprint(np.ascontiguousarray(image), mask))
@@ -32,4 +33,5 @@ def shared_lesions(
     finally:
         fingerprints.close()
     places = {(min(pair.first, pair.second), max(pair.first, pair.second)) for pair in found}
-    return sorted((first, second - len(one)) for first, second in places if first < len(one) <= second)
+    ids = [pair_id for pairs in (one, *others) for pair_id in pairs.pair_ids]
+    return [(ids[first], ids[second]) for first, second in sorted(places) if first < len(one) <= second]

@@ -82,10 +82,12 @@ def test_pictures_of_lesions_that_the_run_trains_or_chooses_by_are_left_out_and_
     pairs = admitted(home, [*seen, drawn("away", "nv", 2, 0)], tmp_path)
     assert pairs.table(["pair_id"])["pair_id"].to_pylist() == ["away:mel-4", "away:nv-0"]
     assert external_notes(pairs, TASKS) == [
-        "2 pairs show a lesion that this run trains or chooses by and are left out, the first away:mel-0, which is "
-        "like home:mel-0"
+        "2 pairs show a lesion that this run or its base trains or chooses by and are left out, the first away:mel-0, "
+        "which is like home:mel-0"
     ]
-    with pytest.raises(BadInput, match=r"away: every picture .* shows a lesion that this run trains on; give pictures"):
+    with pytest.raises(
+        BadInput, match=r"away: every picture .* shows a lesion that this run or its base trains on; give pictures"
+    ):
         admitted(home, seen[:2], tmp_path / "all")
 
 

@@ -80,7 +80,7 @@ def test_what_generated_pairs_bring_with_fewer_own_ones_stands_in_the_first_scre
     assert "own training pairs of all classes; of the rarest class 2 and 6" in first
     assert first.count("own training pairs of all classes") == 2
     said = text_between(run, "classification", "segmentation")
-    assert "9 bkl 2, mel 2, nv 5 real decides +2.0 −1.0 to +5.0 4.3 no difference" in said
+    assert "9 bkl 2, mel 2, nv 5 real decides +2.0 −1.0 to +5.0 4.3 points would show no difference" in said
     assert "34 bkl 6, mel 8, nv 20 real+oversampling decides +1.0" in said
 
 
