@@ -40,6 +40,8 @@ def run_steps(job: Job, watch: Watch, engine: Engine, only: Sequence[str] = STEP
     for name in STEPS:
         if name in only:
             run_step(REGISTRY[name], job, watch, engine, outcome)
+        if name == "prepare" and "folds" in only:
+            REGISTRY["folds"].module.check(job)  # before hours are spent on what comes first
     return outcome
 
 

@@ -27,10 +27,14 @@ COLLECT = "collect"
 
 def steps(job: Job) -> list[Step]:
     """What each fold would be made from now. Raises BadInput where no folds can be made of the real pairs."""
-    found = fold_steps(job)
-    if found:
+    check(job)
+    return fold_steps(job)
+
+
+def check(job: Job) -> None:
+    """Raises BadInput where a cross-validation is wanted and the real pairs are too few for it."""
+    if job.settings.benchmark.cross_validated:
         _splits(job)
-    return found
 
 
 def announced(job: Job) -> list[str]:
