@@ -17,7 +17,7 @@ from evaluate.metrics.statistics import group_weights
 from evaluate.settings.benchmark import BenchmarkSettings
 from manifests.errors import BadInput
 from manifests.format.reading import Manifest
-from manifests.format.schema import UNLABELLED
+from manifests.format.schema import FOUND_MASKS, UNLABELLED
 from manifests.prepare.splits import group_strata, grouped_split, unit_hash
 
 LEAST_FOLDS = 3
@@ -146,6 +146,8 @@ def fold_notes(rounds: Sequence[Round], real: Manifest) -> list[str]:
     ]
     if seen:
         said.append(f"{seen} pairs that the base has seen are trained on in every fold and tested in none")
+    if FOUND_MASKS in real.header["provenance"]:
+        said.append("masks that were found come from a segmenter that may have learned from pairs of any fold")
     if len(rounds) < LEAST_FOLDS:
         said.append(f"{len(rounds)} folds hardly tell how far folds differ; take {LEAST_FOLDS} or more for evidence")
     return said

@@ -108,7 +108,7 @@ def measure(job: Job, progress: Progress) -> Mapping[str, Any]:
     """Times an update of each downstream model on this machine."""
     from evaluate.benchmark.budget import measure_speed
 
-    measure_speed(open_real(job), served_benchmark(job), benchmark_work(job), job.folder.arrays, progress)
+    measure_speed(open_real(job), served_benchmark(job), _timed_in(job), job.folder.arrays, progress)
     return {}
 
 
@@ -121,7 +121,12 @@ def speed_here(job: Job) -> Speed | None:
     """What an update of each downstream model takes here; None where it is not timed."""
     from evaluate.benchmark.budget import read_speed
 
-    return read_speed(open_real(job), served_benchmark(job), benchmark_work(job))
+    return read_speed(open_real(job), served_benchmark(job), _timed_in(job))
+
+
+def _timed_in(job: Job) -> Path:
+    """Where it is kept what an update takes: beside folds, whose plan within a budget rests on it once for all."""
+    return job.folder.folds if job.settings.benchmark.cross_validated else benchmark_work(job)
 
 
 def train_pilot(job: Job, progress: Progress, arm: str, task: Task, seed: int, updates: int) -> Mapping[str, Any]:

@@ -100,6 +100,28 @@ def test_other_hospitals_have_a_section_a_figure_and_verdicts_of_their_own(own: 
     assert 'id="elsewhere"' not in reported(own, lambda results: results.pop("external"))
 
 
+def test_a_cross_validation_names_its_folds_and_shows_what_each_came_to(own: Path) -> None:
+    def edit(results: dict[str, Any]) -> None:
+        counts = {"train": {"mel": 20}, "validation": {"mel": 4}, "test": {"mel": 9}}
+        results["data"]["folds"] = [
+            {"fold": fold, "digest": "d", "counts": counts, "test_groups": 9} for fold in (1, 2)
+        ]
+        for arm in results["arms"]:
+            arm["runs"] = [{**run, "fold": fold} for run in arm["runs"] for fold in (1, 2)]
+            for metric in arm["metrics"].values():
+                metric["per_fold"] = [0.512, None]
+        for comparison in results["comparisons"]:
+            comparison["per_fold"] = [0.034, -0.021]
+
+    page = reported(own, edit)
+    section = text_between(own, "classification", "segmentation")
+    assert "interval on the test pairs of all folds" in section
+    assert "Macro-F1 (%), by fold, mean over seeds arm, or arm − control fold 1 fold 2 real" in section
+    assert "51.2 –" in section and "+3.4 −2.1" in section
+    assert "2 folds of 9 pairs, each tested once" in text_of(page)
+    assert re.search(r"fold 2, test [0 ]*9", text_between(own, "data", "settings"))
+
+
 def test_the_pilot_and_what_is_missed_of_melanomas_are_shown(run: Path) -> None:
     said = section_of(run, "classification")
     assert "A pilot of controls chose it on validation, among trainings of 62, 125 and 250 updates" in said
