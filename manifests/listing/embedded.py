@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 
 from manifests.errors import BadInput
-from manifests.images import image_size
+from manifests.images import decode_mask, image_size
 from manifests.listing.source import IMAGE_ENDINGS
 from manifests.png import encode_mask
 
@@ -124,7 +124,7 @@ def outlines(file: Path) -> tuple[Outlined, ...]:
             return (_of_yolo(file),)
         document = json.loads(file.read_text(encoding="utf-8-sig"))
         return (_of_labelme(document),) if "shapes" in document else tuple(_of_coco(document))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ElementTree.ParseError) as error:
+    except (BadInput, OSError, ValueError, KeyError, TypeError, AttributeError, ElementTree.ParseError) as error:
         told = f"{type(error).__name__}: {error}"[:160]
         raise BadInput(f"{file}: cannot be read as annotations ({told}); export them again") from None
 
@@ -207,10 +207,10 @@ def _of_labelme(document: Mapping[str, Any]) -> Outlined:
             shapes[shape["label"]].append(_polygon(points))
         elif kind == "circle":
             radius = float(np.hypot(*(points[1] - points[0])))
-            shapes[shape["label"]].append(_ellipse(*points[0], radius, radius))
+            shapes[shape["label"]].append(_ellipse(points[0][0], points[0][1], radius, radius))
         elif kind == "mask":
-            inside = cv2.imdecode(np.frombuffer(base64.b64decode(shape["mask"]), np.uint8), cv2.IMREAD_GRAYSCALE)
-            shapes[shape["label"]].append(_brushed(inside > 0, *points[0].astype(int)))
+            inside = decode_mask(base64.b64decode(shape["mask"]))
+            shapes[shape["label"]].append(_brushed(inside, int(points[0][0]), int(points[0][1])))
     flags = [name for name, is_set in (document.get("flags") or {}).items() if is_set]
     size = document["imageWidth"], document["imageHeight"]
     return _outlined(document["imagePath"], *size, shapes, flags[0] if len(flags) == 1 else None)
@@ -231,8 +231,8 @@ def _of_yolo(file: Path) -> Outlined:
             shapes[label].append(_polygon(np.reshape(numbers, (-1, 2)).astype(float) * (width, height)))
         elif numbers:
             boxed.append(label)
-    label = boxed[0] if len(set(boxed)) == 1 and not shapes else None
-    return _outlined(os.path.relpath(picture, file.parent), width, height, shapes, label)
+    one = boxed[0] if len(set(boxed)) == 1 and not shapes else None
+    return _outlined(os.path.relpath(picture, file.parent), width, height, shapes, one)
 
 
 def _yolo_picture(file: Path) -> Path:

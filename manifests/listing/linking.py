@@ -71,6 +71,7 @@ def read_listed(
     ]
     rejected = [*tree.rejected(layout.source), *link.rejected, *alone]
     listing_is_not_empty(rows, rejected, tree.root)
+    link.notes += tree.unread()
     if copies:
         link.notes.append(f"{copies} pictures lie there twice with the same content; one of each is read")
     return SourceListing(

@@ -16,6 +16,7 @@ from manifests.listing.source import IMAGE_ENDINGS, OTHER_ENDINGS, FolderGuard, 
 from manifests.settings import PrepareSettings
 
 TABLE_ENDINGS = (".csv", ".tsv", ".tab", ".parquet", ".jsonl", ".xlsx")
+ARCHIVE_ENDINGS = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst")
 MOST_TABLES = 40
 """Tables of which no more are looked into."""
 DEEPEST = 9
@@ -75,6 +76,11 @@ class Tree:
         for picture in self.pictures:
             found[picture.stem].append(picture)
         return dict(found)
+
+    def unread(self) -> list[str]:
+        """A note on archives that lie beside the pictures and may hold more."""
+        found = [Path(path).name for ending, path in self.others.items() if ending in ARCHIVE_ENDINGS]
+        return [f"{found[0]} is not looked into: unpack it if it holds more than what lies beside it"] if found else []
 
     def rejected(self, source: str) -> list[Rejection]:
         """What cannot be used, for a source's list."""
@@ -142,6 +148,12 @@ def _sort_in(tree: Tree, folder: tuple[str, ...], entry: os.DirEntry[str]) -> No
         if ending in OUTLINE_ENDINGS:
             tree.outlines.append(Path(entry.path))
         tree.others.setdefault(ending or entry.name, entry.path)
+
+
+def holds_pictures(root: Path) -> bool:
+    """Whether a picture of a kind that is read lies anywhere below `root`."""
+    endings = (entry.name.rpartition(".")[2].lower() for _, entries in _walk(root, True, ()) for entry in entries)
+    return any(f".{ending}" in IMAGE_ENDINGS for ending in endings)
 
 
 def parts_in_common(one: Iterable[str], other: Iterable[str]) -> int:

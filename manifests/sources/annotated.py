@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path, PureWindowsPath
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from manifests.errors import BadInput
 from manifests.listing.csv_table import read_text
@@ -38,8 +38,8 @@ def _names(folder: Path) -> dict[str, str]:
             names = dict(enumerate(names))
         if isinstance(names, dict):
             return {str(number): str(name) for number, name in names.items()}
-    path = next((path for name in NAME_FILES for below in ("", "*/") for path in folder.glob(below + name)), None)
-    return {str(number): name for number, name in enumerate(read_text(path).splitlines())} if path else {}
+    found = next((path for name in NAME_FILES for below in ("", "*/") for path in folder.glob(below + name)), None)
+    return {str(number): name for number, name in enumerate(read_text(found).splitlines())} if found else {}
 
 
 def recognise(folder: Path) -> bool:

@@ -81,7 +81,7 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
     if masks and not any(found.values()):
         by_number = book.by_number(images)
         found = {image.path: by_number(image) for image in images}
-    notes += book.unmatched(folder, images)
+    notes += [*book.unmatched(folder, images), *tree.unread()]
     names = _names(images, classes, any(settled_splits({i.path: i.split for i in images}, []).values()))
     entries = {}
     for image in images:

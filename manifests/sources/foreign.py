@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from manifests.listing.source import IMAGE_ENDINGS
-from manifests.listing.tree import scan
+from manifests.listing.tree import ARCHIVE_ENDINGS, scan
 from manifests.settings import PrepareSettings
 
+DATABASES = (".sql", ".sqlite", ".sqlite3", ".db", ".accdb")
 _ARCHIVE = "is an archive: unpack it and give the folder"
 _ARRAYS = "holds arrays and not pictures: save each as PNG or JPEG beside a CSV with image and class"
 _VOLUME = "is a medical volume or DICOM file: convert its pictures to PNG or JPEG (as with dcm2img of DCMTK or pydicom)"
 _PHONE = "is a HEIC photograph: convert it to JPEG or PNG"
 _ADVICE = {
-    **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst"), _ARCHIVE),
+    **dict.fromkeys(ARCHIVE_ENDINGS, _ARCHIVE),
+    **dict.fromkeys(DATABASES, "is a database: export its tables as CSV with a header line each"),
     **dict.fromkeys((".npz", ".npy", ".h5", ".hdf5", ".hdf", ".mat", ".pkl", ".pickle", ".pt", ".pth"), _ARRAYS),
     **dict.fromkeys((".tfrecord", ".tfrecords", ".tfrec", ".lmdb", ".mdb"), _ARRAYS),
     **dict.fromkeys((".dcm", ".dicom", ".ima", ".nii", ".mha", ".nrrd"), _VOLUME),
@@ -56,10 +58,11 @@ def _annotations(others: Mapping[str, str]) -> str | None:
     """The sentence on files beside pictures that say in a tool's own form where lesions are; None without them."""
     found = next((others[ending] for ending in (".json", ".xml", ".yaml", ".yml") if ending in others), None)
     if found is None:
-        return None
+        database = next((others[ending] for ending in DATABASES if ending in others), None)
+        return f"{database} {_ADVICE[Path(database).suffix.lower()]}" if database else None
     return (
         f"{found} may hold annotations in a form that is not read: export them from their tool as COCO instances, CVAT "
-        "for images 1.1 or mask pictures, or list pictures, masks and classes in a CSV"
+        "for images 1.1, labelme, YOLO or mask pictures, or list pictures, masks and classes in a CSV"
     )
 
 

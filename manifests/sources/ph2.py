@@ -63,8 +63,8 @@ def _labels(folder: Path, guard: FolderGuard) -> LabelBook | None:
     """The text table, whose cells stand between double bars, or else the workbook."""
     path = locate(folder, "PH2_dataset.txt")
     if path is None:
-        book = locate(folder, "PH2_dataset.xlsx")
-        return _marked_labels(read_table(guard.table(book))) if book else None
+        workbook = locate(folder, "PH2_dataset.xlsx")
+        return _marked_labels(read_table(guard.table(workbook))) if workbook else None
     text = read_text(guard.table(path))
     lines = [[cell.strip() for cell in line.strip().strip("|").split("||")] for line in text.splitlines()]
     header = next((cells for cells in lines if cells[0].casefold() == "name"), None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from manifests.errors import BadInput
 from manifests.listing.source import Source
-from manifests.listing.tree import is_litter
+from manifests.listing.tree import holds_pictures, is_litter
 from manifests.sources import (
     annotated,
     bcn20000,
@@ -53,6 +53,17 @@ def find_source(location: Path, name: str = "auto") -> tuple[Source, Path]:
     Folders that only wrap the dataset's own folder, as unpacked archives do, are looked into. Raises BadInput when
     there is no such folder, it is empty, no layout fits, or more than one published layout.
     """
+    source, folder = _fitting(location, name)
+    if folder.is_dir() and source is not saved_dataset.SOURCE and not holds_pictures(folder):
+        raise BadInput(
+            why_not_read(folder)
+            or f"{folder} holds no pictures; put those that {source.name} names into it (pictures "
+            "at web addresses are not fetched)"
+        )
+    return source, folder
+
+
+def _fitting(location: Path, name: str) -> tuple[Source, Path]:
     check_location(location)
     if name != "auto":
         return _named_source(location, name)

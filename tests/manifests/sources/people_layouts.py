@@ -167,7 +167,7 @@ def ph2_workbook(out: Path) -> None:
 
 
 def several_tables(out: Path) -> None:
-    """As a database is dumped: pictures of lesions, lesions of patients, patients; by numbers that pictures bear."""
+    """As a database is dumped: pictures, lesions and patients, by numbers that pictures bear too."""
     pictures(out, numbered("photos/{:06d}.JPG"))
     rows = [(100 + n, 20 + n // 2, f"{n:06d}.JPG") for n in range(COUNT)]
     write_csv(out / "images.csv", ("image_id", "lesion_id", "filename"), rows)

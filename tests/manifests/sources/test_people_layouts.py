@@ -40,6 +40,7 @@ def test_a_form_that_people_have_is_read_as_they_mean_it(name: str, tmp_path: Pa
         ("d.npz", "holds arrays"),
         ("train-image.hdf5", "holds arrays"),
         ("one.heic", "HEIC"),
+        ("dump.sql", "is a database: export its tables"),
         ("one.dcm", "DICOM"),
         ("settings.toml", "--settings"),
         ("annotations.xml", "Segmentation mask 1.1"),
@@ -63,11 +64,22 @@ def test_containers_splits_and_one_folder_are_no_classes_unless_somebody_insists
         find_source(tmp_path / "d")
 
 
+def test_a_table_whose_pictures_are_not_there_is_told_and_an_archive_beside_pictures_too(tmp_path: Path) -> None:
+    FORMS["fitzpatrick17k"].write(tmp_path / "d")
+    (tmp_path / "d/masks.zip").write_bytes(b"PK")
+    assert any(note.startswith("masks.zip is not looked into") for note in read(tmp_path / "d").notes)
+    for path in (tmp_path / "d").rglob("*.jpg"):
+        path.unlink()
+    with pytest.raises(BadInput, match=r"holds no pictures that can be read, and .*masks\.zip is an archive"):
+        find_source(tmp_path / "d")
+    (tmp_path / "d/masks.zip").unlink()
+    with pytest.raises(BadInput, match=r"put those that fitzpatrick17k names into it .*web addresses are not fetched"):
+        find_source(tmp_path / "d")
+
+
 def test_folders_in_folders_that_are_both_no_diseases_are_asked_about(tmp_path: Path) -> None:
     pictures(tmp_path / "d", [f"{one}/{other}/{one}{other}.png" for one in "AB" for other in ("left", "right")])
-    with pytest.raises(
-        BadInput, match=r"nothing tells which are classes; .*inner ones with --set prepare.source=folders"
-    ):
+    with pytest.raises(BadInput, match=r"tells which are classes; .*inner ones with --set prepare.source=folders"):
         read(tmp_path / "d")
     listing = find_source(tmp_path / "d")[0].read(tmp_path / "d", PrepareSettings(source="folders"))
     assert {row.dx for row in listing.rows} == {"left", "right"}

@@ -66,6 +66,8 @@ def test_a_bad_truth_file_is_named_with_column_value_and_fix(
 def test_an_unknown_class_is_named_with_those_that_are_known(layouts: Path, tmp_path: Path) -> None:
     text = (layouts / "ham10000" / "HAM10000_metadata.csv").read_text()
     (tmp_path / "HAM10000_metadata.csv").write_text(text.replace(",mel,", ",melanomma,", 1))
+    for path in (layouts / "ham10000").rglob("*.jpg"):
+        shutil.copy(path, tmp_path)
     with pytest.raises(BadInput, match=r"metadata.csv has the unknown class 'melanomma'; expected one of akiec, bcc"):
         read(tmp_path)
 
