@@ -147,6 +147,8 @@ def _with_classes(table: Table, known: list[str], columns: dict[str, int]) -> Ro
     one_hot = one_hot_columns(table, known, taken)
     if one_hot and not words:
         return Roles(columns, one_hot)
+    if len(several := _flag_columns(table, known, taken)) > 1:  # several classes at once, of which no column tells all
+        good, candidates = ([place for place in of if place not in several] for of in (good, candidates))
     order = [*words, *(p for p in good if p not in words), *sorted(candidates, key=lambda p: -len(told[p]))]
     order = [place for place in order if told[place]] or candidates
     if not order:
@@ -191,19 +193,25 @@ def one_hot_columns(table: Table, known: list[str], taken: set[int]) -> dict[str
 
     Two of them at least are named after known classes; then those between are classes too.
     """
-    codes = [place for place, name in enumerate(known) if name in CODES and place not in taken]
-    if len(codes) < 2:
-        return {}
-    between = [
-        place for place in range(min(codes), max(codes) + 1) if place not in taken and "weight" not in known[place]
-    ]
-    flags = [p for p in between if all(cells[p].casefold() in _FLAGS for cells in table.cells)]
-    if not set(codes) <= set(flags):
+    flags = _flag_columns(table, known, taken)
+    if not flags:
         return {}
     once = sum(sum(cells[p].casefold() in _SET for p in flags) <= 1 for cells in table.cells)
     if once < NEARLY_ALL * len(table.cells):
         return {}
     return {key(table.columns[place].strip()): place for place in flags if known[place] not in ("unk", "unknown")}
+
+
+def _flag_columns(table: Table, known: list[str], taken: set[int]) -> list[int]:
+    """Columns of 0 and 1 from the first to the last that are named after known classes; none if those are not all."""
+    codes = [place for place, name in enumerate(known) if name in CODES and place not in taken]
+    if len(codes) < 2:
+        return []
+    between = [
+        place for place in range(min(codes), max(codes) + 1) if place not in taken and "weight" not in known[place]
+    ]
+    flags = [p for p in between if all(cells[p].casefold() in _FLAGS for cells in table.cells)]
+    return flags if set(codes) <= set(flags) else []
 
 
 def splits_by_file(tables: Sequence[Table]) -> dict[Path, str]:

@@ -73,7 +73,7 @@ def read_csv(path: Path, columns: Sequence[str] | None = None) -> Table:
     text = read_text(path)
     if "\0" in text:
         raise BadInput(f"{path} holds NUL bytes and is not a text table; save it as CSV in UTF-8")
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = without_comments(text.replace("\r\n", "\n").replace("\r", "\n"))
     try:
         rows = [row for row in csv.reader(io.StringIO(text), delimiter=separator_of(text)) if any(map(str.strip, row))]
     except csv.Error as error:
@@ -85,6 +85,13 @@ def read_csv(path: Path, columns: Sequence[str] | None = None) -> Table:
     width = len(columns)
     cells = [[cell.strip() for cell in row[:width]] + [""] * (width - len(row)) for row in rows]
     return Table(path, tuple(columns), cells)
+
+
+def without_comments(text: str) -> str:
+    """A table's text without the lines before it that begin with # and have no separator."""
+    while text.startswith("#") and not any(mark in text.partition("\n")[0] for mark in ",;\t|"):
+        text = text.partition("\n")[2]
+    return text
 
 
 def separator_of(text: str) -> str:

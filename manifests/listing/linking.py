@@ -60,7 +60,7 @@ def read_listed(
     link.settle_classes()
     book = MaskBook(masks, images)
     mask_of = _masks_of(link, images, book)
-    if not layout.every_picture and not any(entry.mask_told for entry in link.entries.values()):
+    if link.entries and not layout.every_picture and not any(entry.mask_told for entry in link.entries.values()):
         link.notes += book.unmatched(tree.root, images)
     kept = [entry for entry in link.entries.values() if entry.picture.path not in link.refused]
     rows = rows_of(kept, mask_of, link.notes, {**book.more, **link.more})
@@ -171,7 +171,8 @@ class TableLink:
         except NotFound as fault:
             if lists:
                 check = "missing image" if fault.check == "missing" else fault.check
-                reason = fault.why if check == "outside" else f"{where}: {fault.why}; add it or remove the line"
+                how = "give its path" if check == "duplicate id" else "add it or remove the line"
+                reason = fault.why if check == "outside" else f"{where}: {fault.why}; {how}"
                 self.rejected.append(Rejection(f"{self.layout.source}:{shown}", check, reason, value))
             return None
         image_id = Path(picture.path).stem if self.layout.every_picture else shown.replace("\\", "/")

@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from manifests.errors import BadInput, first_line
-from manifests.listing.csv_table import LARGEST_TABLE, Table, read_csv, read_text, separator_of
+from manifests.listing.csv_table import LARGEST_TABLE, Table, read_csv, read_text, separator_of, without_comments
 
 MOST_COLUMNS = 400
 """A table with more is one of pixels or features."""
@@ -36,7 +36,7 @@ def header_of(path: Path) -> tuple[str, ...]:
             return ()
         with path.open("rb") as file:
             head = file.read(_HEAD)
-        text = _decoded(head).replace("\r\n", "\n").replace("\r", "\n")
+        text = without_comments(_decoded(head).replace("\r\n", "\n").replace("\r", "\n"))
         line = next((line for line in text.split("\n") if line.strip()), "")
         return tuple(next(csv.reader([line], delimiter=separator_of(text)), ()))
     except (BadInput, OSError, csv.Error):

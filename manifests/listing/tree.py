@@ -23,7 +23,10 @@ DEEPEST = 9
 _LITTER = {"__macosx", "thumbs.db", "desktop.ini", "__pycache__", "lost+found", "$recycle.bin"}
 _ASIDE = ("_superpixels",)
 """Pictures that belong to a dataset and are neither its images nor its masks."""
-_ASIDE_FOLDERS = {"segmentationobject", "superpixels"}
+_ASIDE_FOLDERS = {
+    "segmentationobject", "superpixels", "thumbnails", "thumbnail", "thumbs", "overlays", "overlay", "previews",
+    "visualizations",
+}  # fmt: skip
 
 
 def is_litter(name: str) -> bool:

@@ -53,6 +53,8 @@ def _candidates(tree: Tree) -> list[Path]:
 def _tells_facts(path: Path, tree: Tree) -> bool:
     """Whether a table tells of pictures that are there, and of no classes: class folders may stand beside it."""
     finder = Finder(tree, tree.pictures)
+    if {plain(name) for name in header_of(path)} & {*COLUMNS["dx"], *CODES}:
+        return False
     try:
         table = read_table(path)
         roles = _roles(table, tree, TableColumns())

@@ -77,6 +77,24 @@ def test_a_table_whose_pictures_are_not_there_is_told_and_an_archive_beside_pict
         find_source(tmp_path / "d")
 
 
+def test_several_classes_at_once_are_no_class(tmp_path: Path) -> None:
+    pictures(tmp_path / "d/images", [f"{n}.png" for n in range(6)])
+    rows = "".join(f"{n}.png,{n % 2},{int(n < 5)}\n" for n in range(6))
+    (tmp_path / "d/labels.csv").write_text(f"image,melanoma,nevus\n{rows}")
+    with pytest.raises(BadInput, match=r"labels\.csv is not understood: .*'melanoma', 'nevus'"):
+        find_source(tmp_path / "d")
+
+
+def test_comments_before_a_table_and_thumbnails_and_overlays_beside_pictures_are_no_part_of_it(tmp_path: Path) -> None:
+    names = [f"{n}.png" for n in range(4)]
+    for folder in ("images", "thumbnails", "overlays"):
+        pictures(tmp_path / "d" / folder, names)
+    lines = "".join(f"{name};{'mel' if n % 2 else 'nv'}\n" for n, name in enumerate(names))
+    (tmp_path / "d/meta.csv").write_text(f"# export of 2021\n# the hospital\nimage;diagnosis\n{lines}")
+    listing = read(tmp_path / "d")
+    assert Counter(row.dx for row in listing.rows) == {"nv": 2, "mel": 2} and not listing.rejected
+
+
 def test_folders_in_folders_that_are_both_no_diseases_are_asked_about(tmp_path: Path) -> None:
     pictures(tmp_path / "d", [f"{one}/{other}/{one}{other}.png" for one in "AB" for other in ("left", "right")])
     with pytest.raises(BadInput, match=r"tells which are classes; .*inner ones with --set prepare.source=folders"):
