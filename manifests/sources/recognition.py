@@ -93,8 +93,8 @@ def _form(location: Path, folders: list[Path]) -> tuple[Source, Path]:
     if unread is not None:
         raise BadInput(
             f"{unread} is not understood: no column of it ({_columns(unread)}) names pictures that are there together "
-            "with a class or a mask; name them with prepare.columns.image and prepare.columns.dx, or take folders for "
-            "classes with --set prepare.source=folders"
+            "with a class or a mask; name them with --set prepare.source=table and prepare.columns.image, "
+            "prepare.columns.dx, or take folders for classes with --set prepare.source=folders"
         )
     for folder in folders:
         if class_folders.recognise(folder):
