@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -14,19 +16,26 @@ from flows.steps.adapt import masked_counts, train_counts
 from flows.steps.prepare import lacking_tasks, served_benchmark
 from flows.steps.synthesise import wanted_pairs
 from manifests.errors import BadInput
-from manifests.format.schema import FOUND_MASKS, SPLITS
+from manifests.format.schema import FOUND_MASKS, SPLITS, UNLABELLED
 from manifests.format.writing import ManifestWriter
 from tests.manifests.conftest import pair_row
 
 
-def job_on(folder: Path, classes: tuple[str, ...], origins: dict[str, Any], **settings: Any) -> Job:
-    """A run with pairs of each class in each split: per split the confidence of their masks, None for a given one."""
+def job_on(
+    folder: Path,
+    classes: tuple[str, ...],
+    origins: dict[str, Any],
+    halves: Mapping[str, dict[str, Any]] = MappingProxyType({}),
+    **settings: Any,
+) -> Job:
+    """A run with pairs of each class in each split: per split the confidence of their masks, None for a given one.
+    halves: the same of pairs of other names than classes."""
     found = {FOUND_MASKS: {"least_confidence": 0.5}}
     writer = ManifestWriter(folder / "real", classes=classes, provenance={"source": "test", **found})
-    for place, dx in enumerate(classes):
+    for place, dx in enumerate([*classes, *halves]):
         rows = []
         for split in SPLITS:
-            for number, told in enumerate(origins[split]):
+            for number, told in enumerate(halves.get(dx, origins)[split]):
                 changes: dict[str, Any] = {"split": split, "pair_id": f"t:{dx}-{split}-{number}"}
                 if told == "missing":
                     changes |= {"mask_png": None}
@@ -68,6 +77,14 @@ def test_masks_alone_run_the_half_that_needs_them(tmp_path: Path) -> None:
         "classification": "classification is not benchmarked: it needs two classes, and there is one"
     }
     assert wanted_pairs(job) == {"lesion": 5}, "there is nothing to even out: as many again as there are"
+
+
+def test_a_half_with_masks_and_a_half_with_classes_run_both_tasks(tmp_path: Path) -> None:
+    found = {"train": [0.9] * 5, "validation": [0.9], "test": [0.9]}
+    given = {"train": [None] * 4, "validation": [None], "test": [None]}
+    job = job_on(tmp_path, ("nv", "mel"), found, {UNLABELLED: given})
+    assert served_benchmark(job).tasks == ("classification", "segmentation") and not lacking_tasks(job)
+    assert train_counts(job) == {"nv": 5, "mel": 5}, "pairs without a class are no class to even out"
 
 
 def test_one_class_without_given_masks_leaves_nothing_to_measure(tmp_path: Path) -> None:
