@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PureWindowsPath
 
@@ -20,8 +21,10 @@ from manifests.listing.rows import Entry, rows_of
 from manifests.listing.source import Rejection, Source, SourceListing, listing_is_not_empty
 from manifests.listing.tree import Picture, scan
 from manifests.settings import PrepareSettings
+from manifests.sources import table
 
 NAME = "annotated"
+MASK_PLACE = "its outline in the annotation file"
 NAME_FILES = ("classes.txt", "obj.names", "*.names")
 _SKIN = {"background", "skin", "void", "ignore", "hair", "ruler"}
 
@@ -47,7 +50,8 @@ def recognise(folder: Path) -> bool:
 
 
 def read(folder: Path, settings: PrepareSettings) -> SourceListing:
-    """The label that covers most of a picture is its class, where there are several, unless the picture has its own."""
+    """The label that covers most of a picture is its class, where there are several, unless the picture has its own; a
+    table's classes count where labels tell of none."""
     tree = scan(folder, settings)
     finder, rejected = Finder(tree, tree.pictures), tree.rejected(NAME)
     entries: dict[str, Entry] = {}
@@ -74,11 +78,20 @@ def read(folder: Path, settings: PrepareSettings) -> SourceListing:
         if picture.path not in entries:
             entries[picture.path] = Entry(picture, Path(picture.path).stem)
             masks[picture.path] = None
-    notes = [f"{table.name} beside the annotations is not read" for table in tree.tables[:1]]
+    if not any(entry.classes for entry in entries.values()) and table.recognise(folder):
+        listing = table.read(folder, settings, partial(_give_masks, masks))
+        return replace(listing, rejected=[*listing.rejected, *rejected[len(tree.set_aside) :]], mask_place=MASK_PLACE)
+    notes = [f"{path.name} beside the annotations is not read" for path in tree.tables[:1]]
     rows = rows_of(list(entries.values()), masks, notes)
     listing_is_not_empty(rows, rejected, folder)
-    place = "its outline in the annotation file"
-    return SourceListing(rows, rejected, mask_place=place, class_place="its label", notes=tuple(notes))
+    return SourceListing(rows, rejected, mask_place=MASK_PLACE, class_place="its label", notes=tuple(notes))
+
+
+def _give_masks(masks: Mapping[str, str | None], entries: dict[str, Entry]) -> None:
+    """Outlines for the pictures that a table lists."""
+    for path, entry in entries.items():
+        if mask := masks.get(path):
+            entry.facts["mask"], entry.mask_told = mask, True
 
 
 def _picture(finder: Finder, name: str, beside: tuple[str, ...]) -> Picture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from manifests.errors import BadInput
@@ -11,7 +12,7 @@ from manifests.listing.csv_table import Table
 from manifests.listing.finder import Finder
 from manifests.listing.linking import Layout, read_listed
 from manifests.listing.names import CODES, COLUMNS, plain
-from manifests.listing.rows import LESION, PATIENT
+from manifests.listing.rows import LESION, PATIENT, Entry
 from manifests.listing.source import Source, SourceListing
 from manifests.listing.table_files import MOST_COLUMNS, header_of, read_table
 from manifests.listing.tree import MOST_TABLES, TABLE_ENDINGS, Tree, scan
@@ -131,8 +132,11 @@ def columns_hint(location: Path) -> str:
     )
 
 
-def read(location: Path, settings: PrepareSettings) -> SourceListing:
-    """Paths in a table are relative to it, or to the dataset's folder, and must stay inside."""
+def read(
+    location: Path, settings: PrepareSettings, finish: Callable[[dict[str, Entry]], None] = lambda entries: None
+) -> SourceListing:
+    """Paths in a table are relative to it, or to the dataset's folder, and must stay inside. `finish` may add to the
+    entries of a folder's pictures, by path."""
     if location.is_file():
         table = read_table(location)
         tree = scan(location.parent, settings, only=_named_folders(table))
@@ -144,7 +148,7 @@ def read(location: Path, settings: PrepareSettings) -> SourceListing:
     tables = [read_table(path) for path in chosen or paths]
     if not tables:
         raise BadInput(f"{location} holds no table; {columns_hint(location)}")
-    return read_listed(tree, _with_columns(tables, settings), settings, LAYOUT)
+    return read_listed(tree, _with_columns(tables, settings), settings, LAYOUT, finish)
 
 
 def _adds(path: Path) -> bool:

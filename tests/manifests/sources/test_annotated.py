@@ -64,6 +64,16 @@ def test_cocos_compressed_run_lengths_are_unpacked(tmp_path: Path) -> None:
     assert found.astype(int).tolist() == [0, 1, 1, 0, 1, 1, 1, 0, 0, 0, 0, 0]
 
 
+def test_a_table_beside_outlines_of_one_label_tells_the_classes(tmp_path: Path) -> None:
+    labelme(tmp_path)
+    for path in tmp_path.glob("*.json"):
+        path.write_text(path.read_text().replace('"mel"', '"lesion"').replace('"nv"', '"lesion"'))
+    lines = "".join(f"p{n}.jpg,{DX[n]},case{n // 2}\n" for n in range(COUNT))
+    (tmp_path / "cases.csv").write_text(f"image,diagnosis,patient\n{lines}")
+    rows = sorted(read(tmp_path).rows, key=lambda row: row.image)
+    assert [row.dx for row in rows] == DX and all(row.mask for row in rows) and len({row.group for row in rows}) == 4
+
+
 def test_labelmes_circles_brushed_masks_and_flags_are_read(tmp_path: Path) -> None:
     inside = np.full((4, 6), 255, np.uint8)
     shapes = [
