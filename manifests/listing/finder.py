@@ -34,8 +34,8 @@ class Finder:
         self._by_stem: dict[str, list[Picture]] = defaultdict(list)
         padded: set[str] = set()
         for picture in pictures:
-            self._exact[(*picture.folder, Path(picture.path).name)] = picture
-            self._by_place[_joined(picture.folder, Path(picture.path).name)] = picture
+            self._exact[(*picture.folder, picture.name)] = picture
+            self._by_place[_joined(picture.folder, picture.name)] = picture
             self._by_stem[picture.stem].append(picture)
         # A spreadsheet writes 0012 as 12.
         for stem in [stem for stem in self._by_stem if stem.isdecimal() and stem.startswith("0")]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from manifests.errors import BadInput
@@ -167,7 +168,7 @@ class TableLink:
         try:
             if tells_nothing(value):
                 raise NotFound("missing", "it names no image; fill the cell")
-            picture = self.images.find(value, _beside(self.tree, table.path))
+            picture = self.images.find(value, _beside(self.tree.root, table.path))
         except NotFound as fault:
             if lists:
                 check = "missing image" if fault.check == "missing" else fault.check
@@ -209,7 +210,7 @@ class TableLink:
         if not value:
             return False
         try:
-            path = self.masks.find(value, _beside(self.tree, table.path)).path
+            path = self.masks.find(value, _beside(self.tree.root, table.path)).path
         except NotFound as fault:
             if fault.check == "outside":
                 self._refuse(entry, fault.why, "outside")
@@ -277,9 +278,10 @@ class TableLink:
         return list(self._group_columns.values()) if grouped else []
 
 
-def _beside(tree: Tree, table: Path) -> tuple[str, ...]:
+@lru_cache(maxsize=64)
+def _beside(root: Path, table: Path) -> tuple[str, ...]:
     try:
-        return table.parent.relative_to(tree.root).parts
+        return table.parent.relative_to(root).parts
     except ValueError:
         return ()
 
