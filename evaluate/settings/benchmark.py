@@ -130,7 +130,8 @@ class ClassifierSettings(TrainingSettings):
     """The downstream classifier: any timm model by name, or torchvision's mobilenet_v2."""
 
     updates: int = Field(80, ge=1, description="optimiser updates of every arm; at most, where a pilot chooses")
-    learning_rate: float = Field(1e-3, gt=0, description="peak of the one-cycle schedule")
+    learning_rate: float = Field(5e-4, gt=0, description="peak of the one-cycle schedule")
+    frozen: float = Field(0.5, ge=0, lt=1, description="share of a pretrained encoder's first layers that stay")
     model: str = LITE0_MODEL
     probe: int = Field(
         1536,
