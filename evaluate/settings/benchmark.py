@@ -26,6 +26,7 @@ DRAWS = {
 # timm's name of the network whose ImageNet weights come as a package; smp takes it as an encoder after tu-.
 LITE0_MODEL = "tf_efficientnet_lite0"
 AUTO, PACKAGE = "auto", "package"
+_RATE_OF_RANDOM_LAYERS = 3e-3
 LEAST_OF_CLASS = 10
 """Pairs that a class keeps at least, or all that it has, in a part of so many pairs."""
 _ARM_NAME = re.compile(
@@ -130,7 +131,9 @@ class ClassifierSettings(TrainingSettings):
     """The downstream classifier: any timm model by name, or torchvision's mobilenet_v2."""
 
     updates: int = Field(80, ge=1, description="optimiser updates of every arm; at most, where a pilot chooses")
-    learning_rate: float = Field(5e-4, gt=0, description="peak of the one-cycle schedule")
+    learning_rate: float = Field(
+        5e-4, gt=0, description="peak of the one-cycle schedule; 3e-3 where it is not set and no probe is the start"
+    )
     frozen: float = Field(0.5, ge=0, lt=1, description="share of a pretrained encoder's first layers that stay")
     model: str = LITE0_MODEL
     probe: int = Field(
@@ -139,6 +142,14 @@ class ClassifierSettings(TrainingSettings):
         description="draws of a linear probe that the last layer of a pretrained network starts from, its batch norms "
         "kept as they are; 0 starts that layer at random",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_random_layer_learns_faster(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "learning_rate" not in values:
+            chosen = cls.model_construct(**values)
+            return values if chosen.draws_of_probe else {**values, "learning_rate": _RATE_OF_RANDOM_LAYERS}
+        return values
 
     @property
     def weights(self) -> str | None:

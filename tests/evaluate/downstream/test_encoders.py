@@ -185,6 +185,10 @@ def test_the_packaged_weights_start_both_models_by_default_and_no_other_network(
         and JudgeSegmenterSettings(architecture="plain").weights is None
     )
     assert ClassifierSettings(encoder_weights=None).weights is None
+    rates = [
+        ClassifierSettings.model_validate(given).learning_rate for given in ({}, {"probe": 0}, {"model": "resnet18"})
+    ]
+    assert rates == [5e-4, 3e-3, 3e-3], "what starts at random learns faster"
     stem = lite0_tensors()["conv_stem.weight"]
     few = {"updates": 1, "batch_size": 4, "size": 32, "checks": 1, "device": "cpu"}
     pairs = lesions(4, seed=0)
