@@ -140,6 +140,17 @@ def found_masks() -> str:
     return table(headings, rows)
 
 
+def seen_by_base() -> str:
+    """One row per change of the shipped base's training pictures, and per set of pictures that it never saw."""
+    found = content("seen_by_base.json")
+    rows = [
+        (f"{of} {name}", f"{said['pictures']:,}", f"{said['found']:,}")
+        for kind, of in (("seen", "own,"), ("unseen", "unseen:"))
+        for name, said in found[kind].items()
+    ]
+    return table(("pictures", "how many", "known"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "verdicts": verdicts,
     "arms": arms,
@@ -148,6 +159,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "ways": ways,
     "faults": faults,
     "found-masks": found_masks,
+    "seen-by-base": seen_by_base,
 }
 
 
