@@ -46,6 +46,13 @@ def turned(image: np.ndarray, mask: np.ndarray) -> Pair:
     return np.ascontiguousarray(np.rot90(image[:, ::-1])), None
 
 
+def squeezed(image: np.ndarray, mask: np.ndarray) -> Pair:
+    """As the middle of a picture of 4:3 is that was made square without a cut."""
+    edge = len(image) // 8
+    narrow = cv2.resize(image, (len(image) - 2 * edge, len(image)), interpolation=cv2.INTER_AREA)
+    return cv2.copyMakeBorder(narrow, 0, 0, edge, edge, cv2.BORDER_REFLECT), None
+
+
 def cropped(image: np.ndarray, mask: np.ndarray, share: float, masked: bool) -> Pair:
     edge = round(len(image) * (1 - share) / 2)
     middle = slice(edge, len(image) - edge)
@@ -58,6 +65,7 @@ CHANGES: dict[str, Callable[[np.ndarray, np.ndarray], Pair]] = {
     "half as large": halved,
     "in other light and tint": lit,
     "flipped and turned": turned,
+    "squeezed from 4:3 to 1:1": squeezed,
     "middle 95 %": partial(cropped, share=0.95, masked=False),
     "middle 95 %, with masks": partial(cropped, share=0.95, masked=True),
     "middle 75 %, with masks": partial(cropped, share=0.75, masked=True),
