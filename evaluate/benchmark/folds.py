@@ -138,9 +138,9 @@ def fold_notes(rounds: Sequence[Round], real: Manifest) -> list[str]:
     if len(rounds) < 2:
         return []
     seen, settings = len(seen_by_base(real)), rounds[0].settings
-    of = " and ".join(settings.fold_splits)
+    of = ", ".join(settings.fold_splits)
     said = [
-        f"cross-validation in {len(rounds)} folds of whole lesions: each pair of the {of} splits is tested once, by "
+        f"cross-validation in {len(rounds)} folds of whole lesions: each pair of {of} is tested once, by "
         "models whose training, gates, adapters and generated pairs never saw its fold",
         "the pairs in synthetic/ are made from the training split in the same way; judged are those of the folds",
     ]

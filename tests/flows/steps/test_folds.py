@@ -56,7 +56,7 @@ def test_results_and_report_name_the_folds(folded_run: Path) -> None:
     assert len(comparison["per_fold"]) == 2
     assert {run["fold"] for arm in found["arms"] for run in arm["runs"]} == {1, 2}
     page = (folded_run / "report.html").read_text()
-    assert "By fold" in page and "each pair of the train and validation and test splits is tested once" in page
+    assert "By fold" in page and "each pair of train, validation, test is tested once" in page
 
 
 def test_what_a_kill_took_of_a_fold_is_made_again_the_same_and_nothing_else(folded_run: Path) -> None:
