@@ -5,9 +5,10 @@ A table stands between `<!-- table: NAME -->` and `<!-- end -->`, NAME being a k
 
 from __future__ import annotations
 
+import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,33 @@ def _counts(counts: dict[str, int]) -> str:
     return "; ".join(f"{number} {name}" for name, number in counts.items())
 
 
+SPEED = {
+    "adapter": ("adapter training, a sample", "diffusers' LoRA loop"),
+    "pairs": ("a pair drawn", "50 guided DDIM steps"),
+    "segmenter": ("segmenter training, a sample", "a DataLoader and a plain loop"),
+    "reading": ("a pair read from a manifest", "`datasets`"),
+    "repeats": ("a pair looked for among generated ones", "all compared"),
+}
+
+
+def speed() -> str:
+    """One row per comparison: processor milliseconds of both sides, medians with least and most, and their ratio."""
+    with (FOLDER / "speed.csv").open(encoding="utf-8", newline="") as stream:
+        lines = {(line["comparison"], line["side"]): line for line in csv.DictReader(stream)}
+    rows = []
+    for name, (what, peer) in SPEED.items():
+        if (ours := lines.get((name, "ours"))) and (theirs := lines.get((name, "theirs"))):
+            ratio = f"{float(theirs['seconds']) / float(ours['seconds']):.2g}"
+            rows.append((what, peer, _milliseconds(ours), _milliseconds(theirs), ratio))
+    return table(("what", "beside", "ours, ms", "theirs, ms", "times as fast"), rows)
+
+
+def _milliseconds(line: Mapping[str, str]) -> str:
+    figures = [1000 * float(line[name]) for name in ("seconds", "least", "most")]
+    median, least, most = (f"{figure:.0f}" if figure >= 100 else f"{figure:.3g}" for figure in figures)
+    return f"{median} ({least} to {most})"
+
+
 def found_masks() -> str:
     """One row per dataset whose given masks were hidden from the shipped segmenter and then compared."""
     headings = ("given masks, hidden and compared", "pictures", "mean Dice", "median", "below .7 (%)", "doubtful (%)",
@@ -160,6 +188,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "faults": faults,
     "found-masks": found_masks,
     "seen-by-base": seen_by_base,
+    "speed": speed,
 }
 
 
