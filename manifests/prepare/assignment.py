@@ -79,7 +79,7 @@ def assign_rows(
     """Group rows by lesion, patient and near-duplicate, split them, and set aside copies and leaks.
 
     `kept` are splits of an earlier manifest, which stay. What a base was trained on, its `pictures`, is for training
-    alone, with all of its group, whatever was told of it.
+    alone, with all of its group, whatever was told of it. A split that holds nothing else stays, for no benchmark.
     """
     rows = len(checked.rows)
 
@@ -97,6 +97,8 @@ def assign_rows(
         note += f"; {kept.note}"
     before = splits
     splits = ["train" if split and group in for_training else split for group, split in zip(groups, splits)]
+    nothing_else = set(before) - set(splits)
+    splits = [told if told in nothing_else else split for told, split in zip(before, splits, strict=True)]
     rejected, dropped = _copies(checked, splits, kept.splits if kept else {})
     exact = len(dropped)
     rejected += _leaking(checked, groups, splits, dropped)
@@ -124,7 +126,10 @@ def assign_rows(
     )
     if pictures is not None:
         moved = sum(before[row.place] != row.split for row in assigned)
-        note += f"; {_seen_note([row for row in assigned if row.group in for_training], moved)}"
+        kept_apart = [row for row in assigned if row.group in for_training and row.split == "train"]
+        note += f"; {_seen_note(kept_apart, moved)}"
+        for split in sorted(nothing_else & {row.split for row in assigned}):
+            note += f"; {split} holds nothing else and stays, but can measure nothing of this base"
     return Assignment(assigned, rejected, figures, _disagreeing(checked, pairs), note)
 
 

@@ -120,6 +120,23 @@ def test_another_picture_of_a_lesion_that_the_base_has_seen_goes_with_it(tmp_pat
     assert any(told in line for line in summary.understood) and summary.rejected == ()
 
 
+def test_a_test_split_that_holds_nothing_else_stays_and_is_refused_by_the_benchmark(tmp_path: Path) -> None:
+    rows = []
+    for number, split in enumerate(("train", "train", "validation", "test")):
+        pair = draw_pair("nv" if number % 2 else "mel", 4, number, 96)
+        write_image(tmp_path / "data" / f"p{number}.jpg", pair.image)
+        write_mask(tmp_path / "data" / f"m{number}.png", pair.mask)
+        rows.append([f"p{number}.jpg", f"m{number}.png", pair.dx, split])
+    write_csv(tmp_path / "data" / "table.csv", ["image", "mask", "dx", "split"], rows)
+    seen = draw_pair("nv", 4, 3, 96)
+    pictures = training_pictures(sketches(seen.image, seen.mask)[None])
+    summary = prepare(tmp_path / "data" / "table.csv", tmp_path / "m", PrepareSettings(size=64), pictures=pictures)
+    assert {split: sum(of.values()) for split, of in summary.counts.items()} == {"train": 2, "validation": 1, "test": 1}
+    assert any("test holds nothing else and stays" in line for line in summary.understood)
+    with pytest.raises(BadInput, match="of test shows what the base was trained on"):
+        check_evidence(open_manifest(tmp_path / "m"), None, ())
+
+
 def test_the_benchmark_refuses_what_was_prepared_beside_another_base(before: Manifest, base: Path) -> None:
     pictures, settings = load_training_pictures(base), BenchmarkSettings()
     check_unseen(before, None, settings)
