@@ -157,17 +157,17 @@ class SamplingSettings(Frozen):
 
     steps: int = Field(20, ge=1, le=1000)
     spacing: float = Field(
-        1.7, ge=1, le=4, description="of the noise levels: 1 even; the greater, the more steps at high noise"
+        2.5, ge=1, le=4, description="of the noise levels: 1 even; the greater, the more steps at high noise"
     )
-    guidance: float = Field(2.0, ge=0)
+    guidance: float = Field(1.5, ge=0, description="1 goes without")
     guidance_rescale: float = Field(0.0, ge=0, le=1)
     guidance_above: float = Field(
-        0.6, ge=0, le=1, description="share of the noise levels, from the quietest, that go without guidance"
+        0.3, ge=0, le=1, description="share of the noise levels, from the quietest, that go without guidance"
     )
     guidance_below: float = Field(
         1.0, ge=0, le=1, description="share of the noise levels, from the quietest, beyond which none is guided"
     )
-    sampler: Literal["dpm++", "dpm++sde", "ddim", "euler"] = "dpm++sde"
+    sampler: Literal["dpm++", "dpm++sde", "ddim", "euler"] = "dpm++"
     negative_prompt: str = ""
     batch: int = Field(16, ge=1)
 
