@@ -169,13 +169,15 @@ def found_masks() -> str:
 
 
 def seen_by_base() -> str:
-    """One row per change of the shipped base's training pictures, and per set of pictures that it never saw."""
+    """One row per change of the shipped base's training pictures, changes of equal figures together, and per set of
+    pictures that it never saw."""
     found = content("seen_by_base.json")
-    rows = [
-        (f"{of} {name}", f"{said['pictures']:,}", f"{said['found']:,}")
-        for kind, of in (("seen", "own,"), ("unseen", "unseen:"))
-        for name, said in found[kind].items()
-    ]
+    rows = []
+    for kind, of in (("seen", "own,"), ("unseen", "unseen:")):
+        alike: dict[tuple[int, int], list[str]] = {}
+        for name, said in found[kind].items():
+            alike.setdefault((said["pictures"], said["found"]), []).append(name)
+        rows += [(f"{of} {'; '.join(names)}", f"{many:,}", f"{known:,}") for (many, known), names in alike.items()]
     return table(("pictures", "how many", "known"), rows)
 
 
