@@ -116,7 +116,7 @@ def check_unseen(
 def _seen(real: Manifest, pair_id: str, split: str) -> BadInput:
     return BadInput(
         f"{real.location}: pair {pair_id} of {split} shows what the base was trained on; prepare the source again with "
-        f"the base.path that is used now, which keeps it in train, and with {split} pairs that the base has not seen"
+        "the base.path that is used now, which keeps it in train, and where told splits stay with prepare.split=grouped"
     )
 
 

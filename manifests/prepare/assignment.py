@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -79,7 +79,8 @@ def assign_rows(
     """Group rows by lesion, patient and near-duplicate, split them, and set aside copies and leaks.
 
     `kept` are splits of an earlier manifest, which stay. What a base was trained on, its `pictures`, is for training
-    alone, with all of its group, whatever was told of it. A split that holds nothing else stays, for no benchmark.
+    alone, with all of its group, whatever was told of it. Where these are half of a split or of all rows, it is the
+    base's own data in another form, whose splits stay as they were told; no benchmark will measure on them.
     """
     rows = len(checked.rows)
 
@@ -97,8 +98,10 @@ def assign_rows(
         note += f"; {kept.note}"
     before = splits
     splits = ["train" if split and group in for_training else split for group, split in zip(groups, splits)]
-    nothing_else = set(before) - set(splits)
-    splits = [told if told in nothing_else else split for told, split in zip(before, splits, strict=True)]
+    leaving = Counter(told for told, split in zip(before, splits, strict=True) if told != split)
+    own_data = 2 * sum(map(bool, seen)) >= rows
+    staying = {told for told, count in leaving.items() if own_data or 2 * count >= before.count(told)}
+    splits = [told if told in staying else split for told, split in zip(before, splits, strict=True)]
     rejected, dropped = _copies(checked, splits, kept.splits if kept else {})
     exact = len(dropped)
     rejected += _leaking(checked, groups, splits, dropped)
@@ -128,8 +131,8 @@ def assign_rows(
         moved = sum(before[row.place] != row.split for row in assigned)
         kept_apart = [row for row in assigned if row.group in for_training and row.split == "train"]
         note += f"; {_seen_note(kept_apart, moved)}"
-        for split in sorted(nothing_else & {row.split for row in assigned}):
-            note += f"; {split} holds nothing else and stays, but can measure nothing of this base"
+        for split in sorted(staying & {row.split for row in assigned}):
+            note += f"; {split} stays as it was told, and can measure nothing of this base, which has seen its pairs"
     return Assignment(assigned, rejected, figures, _disagreeing(checked, pairs), note)
 
 

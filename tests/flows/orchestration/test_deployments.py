@@ -142,7 +142,7 @@ def test_workers_that_do_not_start_are_one_sentence(
         def __enter__(self) -> Any:
             raise RuntimeError("Nanny failed to start.")
 
-    monkeypatch.setattr(rebalance, "task_runner", lambda settings: Broken())
+    monkeypatch.setattr(rebalance, "task_runner", lambda *_: Broken())
     job = open_job(unfinished("adapt"))
     with pytest.raises(EvendermError, match=r"could not be started \(RuntimeError: Nanny failed to start\.\)"):
         rebalance.run_as_flow(job, Watch(None), ("adapt",))
