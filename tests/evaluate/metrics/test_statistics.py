@@ -47,7 +47,7 @@ class World:
         """Class scores (S, N, C) of an arm whose skill is higher by `gain`."""
         shape = difficulty.shape
         opinion = self.opinion * rng.standard_normal(shape)
-        lent = self.fold_spread * rng.standard_normal((1, self.folds))
+        lent = self.fold_spread * rng.standard_normal((1, self.folds)) if self.fold_spread else 0.0
         skill = self.skill + gain + lent + self.seed_spread * rng.standard_normal((self.seeds, self.folds))
         scores = difficulty + opinion + self.noise * rng.standard_normal((self.seeds, *shape))
         scores[:, np.arange(len(labels)), labels] += skill[:, fold_of(labels, self.folds)]
