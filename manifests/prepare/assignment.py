@@ -100,7 +100,7 @@ def assign_rows(
     splits = ["train" if split and group in for_training else split for group, split in zip(groups, splits)]
     leaving = Counter(told for told, split in zip(before, splits, strict=True) if told != split)
     own_data = 2 * sum(map(bool, seen)) >= rows
-    staying = {told for told, count in leaving.items() if own_data or 2 * count >= before.count(told)}
+    staying = {told for told, count in leaving.items() if told and (own_data or 2 * count >= before.count(told))}
     splits = [told if told in staying else split for told, split in zip(before, splits, strict=True)]
     rejected, dropped = _copies(checked, splits, kept.splits if kept else {})
     exact = len(dropped)
