@@ -29,7 +29,7 @@ from manifests.format.reading import open_manifest
 from tests.augment.base.tiny_bases import write_narrow_base
 from tests.augment.training.short_training import SHORT, TASK
 
-PASSES = {"embedded": 32, "sd2": 40, "tiny": 7}
+PASSES = {"embedded": 38, "sd2": 40, "tiny": 8}
 """Of one pair through the denoiser: its steps, and once more at each level with guidance."""
 HELP_MODULES = 440
 PAIR_BYTES = 750
