@@ -179,7 +179,7 @@ def test_more_rounds_make_the_image_fit_the_callers_mask(name: str, two_places: 
         images = patient.draw(prompts, [1, 2, 3, 4], patient.given_mask(masks, rounds)).images
         return float(np.mean([dice(darker_part(image), mask) for image, mask in zip(images, masks, strict=True)]))
 
-    assert fit(4) > max(0.7, fit(1) + 0.05)
+    assert fit(4) > max(0.6, fit(1) + 0.05)
 
 
 @pytest.mark.parametrize("name", ["dpm++sde", "euler"])

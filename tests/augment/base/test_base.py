@@ -168,7 +168,7 @@ def test_the_speed_benchmark_builds_stable_diffusion_2_at_its_full_size() -> Non
     assert sizes == [866, 84]
 
 
-SHIPPED_DIGEST = "e68fdfeef3b0c8d38d22498273c4ca95928a85b61ff956a9f522bd4e1eaae9de"
+SHIPPED_DIGEST = "622cb775efe5e1774ef984e3b2c70da4d2b5b0815de955d608cea7be2dc793ab"
 
 
 def test_the_digest_of_the_shipped_base_stays_and_files_that_are_not_loaded_do_not_count(

@@ -92,7 +92,7 @@ def test_prior_draws_are_made_once_and_kept(sd2_base, tmp_path: Path, monkeypatc
 def test_with_prior_draws_a_stopped_training_goes_on_as_if_nothing_had_happened(
     melanomas: PairArrays, tmp_path: Path, monkeypatch
 ) -> None:
-    drawn = torch.from_numpy(np.random.default_rng(0).normal(size=(32, 20, 16, 16)).astype(np.float32))
+    drawn = torch.from_numpy(np.random.default_rng(0).normal(size=(32, 36, 16, 16)).astype(np.float32))
     monkeypatch.setattr(training, "prior_latents", lambda *of: drawn)
     settings = SHORT.model_copy(update={"steps": 3, "prior_share": 0.25})
     whole = trainer(melanomas, settings, tmp_path / "whole")

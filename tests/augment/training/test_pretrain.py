@@ -115,8 +115,8 @@ def test_stable_diffusions_own_pipeline_loads_the_parts_of_the_base() -> None:
 
     from augment.base.folder import SHIPPED
 
-    assert UNet2DConditionModel.from_pretrained(SHIPPED / "unet").config.in_channels == 20
-    assert AutoencoderDC.from_pretrained(SHIPPED / "vae").config.latent_channels == 16
+    assert UNet2DConditionModel.from_pretrained(SHIPPED / "unet").config.in_channels == 36
+    assert AutoencoderDC.from_pretrained(SHIPPED / "vae").config.latent_channels == 32
     assert CLIPTextModel.from_pretrained(SHIPPED / "text_encoder").config.hidden_size == 128
     assert len(CLIPTokenizer.from_pretrained(SHIPPED / "tokenizer")) > 500
     assert DDPMScheduler.from_pretrained(SHIPPED / "scheduler").config.prediction_type == "v_prediction"
