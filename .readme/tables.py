@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluate.pages import wording
-from evaluate.report.markdown import least_shown, report_markdown
-from evaluate.report.tasks import TaskResults, task_results
+from evaluate.sections.markdown import least_shown, report_markdown
+from evaluate.sections.tasks import TaskResults, task_results
 from manifests.markdown import markdown_table
 
 FOLDER = Path(__file__).parent

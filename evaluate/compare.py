@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evaluate.pages import wording
-from evaluate.report.markdown import least_shown
 from evaluate.results import Results, read_results
+from evaluate.sections.markdown import least_shown
 from manifests.errors import BadInput
 from manifests.markdown import markdown_table
 

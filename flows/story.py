@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluate.gates.reasons import gate_text
+from flows.judging.low_data import parts_of
 from flows.run.folder import Job
 from flows.run.records import read_record, unfinished_steps
 from flows.steps import adapt
 from flows.steps.domain import DOMAIN
-from flows.steps.parts.low_data import parts_of
 from manifests.errors import BadInput
 
 Figures = Mapping[str, Any]

@@ -12,9 +12,9 @@ from typing import Any
 from evaluate.gates.judge import units_of_judge
 from flows.engine.terminal import about
 from flows.engine.watch import ENDS
+from flows.judging.benchmark import SECONDS, update_rates, updates_left
 from flows.run.folder import Job
 from flows.run.log import read_events
-from flows.steps.benchmark import SECONDS, update_rates, updates_left
 from flows.steps.digests import paints
 from flows.steps.sequence import Planned
 from manifests.errors import BadInput
@@ -116,7 +116,7 @@ def _age(path: Path) -> float:
 
 def units_left(job: Job, steps: Sequence[Planned], calls: Mapping[str, tuple[int, int]]) -> dict[str, dict[str, float]]:
     """By unfinished step: how many units of each kind of task are left, NaN where nothing tells yet."""
-    from flows.steps.parts.low_data import parts_of
+    from flows.judging.low_data import parts_of
 
     left: dict[str, dict[str, float]] = {}
     benchmark = job.settings.benchmark

@@ -9,17 +9,11 @@ from typing import Any
 from evaluate.metrics.safety import MELANOMA, SENSITIVITIES
 from evaluate.pages import wording
 from evaluate.pages.tables import Cell, Table, counts_table, figure_cell, number_cell
-from evaluate.report.classes import class_bars, confusions, reliabilities, subgroup_bars
-from evaluate.report.curves import (
-    decision_curve,
-    learning_curve,
-    pilot_curve,
-    ratio_curve,
-    training_curve,
-)
-from evaluate.report.differences import comparisons_table, forest, verdict_card
-from evaluate.report.effects import effect_curve, effects_table
-from evaluate.report.tasks import Arm, TaskResults, series_of
+from evaluate.sections.classes import class_bars, confusions, reliabilities, subgroup_bars
+from evaluate.sections.curves import decision_curve, learning_curve, pilot_curve, ratio_curve, training_curve
+from evaluate.sections.differences import comparisons_table, forest, verdict_card
+from evaluate.sections.effects import effect_curve, effects_table
+from evaluate.sections.tasks import Arm, TaskResults, series_of
 
 _SAFETY_FIRST = (*(f"{name}:{dx}" for dx in MELANOMA for name in SENSITIVITIES), "ece")
 """What stands beside the compared metrics, so that a gain that costs melanomas is seen."""

@@ -15,8 +15,8 @@ from markupsafe import Markup
 
 from evaluate.pages import wording
 from evaluate.pages.svg import Drawing, Scale, spread
-from evaluate.report.tasks import Arm, TaskResults, series_of
 from evaluate.results import Results, read_results
+from evaluate.sections.tasks import Arm, TaskResults, series_of
 from manifests.errors import BadInput, StorageFailed
 
 MOST_RUNS = 60

@@ -13,11 +13,9 @@ from evaluate.pages.tables import Table, counts_table, settings_table
 from evaluate.reading.sentences import review_sentences, review_tables, study_sentences, study_tables
 from evaluate.report import audits
 from evaluate.report.arms import task_section, train_counts_table
-from evaluate.report.external import external_markdown, external_sections
 from evaluate.report.first_screen.answers import answers_in_markdown
 from evaluate.report.first_screen.screen import first_screen
 from evaluate.report.history import trend
-from evaluate.report.markdown import caution, helped_lines, report_markdown, verdict_line
 from evaluate.report.pairs.gallery import RunPairs, gallery, nearest_pairs, open_pairs
 from evaluate.report.pairs.rejected import (
     gates_table,
@@ -26,8 +24,10 @@ from evaluate.report.pairs.rejected import (
     thresholds_table,
     unseen_sentences,
 )
-from evaluate.report.tasks import TaskResults, missing_tasks, task_results
 from evaluate.results import read_results
+from evaluate.sections.external import external_markdown, external_sections
+from evaluate.sections.markdown import caution, helped_lines, report_markdown, verdict_line
+from evaluate.sections.tasks import TaskResults, missing_tasks, task_results
 from manifests.errors import BadInput
 from manifests.files import replace_file
 

@@ -118,7 +118,7 @@ def _serve_study(job: Job, reader: str, pictures: int, seed: int, masks: bool, p
 
 def _report(job: Job) -> int:
     from evaluate.reading.sentences import review_sentences, study_sentences
-    from flows.steps.report import make_report
+    from flows.judging.report import make_report
     from flows.steps.review import readings
     from manifests.progress import no_progress
 

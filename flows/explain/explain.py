@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.explain.sources import ImageSource, read_contents
+from flows.judging.benchmark import benchmark_work
 from flows.run.folder import Job
 from flows.run.records import file_digest, values_digest
 from flows.settings import flat
 from flows.steps.adapt import base_facts
-from flows.steps.benchmark import benchmark_work
 from flows.steps.prepare import open_real, real_digest
 from manifests.errors import BadInput
 from manifests.files import write_json

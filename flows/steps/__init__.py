@@ -17,7 +17,7 @@ from flows.run.folder import Job, open_job
 
 @dataclass(frozen=True)
 class CallKind:
-    """A kind of call: the function of flows/steps that does its work, what it counts, the limit that it obeys."""
+    """A kind of call: the function of flows that does its work, what it counts, the limit that it obeys."""
 
     name: str
     function: str
@@ -43,46 +43,46 @@ class RunStep:
         """Has `steps(job)`, what would be made now, and `next_calls(job, failed)`, the calls that make it; may have
         `announced(job)`, lines that are said before."""
         # By name, because a step may perform the calls of others.
-        return import_module(f"{__name__}.{self.calls[0].function.partition(':')[0]}")
+        return import_module(f"flows.{self.calls[0].function.partition(':')[0]}")
 
 
 REGISTRY: Mapping[str, RunStep] = {
     step.name: step
     for step in (
-        RunStep("prepare", (CallKind("prepare", "prepare:prepare_source", "pairs", "prepare"),)),
-        RunStep("external", (CallKind("external", "external:admit_set", "pairs", "prepare"),), judging=True),
-        RunStep("adapt", (CallKind("adapt", "adapt:train_one", "steps", "adapt", uses_gpu=True),), by_class=True),
-        RunStep("gates", (CallKind("gates", "gates:fit_gates", "steps", "benchmark", uses_gpu=True),)),
+        RunStep("prepare", (CallKind("prepare", "steps.prepare:prepare_source", "pairs", "prepare"),)),
+        RunStep("external", (CallKind("external", "judging.external:admit_set", "pairs", "prepare"),), judging=True),
+        RunStep("adapt", (CallKind("adapt", "steps.adapt:train_one", "steps", "adapt", uses_gpu=True),), by_class=True),
+        RunStep("gates", (CallKind("gates", "steps.gates:fit_gates", "steps", "benchmark", uses_gpu=True),)),
         RunStep(
             "synthesise",
             (
-                CallKind("synthesise", "synthesise:fill_range", "pairs", "synthesise", uses_gpu=True),
-                CallKind("commit", "synthesise:commit_pairs", "shards", "synthesise"),
+                CallKind("synthesise", "steps.synthesise:fill_range", "pairs", "synthesise", uses_gpu=True),
+                CallKind("commit", "steps.synthesise:commit_pairs", "shards", "synthesise"),
             ),
             by_class=True,
         ),
         RunStep(
             "low-data",
-            (CallKind("low-data", "parts.low_data:perform_part", "steps", "adapt", uses_gpu=True),),
+            (CallKind("low-data", "judging.low_data:perform_part", "steps", "adapt", uses_gpu=True),),
             judging=True,
         ),
         RunStep(
             "folds",
-            (CallKind("folds", "parts.folds:perform_part", "steps", "benchmark", uses_gpu=True),),
+            (CallKind("folds", "judging.folds:perform_part", "steps", "benchmark", uses_gpu=True),),
             judging=True,
         ),
         RunStep(
             "benchmark",
             (
-                CallKind("benchmark", "benchmark:train_cell", "updates", "benchmark", uses_gpu=True),
-                CallKind("measure", "benchmark:measure", "updates", "benchmark", uses_gpu=True),
-                CallKind("pilot", "benchmark:train_pilot", "updates", "benchmark", uses_gpu=True),
-                CallKind("elsewhere", "benchmark:judge_elsewhere", "sets", "benchmark", uses_gpu=True),
-                CallKind("collect", "results:collect_results", "figures", "benchmark"),
+                CallKind("benchmark", "judging.benchmark:train_cell", "updates", "benchmark", uses_gpu=True),
+                CallKind("measure", "judging.benchmark:measure", "updates", "benchmark", uses_gpu=True),
+                CallKind("pilot", "judging.benchmark:train_pilot", "updates", "benchmark", uses_gpu=True),
+                CallKind("elsewhere", "judging.benchmark:judge_elsewhere", "sets", "benchmark", uses_gpu=True),
+                CallKind("collect", "judging.results:collect_results", "figures", "benchmark"),
             ),
             judging=True,
         ),
-        RunStep("report", (CallKind("report", "report:make_report", "pages", "benchmark"),), judging=True),
+        RunStep("report", (CallKind("report", "judging.report:make_report", "pages", "benchmark"),), judging=True),
     )
 }
 STEPS = tuple(REGISTRY)
@@ -116,5 +116,5 @@ def time_limit(job: Job, call: Call) -> float:
 def function_of(kind: str) -> Callable[..., Mapping[str, Any]]:
     """What does the work of a kind of call: it reads and writes the run folder, and returns figures worth noting."""
     module, _, name = CALL_KINDS[kind].function.partition(":")
-    function: Callable[..., Mapping[str, Any]] = getattr(import_module(f"{__name__}.{module}"), name)
+    function: Callable[..., Mapping[str, Any]] = getattr(import_module(f"flows.{module}"), name)
     return function

@@ -8,8 +8,6 @@ from augment.ways.plan import SKIN, takes
 from flows.run.folder import Job
 from flows.run.records import Step
 from flows.settings import flat_groups
-from flows.steps.adapt import base_facts
-from flows.steps.external import external_digests
 from flows.steps.prepare import real_digest
 
 VERSION = 1
@@ -26,17 +24,6 @@ def gates_step(job: Job) -> Step:
     if paints(job):
         settings["painted"] = True
     return Step("gates", VERSION, settings, {"real": real_digest(job)})
-
-
-def fold_steps(job: Job) -> list[Step]:
-    """What the generator and the models of each fold would be made from now; nothing without a cross-validation."""
-    if not job.settings.benchmark.cross_validated:
-        return []
-    settings: dict[str, Any] = {"seed": job.settings.seed, "threads": job.settings.engine.threads}
-    settings |= flat_groups(job.settings, "base", "adapt", "sampling", "synthesis", "benchmark")
-    settings |= settings_of_gates(job) | {"prepare.validation_fraction": job.settings.prepare.validation_fraction}
-    inputs = {"real": real_digest(job), "base": str(base_facts(job)["digest"]), **external_digests(job)}
-    return [Step(f"folds:{k + 1}", VERSION, settings, inputs) for k in range(job.settings.benchmark.folds)]
 
 
 def settings_of_gates(job: Job) -> dict[str, Any]:

@@ -12,11 +12,12 @@ import psutil
 import pytest
 
 from flows.execution import execute
+from flows.judging import results
 from flows.run.folder import RunFolder, open_job
 from flows.run.log import read_events
 from flows.run.records import read_record
 from flows.status import read_status, status_lines
-from flows.steps import adapt, results
+from flows.steps import adapt
 from manifests.errors import EvendermError
 from manifests.format.reading import open_manifest
 from manifests.progress import no_progress

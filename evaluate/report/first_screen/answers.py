@@ -10,9 +10,9 @@ from typing import Any
 
 from evaluate.gates.reasons import gate_text
 from evaluate.pages import wording
-from evaluate.report.markdown import own_pairs
 from evaluate.report.pairs.gallery import RunPairs
 from evaluate.report.pairs.rejected import gate_of
+from evaluate.sections.markdown import own_pairs
 
 Results = Mapping[str, Any]
 SPLITS = {"train": "to train", "validation": "to validate", "test": "to test"}

@@ -11,10 +11,6 @@ from markupsafe import Markup
 from evaluate.pages import wording
 from evaluate.pages.pictures import Picture, thumbnails
 from evaluate.pages.svg import Drawing, Scale
-from evaluate.report.curves import FLAT, Figure
-from evaluate.report.differences import Forest, forest
-from evaluate.report.effects import effect_curve
-from evaluate.report.external import elsewhere
 from evaluate.report.first_screen.answers import (
     ClassCounts,
     Fact,
@@ -23,9 +19,13 @@ from evaluate.report.first_screen.answers import (
     made_sentence,
     may_use,
 )
-from evaluate.report.markdown import verdict_sentence
 from evaluate.report.pairs.gallery import RunPairs, evenly, generated_alt, real_alt, rows_by_class
-from evaluate.report.tasks import TaskResults
+from evaluate.sections.curves import FLAT, Figure
+from evaluate.sections.differences import Forest, forest
+from evaluate.sections.effects import effect_curve
+from evaluate.sections.external import elsewhere
+from evaluate.sections.markdown import verdict_sentence
+from evaluate.sections.tasks import TaskResults
 
 COLUMNS = 8
 MOST_OF_A_CLASS = 3

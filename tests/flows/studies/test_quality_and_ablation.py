@@ -43,7 +43,7 @@ def test_tables_join_the_results_of_a_run_and_its_report_and_nothing_is_done_aga
     assert results == before and "| signed distance, 1 channel, noise 0 |" in printed
     assert {"variant", "dice", "dice_p5", "boundary_error"} == set(rows[0])
     assert "Ablation codec" in (run / "report.html").read_text()
-    from flows.steps import benchmark
+    from flows.judging import benchmark
 
     job = open_job(run)
     assert reason_to_run(job.folder, benchmark.steps(job)[0]) is None

@@ -7,7 +7,7 @@ from typing import Any
 
 from evaluate.pages import wording
 from evaluate.pages.wording import markdown
-from evaluate.report.tasks import Arm, Comparison, TaskResults, missing_tasks
+from evaluate.sections.tasks import Arm, Comparison, TaskResults, missing_tasks
 from manifests.markdown import markdown_table
 
 _OPENINGS = {

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from evaluate.metrics.safety import THRESHOLDS
 from evaluate.pages import wording
 from evaluate.pages.svg import Drawing, Scale, spread, ticks
-from evaluate.report.tasks import SERIES, Arm, TaskResults, base_of, series_of
+from evaluate.sections.tasks import SERIES, Arm, TaskResults, base_of, series_of
 
 HEIGHT, FLAT = 240.0, 132.0
 TOP, BELOW = 14.0, 34.0

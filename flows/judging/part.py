@@ -7,8 +7,13 @@ from types import ModuleType
 from typing import Any
 
 from flows.engine.calls import Call
+from flows.judging.external import external_digests
 from flows.run.folder import Job
+from flows.run.records import Step
+from flows.settings import flat_groups
 from flows.steps import function_of
+from flows.steps.adapt import base_facts
+from flows.steps.digests import VERSION, settings_of_gates
 from flows.steps.prepare import open_real, real_digest
 from manifests.errors import BadInput
 from manifests.progress import Progress
@@ -42,3 +47,14 @@ def wrapped(kind: str, title: str, part: Mapping[str, Any], call: Call) -> Call:
 def perform(part: Job, kind: str, arguments: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     """Performs a call of another step on a part."""
     return function_of(kind)(part, progress, **arguments)
+
+
+def fold_steps(job: Job) -> list[Step]:
+    """What the generator and the models of each fold would be made from now; nothing without a cross-validation."""
+    if not job.settings.benchmark.cross_validated:
+        return []
+    settings: dict[str, Any] = {"seed": job.settings.seed, "threads": job.settings.engine.threads}
+    settings |= flat_groups(job.settings, "base", "adapt", "sampling", "synthesis", "benchmark")
+    settings |= settings_of_gates(job) | {"prepare.validation_fraction": job.settings.prepare.validation_fraction}
+    inputs = {"real": real_digest(job), "base": str(base_facts(job)["digest"]), **external_digests(job)}
+    return [Step(f"folds:{k + 1}", VERSION, settings, inputs) for k in range(job.settings.benchmark.folds)]

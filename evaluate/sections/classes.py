@@ -14,7 +14,7 @@ from evaluate.pages import wording
 from evaluate.pages.reliability import reliability_chart
 from evaluate.pages.svg import Scale
 from evaluate.pages.tracks import bar_track
-from evaluate.report.tasks import Arm, TaskResults, series_of
+from evaluate.sections.tasks import Arm, TaskResults, series_of
 
 PER_CLASS = ("recall", "f1", "average_precision", *SENSITIVITIES)
 

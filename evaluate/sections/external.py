@@ -7,11 +7,11 @@ from typing import Any
 
 from evaluate.pages import wording
 from evaluate.pages.tables import Cell, Table, figure_cell
-from evaluate.report.classes import Bar, BarChart, BarGroup, arm_bar
-from evaluate.report.differences import comparisons_table, forest, verdict_card
-from evaluate.report.effects import effect_curve, effects_table
-from evaluate.report.markdown import verdict_sentence
-from evaluate.report.tasks import TaskResults, series_of, task_results
+from evaluate.sections.classes import Bar, BarChart, BarGroup, arm_bar
+from evaluate.sections.differences import comparisons_table, forest, verdict_card
+from evaluate.sections.effects import effect_curve, effects_table
+from evaluate.sections.markdown import verdict_sentence
+from evaluate.sections.tasks import TaskResults, series_of, task_results
 
 Results = Mapping[str, Any]
 HOME = "in domain"

@@ -11,11 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from evaluate.results import tables_of
-from flows.run.folder import Job
-from flows.run.log import read_events
-from flows.run.records import CELLS, file_digest, read_record, write_record
-from flows.steps.adapt import untrained_classes
-from flows.steps.benchmark import (
+from flows.judging.benchmark import (
     benchmark_work,
     budgeted,
     settled_benchmark,
@@ -23,9 +19,13 @@ from flows.steps.benchmark import (
     synthetic_manifest,
     trained_round,
 )
-from flows.steps.external import external_manifests
-from flows.steps.parts.folds import fold_rounds, split_jobs
-from flows.steps.parts.low_data import parts_of, restricted_manifests
+from flows.judging.external import external_manifests
+from flows.judging.folds import fold_rounds, split_jobs
+from flows.judging.low_data import parts_of, restricted_manifests
+from flows.run.folder import Job
+from flows.run.log import read_events
+from flows.run.records import CELLS, file_digest, read_record, write_record
+from flows.steps.adapt import untrained_classes
 from flows.steps.prepare import lacking_tasks, open_real, unknown_pictures
 from manifests.format.reading import Manifest
 from manifests.progress import Progress

@@ -12,8 +12,8 @@ from evaluate.pages import wording
 from evaluate.pages.svg import Scale
 from evaluate.pages.tables import Cell, Table, number_cell
 from evaluate.pages.tracks import difference_axis, difference_scale, difference_track
-from evaluate.report.markdown import difference_with_interval, least_shown, verdict_sentence
-from evaluate.report.tasks import Comparison, TaskResults, series_of
+from evaluate.sections.markdown import difference_with_interval, least_shown, verdict_sentence
+from evaluate.sections.tasks import Comparison, TaskResults, series_of
 
 
 @dataclass(frozen=True)

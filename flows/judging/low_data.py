@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flows.engine.calls import Call
+from flows.judging.part import calls_of, is_taken, perform, wrapped
 from flows.run.folder import Job, RunFolder
 from flows.run.records import Step, file_digest, unfinished_steps, write_record
 from flows.settings import flat_groups
 from flows.steps import adapt, gates, synthesise
-from flows.steps.parts.part import calls_of, is_taken, perform, wrapped
 from flows.steps.prepare import open_real, real_digest
 from manifests.errors import BadInput
 from manifests.progress import Progress

@@ -9,12 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flows.engine.calls import Call
+from flows.judging import benchmark, low_data
+from flows.judging.part import calls_of, fold_steps, is_taken, perform, wrapped
 from flows.run.folder import Job, RunFolder
 from flows.run.records import CELLS, Step, file_digest, unfinished_steps, write_record
-from flows.steps import adapt, benchmark, gates, synthesise
-from flows.steps.digests import fold_steps
-from flows.steps.parts import low_data
-from flows.steps.parts.part import calls_of, is_taken, perform, wrapped
+from flows.steps import adapt, gates, synthesise
 from flows.steps.prepare import lacking_tasks, open_real
 from manifests.errors import BadInput
 from manifests.progress import Progress

@@ -11,12 +11,13 @@ from flows.engine.calls import Call
 from flows.engine.machine import worker_count
 from flows.engine.terminal import duration
 from flows.engine.watch import watch_of
+from flows.judging.external import external_digests, external_manifests
+from flows.judging.low_data import restricted_digests, restricted_manifests
+from flows.judging.part import fold_steps
 from flows.run.folder import Job
 from flows.run.records import Step, file_digest, unfinished_steps
 from flows.settings import flat_groups
-from flows.steps.digests import fold_steps, settings_of_gates
-from flows.steps.external import external_digests, external_manifests
-from flows.steps.parts.low_data import restricted_digests, restricted_manifests
+from flows.steps.digests import settings_of_gates
 from flows.steps.prepare import base_pictures, open_real, real_digest, served_benchmark
 from flows.steps.synthesise import has_synthetic
 from manifests.errors import BadInput, EvendermError

@@ -9,9 +9,9 @@ from functools import partial
 
 from evaluate.pages import wording
 from evaluate.pages.tables import Cell, Table, number_cell
-from evaluate.report.curves import HEIGHT, OWN_PAIRS, Figure, Line, Point, figure
-from evaluate.report.markdown import least_shown
-from evaluate.report.tasks import Comparison, TaskResults, base_of, series_of
+from evaluate.sections.curves import HEIGHT, OWN_PAIRS, Figure, Line, Point, figure
+from evaluate.sections.markdown import least_shown
+from evaluate.sections.tasks import Comparison, TaskResults, base_of, series_of
 from evaluate.settings.benchmark import parse_arm
 
 

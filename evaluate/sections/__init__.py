@@ -1,0 +1,1 @@
+"""What the results say of a task, in words, tables and figures, for report.html and report.md."""
