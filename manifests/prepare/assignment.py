@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,6 +13,7 @@ from manifests.format.schema import UNLABELLED
 from manifests.listing.rows import connected, same_group_links
 from manifests.listing.source import Rejection
 from manifests.prepare.pipeline import CheckedRows, RowSpools
+from manifests.prepare.seen import SeenPairs
 from manifests.prepare.splits import (
     PROTECTION,
     KeptSplits,
@@ -79,8 +80,7 @@ def assign_rows(
     """Group rows by lesion, patient and near-duplicate, split them, and set aside copies and leaks.
 
     `kept` are splits of an earlier manifest, which stay. What a base was trained on, its `pictures`, is for training
-    alone, with all of its group, whatever was told of it. Where these are half of a split or of all rows, it is the
-    base's own data in another form, whose splits stay as they were told; no benchmark will measure on them.
+    alone, as `SeenPairs.in_train` says.
     """
     rows = len(checked.rows)
 
@@ -89,19 +89,13 @@ def assign_rows(
 
     pairs = find_duplicates(spools.fingerprints, while_comparing, settings.workers) if settings.duplicates else []
     groups = _groups(checked, pairs)
-    seen = _seen(spools, pictures)
-    for_training = {group for group, known in zip(groups, seen, strict=True) if known}
-    splits, note = _splits(checked, groups, settings, for_training)
+    seen = SeenPairs.of(spools, groups, pictures)
+    told, note = _splits(checked, groups, settings, seen.groups)
     if kept is not None:
         official = [row.split if settings.split == "official" else None for row in checked.rows]
-        splits = with_kept_splits(checked.pair_ids, groups, splits, official, kept.splits)
+        told = with_kept_splits(checked.pair_ids, groups, told, official, kept.splits)
         note += f"; {kept.note}"
-    before = splits
-    splits = ["train" if split and group in for_training else split for group, split in zip(groups, splits)]
-    leaving = Counter(told for told, split in zip(before, splits, strict=True) if told != split)
-    own_data = 2 * sum(map(bool, seen)) >= rows
-    staying = {told for told, count in leaving.items() if told and (own_data or 2 * count >= before.count(told))}
-    splits = [told if told in staying else split for told, split in zip(before, splits, strict=True)]
+    splits = seen.in_train(groups, told)
     rejected, dropped = _copies(checked, splits, kept.splits if kept else {})
     exact = len(dropped)
     rejected += _leaking(checked, groups, splits, dropped)
@@ -116,7 +110,7 @@ def assign_rows(
             row.attributes,
             row.licence,
             row.attribution,
-            seen[i],
+            seen.known[i],
         )
         for i, (row, split) in enumerate(zip(checked.rows, splits, strict=True))
         if split is not None and i not in dropped
@@ -128,28 +122,8 @@ def assign_rows(
         sum(checked.rows[p.first].split != checked.rows[p.second].split for p in pairs),
     )
     if pictures is not None:
-        moved = sum(before[row.place] != row.split for row in assigned)
-        kept_apart = [row for row in assigned if row.group in for_training and row.split == "train"]
-        note += f"; {_seen_note(kept_apart, moved)}"
-        for split in sorted(staying & {row.split for row in assigned}):
-            note += f"; {split} stays as it was told, and can measure nothing of this base, which has seen its pairs"
+        note += f"; {seen.note(groups, told, splits, [row.place for row in assigned])}"
     return Assignment(assigned, rejected, figures, _disagreeing(checked, pairs), note)
-
-
-def _seen(spools: RowSpools, pictures: TrainingPictures | None) -> Sequence[bool | None]:
-    """Whether the base was trained on each row, by its training pictures; None where nobody can tell."""
-    if pictures is None:
-        return [None] * len(spools.sketches)
-    return [bool(known) for _, block in spools.sketches.blocks(1024) for known in pictures.among(block)]
-
-
-def _seen_note(for_training: list[AssignedRow], moved: int) -> str:
-    seen = sum(row.seen is True for row in for_training)
-    if not seen:
-        return "the base was trained on none of the pairs"
-    others = f" with {len(for_training) - seen} more of their groups" if len(for_training) > seen else ""
-    held = f", {moved} of them moved there from validation or test" if moved else ""
-    return f"the base was trained on {seen} of the pairs, which are in train{others}{held}"
 
 
 def _groups(checked: CheckedRows, pairs: list[DuplicatePair]) -> list[str]:
