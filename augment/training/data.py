@@ -36,6 +36,11 @@ def split_by_group(groups: Sequence[str], holdout: float) -> tuple[np.ndarray, n
     return training, np.flatnonzero(is_held) if held else training
 
 
+def looked_at(held_out: np.ndarray) -> np.ndarray:
+    """The pairs by which a training is validated, 8 to 32: few are looked at several times, each in other noise."""
+    return np.resize(held_out, int(np.clip(len(held_out), 8, 32)))
+
+
 def prior_places(numbers: np.random.Generator, batch: int, share: float, draws: int) -> tuple[np.ndarray, np.ndarray]:
     """Places in a batch that prior draws take, at random since noise levels rise along it, and which draw each gets."""
     count = max(1, round(share * batch))

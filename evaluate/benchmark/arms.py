@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluate.downstream.training import Regime, Stage, expected_draws, uniform_regime
-from evaluate.settings.benchmark import LEAST_OF_CLASS, RATIO_ARMS, ArmName, Task
+from evaluate.settings.arms import RATIO_ARMS, ArmName, Task
+from evaluate.settings.benchmark import LEAST_OF_CLASS
 from manifests.errors import BadInput
 from manifests.format.schema import UNLABELLED
 from manifests.pairs import PairArrays

@@ -14,7 +14,8 @@ from evaluate.benchmark.arms import task_pairs
 from evaluate.benchmark.cells import has_masks, new_model, plan_cells
 from evaluate.benchmark.pilot import contestants, pilot_updates
 from evaluate.parts import finished_record, part_digest
-from evaluate.settings.benchmark import BenchmarkSettings, Task, parse_arm
+from evaluate.settings.arms import Task, parse_arm
+from evaluate.settings.benchmark import BenchmarkSettings
 from manifests.files import write_json
 from manifests.format.reading import Manifest
 from manifests.progress import Progress

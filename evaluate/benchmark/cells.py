@@ -21,7 +21,8 @@ from evaluate.downstream.encoders import weights_digest
 from evaluate.downstream.segmenter import THRESHOLD, Segmenter
 from evaluate.metrics.masks import mask_scores
 from evaluate.parts import finished_record
-from evaluate.settings.benchmark import DRAWS, ArmName, BenchmarkSettings, Task, parse_arm
+from evaluate.settings.arms import ArmName, Task, parse_arm
+from evaluate.settings.benchmark import DRAWS, BenchmarkSettings
 from manifests.errors import BadInput
 from manifests.files import replace_file, write_json
 from manifests.format.reading import Manifest

@@ -29,7 +29,8 @@ from evaluate.benchmark.summary import JudgedSet, arm_entry, measure, rare_class
 from evaluate.metrics.classification import metric_info
 from evaluate.metrics.statistics import group_weights
 from evaluate.results import SCHEMA_VERSION
-from evaluate.settings.benchmark import BenchmarkSettings, Task, parse_arm
+from evaluate.settings.arms import Task, parse_arm
+from evaluate.settings.benchmark import BenchmarkSettings
 from manifests.errors import EvendermError
 from manifests.format.reading import Manifest
 from manifests.format.schema import ATTRIBUTES

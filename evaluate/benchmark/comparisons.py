@@ -10,7 +10,8 @@ from typing import Any
 from evaluate.benchmark.summary import TOO_FEW_GROUPS, Measured
 from evaluate.metrics.classification import MetricInfo, metric_info
 from evaluate.metrics.statistics import Replicates, compare, holm, verdict
-from evaluate.settings.benchmark import BenchmarkSettings, Task, parse_arm
+from evaluate.settings.arms import Task, parse_arm
+from evaluate.settings.benchmark import BenchmarkSettings
 
 ONE_SEED = "one seed says nothing of the spread between training runs; use three or more"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from evaluate.settings.benchmark import BenchmarkSettings, Task, parse_arm
+from evaluate.settings.arms import Task, parse_arm
+from evaluate.settings.benchmark import BenchmarkSettings
 from manifests.duplicates.sketches import TrainingPictures, sketches_of
 from manifests.errors import BadInput
 from manifests.format.reading import Manifest

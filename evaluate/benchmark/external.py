@@ -28,7 +28,7 @@ from evaluate.benchmark.summary import Measured, measure, metric_entry, rare_cla
 from evaluate.metrics.classification import Figures
 from evaluate.metrics.statistics import Replicates
 from evaluate.parts import part_digest
-from evaluate.settings.benchmark import Task, parse_arm
+from evaluate.settings.arms import Task, parse_arm
 from manifests.copying import Changes, write_subset
 from manifests.duplicates.across import shared_lesions
 from manifests.duplicates.sketches import TrainingPictures, sketches_of

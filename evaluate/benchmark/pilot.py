@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from evaluate.benchmark.cells import PILOT, Cell, cell_digest, has_masks, read_cell, run_cell, skipped_arms
-from evaluate.settings.benchmark import BenchmarkSettings, Task
+from evaluate.settings.arms import Task
+from evaluate.settings.benchmark import BenchmarkSettings
 from manifests.errors import EvendermError
 from manifests.format.reading import Manifest
 from manifests.progress import Progress

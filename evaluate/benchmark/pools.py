@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from evaluate.benchmark.arms import Pools, low_data_pairs, task_pairs
-from evaluate.settings.benchmark import ArmName, BenchmarkSettings, Task
+from evaluate.settings.arms import ArmName, Task
+from evaluate.settings.benchmark import BenchmarkSettings
 from manifests.format.reading import Manifest
 from manifests.pairs import PairArrays
 

@@ -26,7 +26,8 @@ from evaluate.metrics.classification import (
 from evaluate.metrics.masks import SEGMENTATION_METRICS, segmentation_figures, segmentation_replicates
 from evaluate.metrics.safety import SENSITIVITIES
 from evaluate.metrics.statistics import Replicates, estimate
-from evaluate.settings.benchmark import BenchmarkSettings, Task, parse_arm
+from evaluate.settings.arms import Task, parse_arm
+from evaluate.settings.benchmark import BenchmarkSettings
 
 SUBGROUP_METRICS: dict[Task, tuple[str, ...]] = {
     "classification": ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece"),

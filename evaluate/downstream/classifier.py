@@ -13,7 +13,7 @@ from evaluate.downstream.mixing import mix_classes
 from evaluate.downstream.network import HALF, Downstream, Normalisation, unknown_name
 from evaluate.downstream.probe import fit_probe, probe_plan
 from evaluate.downstream.training import Augmentation, Learner, Regime
-from evaluate.settings.benchmark import ClassifierSettings
+from evaluate.settings.training import ClassifierSettings
 from manifests.errors import BadInput, EvendermError
 from manifests.pairs import PairArrays
 

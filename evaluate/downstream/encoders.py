@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluate.downstream.lite0 import lite0_tensors, lite0_version, lite0_weights
-from evaluate.settings.benchmark import PACKAGE
+from evaluate.settings.training import PACKAGE
 from manifests.errors import BadInput, first_line
 
 if TYPE_CHECKING:

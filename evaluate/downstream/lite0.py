@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluate.settings.benchmark import LITE0_MODEL
 from evaluate.settings.gates import LITE0
+from evaluate.settings.training import LITE0_MODEL
 from manifests.errors import BadInput, first_line
 
 if TYPE_CHECKING:

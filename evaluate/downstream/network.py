@@ -28,7 +28,7 @@ from evaluate.downstream.training import (
     train,
     uniform_regime,
 )
-from evaluate.settings.benchmark import TrainingSettings
+from evaluate.settings.training import TrainingSettings
 from manifests.errors import BadInput, first_line
 from manifests.files import replace_file, write_json
 from manifests.pairs import PairArrays

@@ -14,7 +14,7 @@ from evaluate.downstream.mixing import mix_masks
 from evaluate.downstream.network import HALF, Downstream, Normalisation, unknown_name
 from evaluate.downstream.training import Learner, Regime
 from evaluate.metrics.masks import mask_scores
-from evaluate.settings.benchmark import SegmenterSettings
+from evaluate.settings.training import SegmenterSettings
 from manifests.errors import EvendermError
 from manifests.pairs import PairArrays
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from augment.training.schedules import one_cycle
 from evaluate.downstream.mixing import NORM_BATCHES, fix_norms, moving_average, refresh_norms
-from evaluate.settings.benchmark import TrainingSettings
+from evaluate.settings.training import TrainingSettings
 from manifests.errors import EvendermError
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress

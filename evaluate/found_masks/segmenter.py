@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from evaluate.downstream.encoders import load_encoder_weights
 from evaluate.downstream.lite0 import lite0_weights
 from evaluate.downstream.segmenter import Segmenter
-from evaluate.settings.benchmark import AUTO
 from evaluate.settings.found_masks import FinderSettings
+from evaluate.settings.training import AUTO
 from manifests.pairs import PairArrays
 
 if TYPE_CHECKING:

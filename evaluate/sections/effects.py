@@ -12,7 +12,7 @@ from evaluate.pages.tables import Cell, Table, number_cell
 from evaluate.sections.curves import HEIGHT, OWN_PAIRS, Figure, Line, Point, figure
 from evaluate.sections.markdown import least_shown
 from evaluate.sections.tasks import Comparison, TaskResults, base_of, series_of
-from evaluate.settings.benchmark import parse_arm
+from evaluate.settings.arms import parse_arm
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluate.pages import wording
-from evaluate.settings.benchmark import CONTROLS, GENERATED, TASKS, parse_arm
+from evaluate.settings.arms import CONTROLS, GENERATED, TASKS, parse_arm
 
 Arm = dict[str, Any]
 Comparison = dict[str, Any]

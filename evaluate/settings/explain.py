@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from evaluate.settings.benchmark import ClassifierSettings
 from evaluate.settings.gates import JudgeSegmenterSettings
+from evaluate.settings.training import ClassifierSettings
 from manifests.settings import Frozen
 
 

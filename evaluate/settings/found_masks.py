@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 import augment
-from evaluate.settings.benchmark import SegmenterSettings
+from evaluate.settings.training import SegmenterSettings
 
 SHIPPED_SEGMENTER = Path(augment.__file__).parent / "shipped_segmenter"
 WEIGHTS = "segmenter.safetensors"

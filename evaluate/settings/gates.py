@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from evaluate.settings.benchmark import ClassifierSettings, SegmenterSettings
+from evaluate.settings.training import ClassifierSettings, SegmenterSettings
 from manifests.settings import Frozen
 
 PLAIN = "plain"

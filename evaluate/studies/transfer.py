@@ -16,8 +16,8 @@ from evaluate.downstream.classifier import Classifier
 from evaluate.downstream.segmenter import Segmenter
 from evaluate.fidelity.realism import RealismRow
 from evaluate.metrics.masks import dice
-from evaluate.settings.benchmark import ClassifierSettings, SegmenterSettings
 from evaluate.settings.gates import QualitySettings
+from evaluate.settings.training import ClassifierSettings, SegmenterSettings
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress

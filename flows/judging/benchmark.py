@@ -26,7 +26,8 @@ from manifests.progress import Progress
 if TYPE_CHECKING:
     from evaluate.benchmark.budget import Speed
     from evaluate.benchmark.folds import Round
-    from evaluate.settings.benchmark import BenchmarkSettings, Task
+    from evaluate.settings.arms import Task
+    from evaluate.settings.benchmark import BenchmarkSettings
     from manifests.format.reading import Manifest
 
 VERSION = 6

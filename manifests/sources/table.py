@@ -56,11 +56,9 @@ def _tells_facts(path: Path, tree: Tree) -> bool:
     finder = Finder(tree, tree.pictures)
     if {plain(name) for name in header_of(path)} & {*COLUMNS["dx"], *CODES}:
         return False
-    try:
-        table = read_table(path)
-        roles = _roles(table, tree, TableColumns())
-    except (BadInput, OSError):
+    if (opened := _opened(path, tree)) is None:
         return False
+    table, roles = opened
     image = roles.columns.get("image")
     return image is not None and not roles.gives_classes and any(finder.names_one(cells[image]) for cells in table)
 
@@ -69,11 +67,9 @@ def _is_understood(path: Path, tree: Tree) -> bool:
     known = {plain(name) for name in header_of(path)}
     if not known & {*COLUMNS["dx"], *COLUMNS["mask"], *CODES} and not any(name[-2:-1] == "_" for name in known):
         return False
-    try:
-        table = read_table(path)
-        roles = _roles(table, tree, TableColumns())
-    except (BadInput, OSError):
+    if (opened := _opened(path, tree)) is None:
         return False
+    _, roles = opened
     return "image" in roles.columns and bool(roles.one_hot or {"dx", "mask"} & roles.columns.keys())
 
 
@@ -84,11 +80,9 @@ def _joined(tree: Tree) -> list[Path]:
     classed: list[tuple[str, set[str]]] = []
     paths = [path for path in _candidates(tree) if _adds(path)]
     for path in paths:
-        try:
-            table = read_table(path)
-            roles = _roles(table, tree, TableColumns())
-        except (BadInput, OSError):
+        if (opened := _opened(path, tree)) is None:
             continue
+        table, roles = opened
         owner = next((role for role in (LESION, PATIENT) if role in roles.columns), "")
         if owner and roles.gives_classes and "image" not in roles.columns:
             classed.append((owner, {roles.cell(owner, cells) for cells in table}))
@@ -97,6 +91,15 @@ def _joined(tree: Tree) -> list[Path]:
                 named[role] |= {roles.cell(role, cells) for cells in table}
     fits = any(len(names & named[role]) * 2 > len(names) for role, names in classed)
     return paths if fits else []
+
+
+def _opened(path: Path, tree: Tree) -> tuple[Table, Roles] | None:
+    """A table and what its columns are by their names; None where it cannot be read or they contradict each other."""
+    try:
+        table = read_table(path)
+        return table, _roles(table, tree, TableColumns())
+    except (BadInput, OSError):
+        return None
 
 
 def _roles(table: Table, tree: Tree, named: TableColumns) -> Roles:

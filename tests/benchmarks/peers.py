@@ -168,7 +168,7 @@ def segmenter(pairs: PairArrays, folder: Path) -> tuple[Timed, Timed]:
     from augment.classical import training_augmentation
     from evaluate.downstream.segmenter import Segmenter
     from evaluate.downstream.training import uniform_regime
-    from evaluate.settings.benchmark import SegmenterSettings
+    from evaluate.settings.training import SegmenterSettings
 
     model = Segmenter(SegmenterSettings(encoder_weights=None, batch_size=BATCH, frozen=0))
     network, (mean, deviation) = model.build(False)

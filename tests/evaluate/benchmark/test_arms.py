@@ -25,7 +25,8 @@ from evaluate.benchmark.arms import (
 )
 from evaluate.benchmark.summary import rare_classes
 from evaluate.downstream.training import draw_indices, draw_plan
-from evaluate.settings.benchmark import CONTROLS, GENERATED, BenchmarkSettings, Task, parse_arm
+from evaluate.settings.arms import CONTROLS, GENERATED, Task, parse_arm
+from evaluate.settings.benchmark import BenchmarkSettings
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
 

@@ -21,7 +21,8 @@ from evaluate.benchmark.external import (
 )
 from evaluate.benchmark.folds import Round
 from evaluate.downstream.classifier import Classifier
-from evaluate.settings.benchmark import TASKS, BenchmarkSettings
+from evaluate.settings.arms import TASKS
+from evaluate.settings.benchmark import BenchmarkSettings
 from manifests.copying import Changes, write_subset
 from manifests.duplicates.sketches import sketches, training_pictures
 from manifests.errors import BadInput

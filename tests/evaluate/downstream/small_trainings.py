@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evaluate.settings.benchmark import ClassifierSettings, SegmenterSettings
+from evaluate.settings.training import ClassifierSettings, SegmenterSettings
 from manifests.pairs import PairArrays
 
 CLASSES = ("nv", "mel")

@@ -21,8 +21,9 @@ from evaluate.downstream.encoders import (
 )
 from evaluate.downstream.lite0 import lite0_tensors
 from evaluate.downstream.segmenter import Segmenter
-from evaluate.settings.benchmark import BenchmarkSettings, ClassifierSettings, SegmenterSettings
+from evaluate.settings.benchmark import BenchmarkSettings
 from evaluate.settings.gates import JudgeSegmenterSettings
+from evaluate.settings.training import ClassifierSettings, SegmenterSettings
 from manifests.errors import BadInput
 from tests.evaluate.downstream.small_trainings import CLASSES, TINY, TINY_MASKS, TRAIN, lesions
 

@@ -10,7 +10,8 @@ from typing import Any
 from evaluate.metrics.classification import classification_names, metric_info
 from evaluate.report.history import append_history
 from evaluate.results import write_results
-from evaluate.settings.benchmark import BenchmarkSettings, parse_arm
+from evaluate.settings.arms import parse_arm
+from evaluate.settings.benchmark import BenchmarkSettings
 from manifests.format.reading import Manifest
 from tests.evaluate.report.audit_fixture import make_audits
 from tests.evaluate.report.drawn_manifests import Draw, drawn_pair, write_real, write_synthetic

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluate.settings.benchmark import ClassifierSettings, SegmenterSettings
+from evaluate.settings.training import ClassifierSettings, SegmenterSettings
 from evaluate.studies.transfer import TransferSettings, dice_of, in_equal_numbers, mean_over, transfer_rows
 from manifests.errors import BadInput
 from tests.evaluate.drawn_pairs import drawn_pairs

@@ -16,6 +16,7 @@ from manifests.errors import BadInput
 from manifests.format.reading import open_manifest
 from tests.flows import whole_run
 from tests.flows.conftest import FinishedRun
+from tests.flows.judging.judged_again import judged_again
 
 OVERRIDES = (
     "engine.name=plain", "adapt.steps=1", "synthesis.balance=0.2", "benchmark.folds=2", "benchmark.seeds=1",
@@ -26,10 +27,7 @@ OVERRIDES = (
 @pytest.fixture(scope="module")
 def folded_run(tiny_run: FinishedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run that was judged again, over two folds."""
-    out = tmp_path_factory.mktemp("folds") / "run"
-    shutil.copytree(tiny_run.out, out, ignore=shutil.ignore_patterns("prefect"))
-    assert execute(open_job(out, OVERRIDES), JUDGING_STEPS) == 0
-    return out
+    return judged_again(tiny_run, tmp_path_factory.mktemp("folds") / "run", OVERRIDES)
 
 
 def test_each_fold_is_tested_by_a_generator_that_never_saw_it(folded_run: Path) -> None:

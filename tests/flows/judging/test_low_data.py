@@ -15,6 +15,7 @@ from flows.steps import JUDGING_STEPS
 from manifests.errors import BadInput
 from manifests.format.reading import open_manifest
 from tests.flows.conftest import FinishedRun
+from tests.flows.judging.judged_again import judged_again
 
 OVERRIDES = ("engine.name=plain", "benchmark.seeds=1", "benchmark.low_data=[0.5]")
 
@@ -22,10 +23,7 @@ OVERRIDES = ("engine.name=plain", "benchmark.seeds=1", "benchmark.low_data=[0.5]
 @pytest.fixture(scope="module")
 def low_data_run(tiny_run: FinishedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run that was judged again, with arms of half the training pairs."""
-    out = tmp_path_factory.mktemp("low-data") / "run"
-    shutil.copytree(tiny_run.out, out, ignore=shutil.ignore_patterns("prefect"))
-    assert execute(open_job(out, OVERRIDES), JUDGING_STEPS) == 0
-    return out
+    return judged_again(tiny_run, tmp_path_factory.mktemp("low-data") / "run", OVERRIDES)
 
 
 def test_the_generator_of_a_share_saw_the_pairs_that_its_arms_draw(low_data_run: Path) -> None:
