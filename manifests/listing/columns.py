@@ -221,6 +221,6 @@ def splits_by_file(tables: Sequence[Table]) -> dict[Path, str]:
 
 
 def named_columns(settings: TableColumns, layout: TableColumns, table: Table) -> TableColumns:
-    """The names of columns that settings or the layout give; the layout's only where the table has them."""
-    there = {role: name for role, name in layout if name is not None and table.find(name) is not None}
-    return TableColumns(**{**there, **{role: name for role, name in settings if name is not None}})
+    """The names of columns that settings, or else the layout, give and the table has."""
+    named = {**dict(layout), **{role: name for role, name in settings if name is not None}}
+    return TableColumns(**{role: name for role, name in named.items() if name and table.find(name) is not None})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -103,7 +103,11 @@ class TableLink:
         self._group_columns: dict[str, str] = {}
 
     def read_all(self, tables: Sequence[Table]) -> None:
-        """Adds what tables tell, those of lesions and patients first, which others then need only name."""
+        """Adds what tables tell, those of lesions and patients first, which others then need only name. BadInput for a
+        column that the settings name and no table has."""
+        named = [name for _, name in self.settings.columns if name is not None]
+        if tables and (missing := [name for name in named if all(table.find(name) is None for table in tables)]):
+            tables[0].column(*missing)
         by_file = splits_by_file(tables)
         told = [(table, self.roles(table)) for table in tables]
         for table, roles in sorted(told, key=lambda one: "image" in one[1].columns):
@@ -116,12 +120,15 @@ class TableLink:
                 self._read_owners(table, roles)
 
     def roles(self, table: Table) -> Roles:
-        """What the columns of a table tell."""
+        """What the columns of a table tell; what the settings name is told by tables that have it and by no other."""
         named = named_columns(self.settings.columns, self.layout.columns, table)
         roles = roles_of(table, lambda cell: self.images.names_one(cell) or self.masks.names_one(cell), named)
+        elsewhere = {role for role, name in self.settings.columns if name is not None and not getattr(named, role)}
         if self.layout.class_table and self.layout.class_table.lower() not in table.path.name.lower():
-            return Roles({role: place for role, place in roles.columns.items() if role != "dx"})
-        return roles
+            elsewhere.add("dx")
+        if "dx" in elsewhere:
+            roles = replace(roles, one_hot={}, other=())
+        return replace(roles, columns={r: place for r, place in roles.columns.items() if r not in elsewhere})
 
     def _read(self, table: Table, roles: Roles, split: str | None) -> None:
         """A table of pictures, all of whose rows are of `split` if no cell says otherwise. One that gives neither

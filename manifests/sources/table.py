@@ -34,7 +34,8 @@ def recognise(location: Path) -> bool:
     if location.is_file():
         return location.suffix.lower() in ALONE
     tree = scan(location, PrepareSettings())
-    return any(_is_understood(path, tree) for path in _candidates(tree)) or bool(_joined(tree))
+    finder = Finder(tree, tree.pictures)
+    return any(_is_understood(path, finder) for path in _candidates(tree)) or _only_together(tree, finder)
 
 
 def can_read(location: Path) -> bool:
@@ -51,36 +52,33 @@ def _candidates(tree: Tree) -> list[Path]:
     return found
 
 
-def _tells_facts(path: Path, tree: Tree) -> bool:
+def _tells_facts(path: Path, finder: Finder) -> bool:
     """Whether a table tells of pictures that are there, and of no classes: class folders may stand beside it."""
-    finder = Finder(tree, tree.pictures)
     if {plain(name) for name in header_of(path)} & {*COLUMNS["dx"], *CODES}:
         return False
-    if (opened := _opened(path, tree)) is None:
+    if (opened := _opened(path, finder)) is None:
         return False
     table, roles = opened
     image = roles.columns.get("image")
     return image is not None and not roles.gives_classes and any(finder.names_one(cells[image]) for cells in table)
 
 
-def _is_understood(path: Path, tree: Tree) -> bool:
+def _is_understood(path: Path, finder: Finder) -> bool:
     known = {plain(name) for name in header_of(path)}
     if not known & {*COLUMNS["dx"], *COLUMNS["mask"], *CODES} and not any(name[-2:-1] == "_" for name in known):
         return False
-    if (opened := _opened(path, tree)) is None:
+    if (opened := _opened(path, finder)) is None:
         return False
-    _, roles = opened
-    return "image" in roles.columns and bool(roles.one_hot or {"dx", "mask"} & roles.columns.keys())
+    return _is_enough(opened[1])
 
 
-def _joined(tree: Tree) -> list[Path]:
-    """Tables that only together tell of pictures: classes of lesions or patients, and which those are in another table
-    or in the names of folders. None where these are not there."""
+def _only_together(tree: Tree, finder: Finder) -> bool:
+    """Whether tables together tell of pictures: classes of lesions or patients, and which those are in another table or
+    in the names of folders."""
     named = {role: {name for picture in tree.pictures for name in picture.folder} for role in (LESION, PATIENT)}
     classed: list[tuple[str, set[str]]] = []
-    paths = [path for path in _candidates(tree) if _adds(path)]
-    for path in paths:
-        if (opened := _opened(path, tree)) is None:
+    for path in filter(_adds, _candidates(tree)):
+        if (opened := _opened(path, finder)) is None:
             continue
         table, roles = opened
         owner = next((role for role in (LESION, PATIENT) if role in roles.columns), "")
@@ -89,21 +87,16 @@ def _joined(tree: Tree) -> list[Path]:
         elif "image" in roles.columns:
             for role in (LESION, PATIENT):
                 named[role] |= {roles.cell(role, cells) for cells in table}
-    fits = any(len(names & named[role]) * 2 > len(names) for role, names in classed)
-    return paths if fits else []
+    return any(len(names & named[role]) * 2 > len(names) for role, names in classed)
 
 
-def _opened(path: Path, tree: Tree) -> tuple[Table, Roles] | None:
+def _opened(path: Path, finder: Finder) -> tuple[Table, Roles] | None:
     """A table and what its columns are by their names; None where it cannot be read or they contradict each other."""
     try:
         table = read_table(path)
-        return table, _roles(table, tree, TableColumns())
+        return table, roles_of(table, finder.names_one, TableColumns())
     except (BadInput, OSError):
         return None
-
-
-def _roles(table: Table, tree: Tree, named: TableColumns) -> Roles:
-    return roles_of(table, Finder(tree, tree.pictures).names_one, named)
 
 
 def not_understood(location: Path) -> Path | None:
@@ -111,10 +104,11 @@ def not_understood(location: Path) -> Path | None:
     if location.is_file():
         return None
     tree = scan(location, PrepareSettings())
+    finder = Finder(tree, tree.pictures)
     telling = {name for names in COLUMNS.values() for name in names if name != "y"} | CODES
     for path in _candidates(tree):
         tells = {plain(name) for name in header_of(path)} & telling
-        if tells and not _is_understood(path, tree) and not _tells_facts(path, tree):
+        if tells and not _is_understood(path, finder) and not _tells_facts(path, finder):
             return path
     return None
 
@@ -145,13 +139,14 @@ def read(
         tree = scan(location.parent, settings, only=_named_folders(table))
         return read_listed(tree, [table], settings, LAYOUT)
     tree = scan(location, settings)
+    finder = Finder(tree, tree.pictures)
     paths = [tree.guard.table(path) for path in _candidates(tree)]
     named = settings.columns != TableColumns()
-    chosen = [path for path in paths if named or _is_understood(path, tree) or _adds(path)]
+    chosen = [path for path in paths if named or _is_understood(path, finder) or _adds(path)]
     tables = [read_table(path) for path in chosen or paths]
     if not tables:
         raise BadInput(f"{location} holds no table; {columns_hint(location)}")
-    return read_listed(tree, _with_columns(tables, settings), settings, LAYOUT, finish)
+    return read_listed(tree, _with_columns(tables, settings, finder), settings, LAYOUT, finish)
 
 
 def _adds(path: Path) -> bool:
@@ -160,11 +155,17 @@ def _adds(path: Path) -> bool:
     return any(known & set(COLUMNS[role]) for role in ("patient", "lesion", "split", "age_group"))
 
 
-def _with_columns(tables: list[Table], settings: PrepareSettings) -> list[Table]:
-    """The tables that have the columns that the settings name; all where none has, so that what lacks is said."""
+def _with_columns(tables: list[Table], settings: PrepareSettings, finder: Finder) -> list[Table]:
+    """The tables that have the columns that the settings name, if one of them is enough; else all are joined."""
     named = [name for _, name in settings.columns if name is not None]
     having = [table for table in tables if all(table.find(name) is not None for name in named)]
-    return having if named and having else tables
+    enough = named and any(_is_enough(roles_of(table, finder.names_one, settings.columns)) for table in having)
+    return having if enough else tables
+
+
+def _is_enough(roles: Roles) -> bool:
+    """Whether a table lists pictures with a class or a mask."""
+    return "image" in roles.columns and (roles.gives_classes or "mask" in roles.columns)
 
 
 def _named_folders(table: Table) -> list[str]:

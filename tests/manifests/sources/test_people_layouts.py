@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from manifests.errors import BadInput
+from manifests.phantom.draw import write_csv
 from manifests.prepare.prepare import prepare
 from manifests.prepare.understanding import understand
-from manifests.settings import PrepareSettings
+from manifests.settings import PrepareSettings, TableColumns
 from manifests.sources.recognition import SOURCES, find_source
 from tests.manifests.sources.drawn_pairs import PAIRS, pictures
 from tests.manifests.sources.people_layouts import FORMS
@@ -75,6 +76,23 @@ def test_a_table_whose_pictures_are_not_there_is_told_and_an_archive_beside_pict
     (tmp_path / "d/masks.zip").unlink()
     with pytest.raises(BadInput, match=r"put those that fitzpatrick17k names into it .*web addresses are not fetched"):
         find_source(tmp_path / "d")
+
+
+@pytest.mark.parametrize("columns", [{"dx": "verdict"}, {"image": "second"}, {"image": "second", "dx": "verdict"}])
+def test_columns_that_are_named_in_one_table_leave_the_others_joined_with_it(
+    columns: dict[str, str], tmp_path: Path
+) -> None:
+    pictures(tmp_path / "d", [f"photos/{name}{n}.jpg" for n in range(4) for name in "ab"])
+    cases = [(500 + n, f"photos/a{n}.jpg", f"photos/b{n}.jpg") for n in range(4)]
+    write_csv(tmp_path / "d/cases.csv", ("case_id", "first", "second"), cases)
+    labels = [(500 + n, ["nv", "mel"][n % 2], ["bkl", "df"][n % 2]) for n in range(4)]
+    write_csv(tmp_path / "d/labels.csv", ("case_id", "finding", "verdict"), labels)
+    settings = PrepareSettings(source="table", columns=TableColumns(**columns))
+    rows = read(tmp_path / "d", settings).rows
+    name, place = "b" if "image" in columns else "a", 2 if "dx" in columns else 1
+    assert [(Path(row.image).stem, row.dx) for row in rows] == [(f"{name}{n}", labels[n][place]) for n in range(4)]
+    with pytest.raises(BadInput, match="no column 'nose'"):
+        read(tmp_path / "d", PrepareSettings(source="table", columns=TableColumns(**columns, site="nose")))
 
 
 def test_several_classes_at_once_are_no_class(tmp_path: Path) -> None:
