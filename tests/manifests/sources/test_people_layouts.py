@@ -60,7 +60,7 @@ def test_containers_splits_and_one_folder_are_no_classes_unless_somebody_insists
     folders: tuple[str, ...], tmp_path: Path
 ) -> None:
     for number, folder in enumerate(folders):
-        pictures(tmp_path / "d" / folder / "x" if number > 9 else tmp_path / "d" / folder, [f"{number}.png"])
+        pictures(tmp_path / "d" / folder, [f"{number}.png"])
     with pytest.raises(BadInput, match=r"tell of no classes .*insist with --set prepare.source=folders"):
         find_source(tmp_path / "d")
 
