@@ -124,7 +124,7 @@ def outlines(file: Path) -> tuple[Outlined, ...]:
             return (_of_yolo(file),)
         document = json.loads(file.read_text(encoding="utf-8-sig"))
         return (_of_labelme(document),) if "shapes" in document else tuple(_of_coco(document))
-    except (BadInput, OSError, ValueError, KeyError, TypeError, AttributeError, ElementTree.ParseError) as error:
+    except (BadInput, OSError, ValueError, LookupError, TypeError, AttributeError, ElementTree.ParseError) as error:
         told = f"{type(error).__name__}: {error}"[:160]
         raise BadInput(f"{file}: cannot be read as annotations ({told}); export them again") from None
 
@@ -202,18 +202,23 @@ def _of_labelme(document: Mapping[str, Any]) -> Outlined:
     """Polygons, circles and brushed masks; a flag that is set is the picture's own label."""
     shapes: dict[str, list[Shape]] = defaultdict(list)
     for shape in document["shapes"]:
-        kind, points = shape.get("shape_type") or "polygon", np.asarray(shape["points"], float)
-        if kind == "polygon":
-            shapes[shape["label"]].append(_polygon(points))
-        elif kind == "circle":
-            radius = float(np.hypot(*(points[1] - points[0])))
-            shapes[shape["label"]].append(_ellipse(points[0][0], points[0][1], radius, radius))
-        elif kind == "mask":
-            inside = decode_mask(base64.b64decode(shape["mask"]))
-            shapes[shape["label"]].append(_brushed(inside, int(points[0][0]), int(points[0][1])))
+        if draw := _labelme_shape(shape):
+            shapes[str(shape["label"])].append(draw)
     flags = [name for name, is_set in (document.get("flags") or {}).items() if is_set]
     size = document["imageWidth"], document["imageHeight"]
     return _outlined(document["imagePath"], *size, shapes, flags[0] if len(flags) == 1 else None)
+
+
+def _labelme_shape(shape: Mapping[str, Any]) -> Shape | None:
+    kind, points = shape.get("shape_type") or "polygon", np.asarray(shape["points"], float)
+    if kind == "polygon":
+        return _polygon(points)
+    if kind == "circle":
+        (x, y), radius = points[0], float(np.hypot(*(points[1] - points[0])))
+        return _ellipse(x, y, radius, radius)
+    if kind == "mask":
+        return _brushed(decode_mask(base64.b64decode(shape["mask"])), *points[0].astype(int))
+    return None
 
 
 def _of_yolo(file: Path) -> Outlined:

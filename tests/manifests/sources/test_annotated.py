@@ -114,19 +114,33 @@ def test_one_label_is_no_class_and_a_picture_that_is_not_there_is_told(tmp_path:
     assert [(rejection.check, "5.png" in rejection.reason) for rejection in listing.rejected] == [("missing", True)]
 
 
+def labelme_of(**shape: object) -> str:
+    document = {"shapes": [{"label": 7, **shape}], "imagePath": "a.png", "imageWidth": 48, "imageHeight": 48}
+    return json.dumps(document)
+
+
 @pytest.mark.parametrize(
     "content",
     [
         "<annotations><image name='a.png' width='x' height='4'/></annotations>",
         "<annotations><image",
         "<annotations><image name='a' width='9' height='9'><polygon points='1;2' label='a'/></image></annotations>",
+        labelme_of(shape_type="circle", points=[[9, 9]]),
+        labelme_of(shape_type="mask", points=[[9, 9]], mask=base64.b64encode(b"\x89PNG cut").decode()),
+        labelme_of(shape_type="mask", points=[], mask=base64.b64encode(encode_mask(np.eye(9) > 0)).decode()),
     ],
 )
 def test_damaged_annotations_are_one_sentence(content: str, tmp_path: Path) -> None:
     pictures(tmp_path, ["a.png"])
-    (tmp_path / "a.xml").write_text(content)
-    with pytest.raises(BadInput, match=r"a\.xml: cannot be read as annotations .*; export them again"):
+    (tmp_path / ("a.xml" if content.startswith("<") else "a.json")).write_text(content)
+    with pytest.raises(BadInput, match=r"a\.(xml|json): cannot be read as annotations .*; export them again"):
         read(tmp_path)
+
+
+def test_a_label_that_is_a_number_is_read_as_its_name(tmp_path: Path) -> None:
+    pictures(tmp_path, ["a.png"])
+    (tmp_path / "a.json").write_text(labelme_of(points=[[9, 9], [30, 9], [30, 30]]))
+    assert [row.mask is not None for row in read(tmp_path).rows] == [True]
 
 
 @pytest.mark.parametrize(
