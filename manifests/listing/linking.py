@@ -166,11 +166,7 @@ class TableLink:
     def _entry(self, cells: list[str], roles: Roles, table: Table, where: str, lists: bool) -> Entry | None:
         """The entry of the picture that a row means; a row without one is set aside, if the table lists pictures."""
         value = cells[roles.columns["image"]]
-        named = (
-            cells[roles.columns["id"]]
-            if "id" in roles.columns and not tells_nothing(cells[roles.columns["id"]])
-            else ""
-        )
+        named = roles.cell("id", cells)
         shown = named or without_ending(value)
         try:
             if tells_nothing(value):

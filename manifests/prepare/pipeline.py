@@ -96,9 +96,9 @@ def work_folder(storage: Storage) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class CheckedRows:
-    """The rows that passed, in the order of their ids; place i of the spools belongs to entry i of each list.
+    """The rows that passed, in the order of their ids; place i of the spools belongs to entry i of the first three.
 
-    masked: how many have a mask, and how many of those were scaled to their image.
+    enlarged, scaled: ids of those whose image was smaller than it is stored, and whose mask was scaled to its image.
     """
 
     pair_ids: list[str] = field(default_factory=list)
@@ -106,7 +106,7 @@ class CheckedRows:
     pixels: list[bytes] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
     enlarged: list[str] = field(default_factory=list)
-    masked: list[int] = field(default_factory=lambda: [0, 0])
+    scaled: list[str] = field(default_factory=list)
 
 
 def check_rows(admitted: Admitted, spools: RowSpools, settings: PrepareSettings, progress: Progress) -> CheckedRows:
@@ -124,10 +124,10 @@ def check_rows(admitted: Admitted, spools: RowSpools, settings: PrepareSettings,
                 result.pair_ids.append(admitted.pair_ids[place])
                 result.rows.append(admitted.rows[place])
                 result.pixels.append(outcome.pixels)
-                result.masked[0] += outcome.mask_png is not None
-                result.masked[1] += outcome.scaled
                 if outcome.enlarged:
                     result.enlarged.append(admitted.pair_ids[place])
+                if outcome.scaled:
+                    result.scaled.append(admitted.pair_ids[place])
             progress(start + len(outcomes), 2 * total, step="checking", set_aside=len(result.rejected))
     finally:
         cv2.setNumThreads(threads_before)

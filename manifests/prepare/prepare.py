@@ -120,7 +120,7 @@ def _judged(
         listing.class_place,
         listing.group_place,
         (*listing.notes, *admitted.notes),
-        checked.masked[1],
+        len(checked.scaled),
     )
     kept_from, base = (one.digest if one else None for one in (kept, pictures))
     return _Judged(folder, origin, assignment, rejected, len(checked.enlarged), kept_from, base)
