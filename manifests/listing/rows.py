@@ -109,7 +109,7 @@ def several_masks(more: Mapping[str, tuple[str, ...]]) -> list[str]:
     first, others = next(iter(more.items()))
     return [
         f"{len(more)} pictures have several masks, as {Path(first).name} and {Path(others[0]).name}: those that lie "
-        "apart are joined, those that agree are put to the vote (prepare.masks.several)"
+        "apart are joined, those that agree are put to the vote, unless prepare.masks.several says otherwise"
     ]
 
 
