@@ -35,7 +35,7 @@ from augment.mask_codec import bound_codec, codec_from
 from augment.objectives import alpha_sigma, joint_loss, quiet_pairs
 from augment.prompts import prompt_for
 from augment.settings import AdaptSettings
-from augment.training.data import looked_at, prior_places, prompts_of, split_by_group
+from augment.training.data import prior_places, prompts_of, split_by_group, validation_pairs
 from augment.training.draws import class_weights
 from augment.training.latents import DIHEDRAL, LatentCache, build_latent_cache
 from augment.training.schedules import warmed_up_cosine
@@ -262,7 +262,7 @@ class AdapterTrainer:
 
     def _loss_of_held_out(self) -> float:
         """Mean loss over held-out pairs and noise levels; noise and levels follow from the place of a pair alone."""
-        pairs = looked_at(self.held_out)
+        pairs = validation_pairs(self.held_out)
         levels = self.schedule.config.num_train_timesteps
         offsets = (torch.arange(len(pairs)) + 0.5) / len(pairs)
         losses = []

@@ -36,7 +36,7 @@ def split_by_group(groups: Sequence[str], holdout: float) -> tuple[np.ndarray, n
     return training, np.flatnonzero(is_held) if held else training
 
 
-def looked_at(held_out: np.ndarray) -> np.ndarray:
+def validation_pairs(held_out: np.ndarray) -> np.ndarray:
     """The pairs by which a training is validated, 8 to 32: few are looked at several times, each in other noise."""
     return np.resize(held_out, int(np.clip(len(held_out), 8, 32)))
 
