@@ -62,7 +62,7 @@ def prepare(
     """Read the dataset at `source`, check every row, and commit a real manifest at `out`.
 
     make_finder: what finds missing masks, where the settings allow it; without it they stay missing.
-    pictures: those that the base was trained on, which are never in validation or test; None where nobody can tell.
+    pictures: those that the base was trained on, for train as `SeenPairs.in_train` says; None where nobody can tell.
 
     Beside the manifest stand rejected.csv and summary.md, in place before it is. Nothing at `out` changes before all
     rows are checked. Raises BadInput when the source cannot be read, nothing usable remains or, with `strict`,
