@@ -32,7 +32,7 @@ OUTLINE_ENDINGS = (".xml", ".json", ".txt")
 _LARGEST = 1 << 14  # sides of pictures that annotation tools open
 _YOLO_LINE = re.compile(r"\d+(?:[ \t]+(?:[01]|[01]?\.\d+|\d(?:\.\d+)?e-\d+)){4,}\s*$")
 # Draws a shape into a mask, uint8 (H, W).
-Shape = Callable[[np.ndarray], None]
+Shape = Callable[[np.ndarray], object]
 
 
 def embedded_path(file: Path, column: str, row: int) -> str:
@@ -253,11 +253,7 @@ def _coco_run_lengths(segmentation: Mapping[str, Any]) -> Shape:
     counts = segmentation["counts"]
     runs = _unpacked(counts) if isinstance(counts, str) else [int(count) for count in counts]
     columns = _run_lengths(runs, width * height).reshape(width, height)
-
-    def draw(mask: np.ndarray) -> None:
-        mask |= columns.T
-
-    return draw
+    return lambda mask: np.bitwise_or(mask, columns.T, out=mask)
 
 
 def _unpacked(text: str) -> list[int]:
@@ -297,8 +293,4 @@ def _polygon(points: Any) -> Shape:
     corners = np.round(np.asarray(points, np.float64)).astype(np.int32)
     if corners.ndim != 2 or corners.shape[1] != 2:
         raise ValueError("a polygon without corners")
-
-    def draw(mask: np.ndarray) -> None:
-        cv2.fillPoly(mask, [corners], 1)
-
-    return draw
+    return lambda mask: cv2.fillPoly(mask, [corners], 1)
