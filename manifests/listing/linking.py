@@ -65,12 +65,9 @@ def read_listed(
         link.notes += book.unmatched(tree.root, images)
     kept = [entry for entry in link.entries.values() if entry.picture.path not in link.refused]
     rows = rows_of(kept, mask_of, link.notes, {**book.more, **link.more})
-    alone = [
-        mask_alone(f"{layout.source}:{Path(mask.path).stem}", mask.path)
-        for mask in book.alone()
-        if layout.every_picture
-    ]
-    rejected = [*tree.rejected(layout.source), *link.rejected, *alone]
+    alone = book.alone() if layout.every_picture else []
+    rejected = [*tree.rejected(layout.source), *link.rejected]
+    rejected += [mask_alone(f"{layout.source}:{Path(mask.path).stem}", mask.path) for mask in alone]
     listing_is_not_empty(rows, rejected, tree.root)
     link.notes += tree.unread()
     if copies:
@@ -179,12 +176,11 @@ class TableLink:
                 reason = fault.why if check == "outside" else f"{where}: {fault.why}; {how}"
                 self.rejected.append(Rejection(f"{self.layout.source}:{shown}", check, reason, value))
             return None
-        image_id = Path(picture.path).stem if self.layout.every_picture else shown.replace("\\", "/")
-        if lists or picture.path in self.entries or self.layout.every_picture:
-            return self.entries.setdefault(
-                picture.path, Entry(picture, image_id, own_id=bool(named) and not self.layout.every_picture)
-            )
-        return None
+        if self.layout.every_picture:
+            return self.entries.setdefault(picture.path, Entry(picture, Path(picture.path).stem))
+        if not lists:
+            return self.entries.get(picture.path)
+        return self.entries.setdefault(picture.path, Entry(picture, shown.replace("\\", "/"), own_id=bool(named)))
 
     def _tell(self, entry: Entry, cells: list[str], roles: Roles, table: Table, again: bool) -> None:
         for role in roles.columns:
