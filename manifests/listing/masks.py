@@ -91,7 +91,6 @@ class MaskBook:
             if mask.stem not in stems and not any(base in stems for base in _bases(mask.stem)):
                 for base in {NUMBER_OF_SEVERAL.sub("", mask.stem), *_numbered_bases(mask.stem)} & stems:
                     self._one_of_several[base].append(mask)
-        self._by_number: dict[tuple[str | None, tuple[str, ...]], Picture] | None = None
 
     def of(self, picture: Picture) -> str | None:
         """The file of a picture's mask: of its name, with or without an ending of masks or a number, and nearest to its
