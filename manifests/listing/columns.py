@@ -77,12 +77,8 @@ def roles_of(table: Table, resolves: Callable[[str], bool], named: TableColumns)
     columns = {
         role: place for role, place in columns.items() if role in ("image", "id") or place != columns.get("image")
     }
-    if (
-        "split" in columns
-        and named.split is None
-        and known[columns["split"]] != "split"
-        and not _tells_splits(table, columns["split"])
-    ):
+    guessed = named.split is None and "split" in columns and known[columns["split"]] != "split"
+    if guessed and not _tells_splits(table, columns["split"]):
         del columns["split"]
     roles = Roles(columns) if "dx" in columns else _with_classes(table, known, columns)
     return replace(roles, other_images=_other_images(table, known, columns, resolves))
@@ -194,8 +190,6 @@ def one_hot_columns(table: Table, known: list[str], taken: set[int]) -> dict[str
     Two of them at least are named after known classes; then those between are classes too.
     """
     flags = _flag_columns(table, known, taken)
-    if not flags:
-        return {}
     once = sum(sum(cells[p].casefold() in _SET for p in flags) <= 1 for cells in table.cells)
     if once < NEARLY_ALL * len(table.cells):
         return {}

@@ -44,19 +44,14 @@ def can_read(location: Path) -> bool:
 
 def _candidates(tree: Tree) -> list[Path]:
     """Tables that may tell of pictures: not those of pixels or features, nor what a contest wants to be given."""
-    found = []
-    for path in tree.tables[:MOST_TABLES]:
-        if "submission" in path.name.lower() or len(header_of(path)) > MOST_COLUMNS:
-            continue
-        found.append(path)
-    return found
+    paths = [path for path in tree.tables[:MOST_TABLES] if "submission" not in path.name.lower()]
+    return [path for path in paths if len(header_of(path)) <= MOST_COLUMNS]
 
 
 def _tells_facts(path: Path, finder: Finder) -> bool:
     """Whether a table tells of pictures that are there, and of no classes: class folders may stand beside it."""
-    if {plain(name) for name in header_of(path)} & {*COLUMNS["dx"], *CODES}:
-        return False
-    if (opened := _opened(path, finder)) is None:
+    told = {plain(name) for name in header_of(path)} & {*COLUMNS["dx"], *CODES}
+    if told or (opened := _opened(path, finder)) is None:
         return False
     table, roles = opened
     image = roles.columns.get("image")
@@ -67,9 +62,8 @@ def _is_understood(path: Path, finder: Finder) -> bool:
     known = {plain(name) for name in header_of(path)}
     if not known & {*COLUMNS["dx"], *COLUMNS["mask"], *CODES} and not any(name[-2:-1] == "_" for name in known):
         return False
-    if (opened := _opened(path, finder)) is None:
-        return False
-    return _is_enough(opened[1])
+    opened = _opened(path, finder)
+    return opened is not None and _is_enough(opened[1])
 
 
 def _only_together(tree: Tree, finder: Finder) -> bool:
