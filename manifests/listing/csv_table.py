@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,12 +44,17 @@ class Table:
         return iter(self.cells)
 
 
+def check_regular(path: Path) -> None:
+    """BadInput for what is there and no regular file: a pipe would wait forever, a device never end."""
+    if path.exists() and not path.is_file():
+        raise BadInput(f"{path} is not a regular file; replace it by the table itself")
+
+
 def read_text(path: Path) -> str:
     """The text of `path`: UTF-8 or UTF-16 by its mark, else UTF-8, else Latin-1."""
+    check_regular(path)
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe would wait forever, a device never end
-            raise BadInput(f"{path} is not a regular file; replace it by the table itself")
         if status.st_size > LARGEST_TABLE:
             raise BadInput(f"{path} has more than {LARGEST_TABLE >> 20} MiB; split the table or use Parquet")
         content = path.read_bytes()

@@ -24,6 +24,7 @@ import numpy as np
 
 from manifests.errors import BadInput
 from manifests.images import decode_mask, image_size
+from manifests.listing.csv_table import check_regular
 from manifests.listing.source import IMAGE_ENDINGS
 from manifests.png import encode_mask
 
@@ -117,6 +118,7 @@ def mask_of(file: Path, label: str, number: int) -> bytes:
 @lru_cache(maxsize=2)
 def outlines(file: Path) -> tuple[Outlined, ...]:
     """The pictures of an annotation file in its order. BadInput if it is none that can be read."""
+    check_regular(file)
     try:
         if file.suffix.lower() == ".xml":
             return tuple(_of_cvat(ElementTree.parse(file).getroot()))
@@ -131,6 +133,8 @@ def outlines(file: Path) -> tuple[Outlined, ...]:
 
 def holds_outlines(file: Path) -> bool:
     """Whether a file is one of these, by what it begins with or names."""
+    if not file.is_file():  # a pipe would wait forever
+        return False
     try:
         if file.suffix.lower() == ".xml":
             with file.open("rb") as stream:
@@ -225,6 +229,7 @@ def _of_yolo(file: Path) -> Outlined:
     """Polygons in shares of the picture's sides, of classes by number; boxes of one class are the picture's label."""
     picture = _yolo_picture(file)
     try:
+        check_regular(picture)
         height, width = image_size(picture.read_bytes(), str(picture))
     except (BadInput, OSError):  # told when its row is looked for, or checked
         height = width = 0

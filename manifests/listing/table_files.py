@@ -10,7 +10,15 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from manifests.errors import BadInput, first_line
-from manifests.listing.csv_table import LARGEST_TABLE, Table, read_csv, read_text, separator_of, without_comments
+from manifests.listing.csv_table import (
+    LARGEST_TABLE,
+    Table,
+    check_regular,
+    read_csv,
+    read_text,
+    separator_of,
+    without_comments,
+)
 
 MOST_COLUMNS = 400
 """A table with more is one of pixels or features."""
@@ -54,6 +62,7 @@ def read_parquet(path: Path, header_only: bool = False) -> Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    check_regular(path)
     try:
         with pq.ParquetFile(path) as file:
             names = [f.name for f in file.schema_arrow if not pa.types.is_nested(f.type)]
@@ -85,6 +94,7 @@ def _read_json_lines(path: Path) -> Table:
 
 def _read_excel(path: Path) -> Table:
     """The first sheet of a workbook; its header is the first line in which most cells are filled."""
+    check_regular(path)
     try:
         with zipfile.ZipFile(path) as book:
             lines = _sheet_lines(book)

@@ -67,6 +67,8 @@ def _annotations(others: Mapping[str, str]) -> str | None:
 
 
 def _by_content(path: Path) -> str:
+    if not path.is_file():  # a pipe would wait forever
+        return ""
     try:
         with path.open("rb") as file:
             start = file.read(8)

@@ -33,9 +33,10 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     saved = sorted(path.parent for name in ("state.json", "*/state.json") for path in folder.glob(name))
     for part in saved:
         for path in sorted(part.glob("*.arrow")):
-            yield part.name if part != folder else "", path
+            if path.is_file():  # a pipe would wait forever
+                yield part.name if part != folder else "", path
     for path in () if saved else sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]):
-        if _holds_pictures(path):
+        if path.is_file() and _holds_pictures(path):
             yield path.name.partition("-")[0], path
 
 

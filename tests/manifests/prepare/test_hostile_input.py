@@ -252,6 +252,16 @@ def test_any_spoilt_dataset_ends_cleanly(clean: Path, layout: str, spoilt: list[
         assert not list(Path(name).glob(".prepare-*")), "nothing is left lying about"
 
 
+@pytest.mark.parametrize(
+    "ending", ["parquet", "arrow", "json", "jsonl", "xml", "txt", "csv", "xlsx", "yaml", "mat", "png"]
+)
+def test_a_pipe_among_the_files_is_never_waited_for(clean: Path, ending: str, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(clean / sorted(LAYOUTS)[0], tmp_path / "data"))
+    (data / "state.json").write_text("{}")
+    os.mkfifo(data / f"data.{ending}")
+    _check_outcome(data, tmp_path / "out")
+
+
 def _check_outcome(data: Path, out: Path) -> None:
     try:
         summary = prepare(data, out, PrepareSettings(size=32, max_pixels=4_000_000))
