@@ -135,7 +135,7 @@ def _entry(
     }
     if result.interval is None:
         return entry | {"reason": TOO_FEW_GROUPS}
-    return entry if len(pair[0].points) > 1 else entry | {"reason": ONE_SEED}
+    return entry if settings.seeds > 1 else entry | {"reason": ONE_SEED}
 
 
 def _detectable(

@@ -166,6 +166,8 @@ def test_trained_models_are_tested_elsewhere_without_being_trained_again(
     of_folds = external_results("own", externals["own"], [trained, trained, trained], arms)
     dice = next(arm for arm in of_folds["arms"] if arm["task"] == "segmentation")["metrics"]["dice"]
     assert len(dice["per_seed"]) == 3 and dice["mean"] == pytest.approx(dice["per_seed"][0])
+    # Folds are no seeds: of one seed there is no verdict, here as on the run's own pairs.
+    assert {verdict["verdict"] for verdict in of_folds["verdicts"] + results["verdicts"]} == {None}
 
 
 def test_a_changed_set_or_prediction_is_tested_again(trained: Round, tmp_path: Path) -> None:
