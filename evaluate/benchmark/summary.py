@@ -72,7 +72,7 @@ class JudgedSet:
         )
 
     def figures(self, predictions: np.ndarray) -> Figures:
-        """Point values of one run's predictions, as `benchmark.predict` made them.
+        """Point values of one run's predictions, as `cells.predict` made them.
 
         In a cross-validation what ranks predictions is the mean over folds, since the scores of two models share no
         scale, and all else is of the pooled pairs (Forman and Scholz, "Apples-to-Apples in Cross-Validation Studies",

@@ -30,7 +30,7 @@ REASONS = {
 }
 """Why a pair is refused, in the order of the keys 1 to 7."""
 REFUSED = "review"
-"""The reason of rejection of what readers refused; nobody has read: `augment.balance.UNREAD`."""
+"""Why a pair is rejected that readers refused; one that nobody has read is `augment.balance.UNREAD`."""
 
 Readings = Mapping[tuple[str, str], Mapping[str, "Decision"]]
 """What stands, by pair id and digest of the picture, and then by reader."""

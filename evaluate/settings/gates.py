@@ -75,7 +75,8 @@ class JudgeSegmenterSettings(SegmenterSettings):
 
 
 class JudgeClassifierSettings(ClassifierSettings):
-    """The classifiers of the class gate, if they are networks, and the fidelity extractor."""
+    """The classifiers of the class gate, if they are networks, and the fidelity extractor; pretrained, they start as a
+    linear probe like the downstream classifier."""
 
     updates: int = Field(200, ge=1, description="optimiser updates of each classifier")
     size: int = Field(96, ge=32, le=1024, description="side of the square training images, in pixels")
