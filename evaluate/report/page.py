@@ -63,7 +63,10 @@ def page_html(run_folder: Path, results: Results, tasks: Sequence[TaskResults], 
         first=first_screen(results, tasks, pairs),
         sections=[task_section(task, results["data"]) for task in tasks],
         elsewhere=external_sections(results, tasks),
-        missing=[f"{wording.TASK_TITLES[task]} was not measured in this run." for task in missing_tasks(results)],
+        missing=[
+            f"{wording.TASK_TITLES[task]} was not measured in this run{why}."
+            for task, why in missing_tasks(results).items()
+        ],
         pair_notes=pairs.notes,
         has_generated=results["data"]["synthetic"] is not None,
         gallery=cards,

@@ -22,7 +22,8 @@ DRAWN_CAUTION = "This run's own pairs are drawn by a program: nothing here says 
 def helped_lines(results: Mapping[str, Any], tasks: Sequence[TaskResults]) -> list[str]:
     """Whether generated pairs helped, a list item for each task."""
     lines = [f"- {wording.TASK_TITLES[task.task]}: {markdown(verdict_sentence(task))}" for task in tasks]
-    return lines + [f"- {wording.TASK_TITLES[task]} was not measured." for task in missing_tasks(results)]
+    missing = missing_tasks(results).items()
+    return lines + [f"- {wording.TASK_TITLES[task]} was not measured{markdown(why)}." for task, why in missing]
 
 
 def report_markdown(results: Mapping[str, Any], tasks: Sequence[TaskResults], answers: Iterable[str]) -> str:

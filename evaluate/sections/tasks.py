@@ -89,9 +89,12 @@ def task_results(results: Mapping[str, Any]) -> list[TaskResults]:
     return [_task(results, task) for task in TASKS if any(arm["task"] == task for arm in results["arms"])]
 
 
-def missing_tasks(results: Mapping[str, Any]) -> list[str]:
-    """Tasks that no arm was trained for."""
-    return [task for task in TASKS if all(arm["task"] != task for arm in results["arms"])]
+def missing_tasks(results: Mapping[str, Any]) -> dict[str, str]:
+    """Tasks that no arm was trained for, each with what the notes say of it, such as `: no masks are given`."""
+    notes = (note.partition(" is not benchmarked") for note in results["data"]["notes"])
+    reasons = {task: reason for task, said, reason in notes if said}
+    measured = {arm["task"] for arm in results["arms"]}
+    return {task: reasons.get(task, "") for task in TASKS if task not in measured}
 
 
 def series_of(name: str) -> int:

@@ -104,10 +104,16 @@ def test_a_run_without_generated_pairs_says_so_and_shows_real_ones(tmp_path: Pat
     assert 'class="picture real"' in page and 'class="picture synthetic"' not in page
 
 
-def test_a_run_of_one_task_says_which_was_not_measured(tmp_path: Path) -> None:
+def test_a_run_of_one_task_says_which_was_not_measured_and_why_where_that_is_known(tmp_path: Path) -> None:
     text = text_of(reported(tmp_path, tasks=("segmentation",)))
     assert "Classification was not measured in this run." in text
     assert "- Classification was not measured." in (tmp_path / "report.md").read_text()
+
+    why = "classification is not benchmarked: it needs two classes, and there is one"
+    text = text_of(reported(tmp_path, lambda results: results["data"]["notes"].append(why)))
+    assert "Classification was not measured in this run: it needs two classes, and there is one." in text
+    told = "- Classification was not measured: it needs two classes, and there is one."
+    assert told in (tmp_path / "report.md").read_text()
 
 
 def test_missing_parts_are_said_in_a_sentence(own: Path) -> None:
