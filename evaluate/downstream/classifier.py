@@ -55,7 +55,7 @@ class Classifier(Downstream):
         import torch
         from torch.nn.functional import cross_entropy
 
-        layer = last_layer(network) if self.settings.draws_of_probe else None
+        layer = last_layer(network, self.settings.model) if self.settings.draws_of_probe else None
         weights = None
         if regime.class_weights is not None:
             weights = torch.tensor(regime.class_weights, dtype=torch.float32, device=self.device)
@@ -138,14 +138,19 @@ def build_classifier(
     return network, (tuple(config["mean"]), tuple(config["std"])) if pretrained else HALF
 
 
-def last_layer(network: nn.Module) -> nn.Linear | None:
-    """What makes classes of `pooled_features`; None where that is not one linear layer."""
+def last_layer(network: nn.Module, name: str) -> nn.Linear:
+    """What makes classes of `pooled_features`. BadInput, naming the network, where that is not one linear layer."""
     from torch import nn
     from torchvision.models import MobileNetV2
 
     timm_network = cast("Any", network)
     layer = network.classifier[-1] if isinstance(network, MobileNetV2) else timm_network.get_classifier()
-    return layer if isinstance(layer, nn.Linear) and layer.bias is not None else None
+    if isinstance(layer, nn.Linear) and layer.bias is not None:
+        return layer
+    raise BadInput(
+        f"classifier {name} does not end in one linear layer, which could start as a probe; set probe=0 among the "
+        "settings of this model, which lets a random end learn faster, or take another model"
+    )
 
 
 def pooled_features(network: nn.Module, batch: Tensor) -> Tensor:

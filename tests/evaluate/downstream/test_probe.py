@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from evaluate.downstream.classifier import Classifier, build_classifier, last_layer, pooled_features, selection_score
 from evaluate.downstream.probe import fit_probe
+from manifests.errors import BadInput
 from tests.evaluate.downstream.small_trainings import CLASSES, TEST, TINY, TRAIN
 from tests.evaluate.downstream.test_encoders import random_model
 
@@ -57,7 +58,13 @@ def test_a_probe_finds_shifted_features_of_any_scale_and_leaves_out_a_class_that
 @pytest.mark.parametrize("model", ["mobilenet_v2", "test_resnet", "test_vit", "test_convnext"])
 def test_the_last_layer_takes_the_features_that_a_probe_sees(model: str) -> None:
     network, _ = build_classifier(model, 2, pretrained=False)
-    layer, images = last_layer(network.eval()), torch.zeros(1, 3, 160, 160)
-    assert layer is not None
+    layer, images = last_layer(network.eval(), model), torch.zeros(1, 3, 160, 160)
     with torch.no_grad():
         torch.testing.assert_close(layer(pooled_features(network, images)), network(images))
+
+
+def test_a_network_that_ends_in_no_linear_layer_is_refused_with_what_trains_it_all_the_same() -> None:
+    network, _ = build_classifier("test_resnet", 2, pretrained=False)
+    network.fc = torch.nn.Sequential(torch.nn.Dropout(), network.fc)
+    with pytest.raises(BadInput, match=r"classifier test_resnet does not end in one linear layer.*; set probe=0"):
+        last_layer(network, "test_resnet")
