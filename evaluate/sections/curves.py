@@ -73,13 +73,8 @@ def ratio_curve(results: TaskResults) -> Figure | None:
     lines = _lines(results, [arm for arm in arms if base_of(arm["name"]) in swept], lambda arm: arm["ratio"])
     lines += _control_lines(results, sorted({ratio for base in swept for ratio in tried[base]}))
     title = f"{results.title}: {results.heading(results.primary)} by amount of generated pairs"
-    return figure(
-        title,
-        lines,
-        "draws of a generated pair for each draw of a real one",
-        "",
-        results.unit(results.primary),
-    )
+    axis = "draws of a generated pair for each draw of a real one"
+    return figure(title, lines, axis, "", results.unit(results.primary))
 
 
 def pilot_curve(results: TaskResults) -> Figure | None:
@@ -128,7 +123,7 @@ def training_curve(results: TaskResults) -> Figure | None:
         if len(points) > 1:
             lines.append(Line(arm["name"], series_of(arm["name"]), points))
     title = f"{results.title}: validation score while training"
-    return figure(title, lines, "optimiser updates", "", "share") if lines else None
+    return figure(title, lines, "optimiser updates", "", "share")
 
 
 def _control_lines(results: TaskResults, places: Sequence[float]) -> list[Line]:
@@ -162,24 +157,10 @@ def figure(
     level: float | None = None,
     height: float = HEIGHT,
 ) -> Figure | None:
-    """A chart of lines, None of none; see `line_chart`."""
+    """Lines with their intervals, labels on the grid, None of no line; spaced: how far along the axis a place is;
+    level: a value that has a line of its own."""
     if not lines:
         return None
-    chart = line_chart(title, lines, suffix, unit, spaced, level, height)
-    return Figure(title, chart, axis, tuple((line.name, line.series) for line in lines))
-
-
-def line_chart(
-    title: str,
-    lines: Sequence[Line],
-    suffix: str,
-    unit: str,
-    spaced: Spacing = float,
-    level: float | None = None,
-    height: float = HEIGHT,
-) -> Markup:
-    """Lines with their intervals, labels on the grid; spaced: how far along the axis a place is; level: a value that
-    has a line of its own."""
     values = [v for line in lines for p in line.points for v in (p.y, *(p.interval or ()))]
     values += [] if level is None else [level]
     places = sorted({p.x for line in lines for p in line.points})
@@ -199,7 +180,7 @@ def line_chart(
         aside = 1.4 * (place - (len(lines) - 1) / 2) if len(line.points) <= 7 else 0.0
         moved = Scale(across.low, across.high, across.start + aside, across.end + aside)
         _draw_line(drawing, line, [moved(spaced(point.x)) for point in line.points], up)
-    return drawing.render()
+    return Figure(title, drawing.render(), axis, tuple((line.name, line.series) for line in lines))
 
 
 def _draw_line(drawing: Drawing, line: Line, across: Sequence[float], up: Scale) -> None:
