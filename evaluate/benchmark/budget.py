@@ -12,6 +12,7 @@ import numpy as np
 
 from evaluate.benchmark.arms import task_pairs
 from evaluate.benchmark.cells import has_masks, new_model, plan_cells
+from evaluate.benchmark.evidence import LEAST_SEEDS
 from evaluate.benchmark.pilot import contestants, pilot_updates
 from evaluate.parts import finished_record, part_digest
 from evaluate.settings.arms import Task, parse_arm
@@ -21,7 +22,7 @@ from manifests.format.reading import Manifest
 from manifests.progress import Progress
 
 TIMED_UPDATES = 5
-LEAST_SEEDS, MOST_SEEDS = 3, 10
+MOST_SEEDS = 10
 FORWARD = 0.4
 """What a picture costs that is only predicted, as a share of what it costs in training; measured."""
 HARDEST = ("real+copy-paste", "real+oversampling")
