@@ -84,12 +84,11 @@ def _check_real(real: Manifest) -> dict[str, str]:
     return {row[0]: row[2] for row in rows}
 
 
-def seen_by_base(real: Manifest) -> dict[str, str]:
-    """The pairs that the base was trained on, as prepare marked them, with their splits; none where nothing tells."""
+def seen_by_base(real: Manifest) -> set[str]:
+    """The pairs that the base was trained on, as prepare marked them; none where nothing tells."""
     if SEEN not in real.columns():
-        return {}
-    table = real.table(["pair_id", "split", SEEN]).to_pylist()
-    return {row["pair_id"]: row["split"] for row in table if row[SEEN]}
+        return set()
+    return {row["pair_id"] for row in real.table(["pair_id", SEEN]).to_pylist() if row[SEEN]}
 
 
 def check_unseen(
@@ -106,11 +105,9 @@ def check_unseen(
     marked = seen_by_base(real)
     for split in settings.fold_splits if settings.cross_validated else ("validation", "test"):
         pairs = real.arrays(split=split, cache=cache)
-        for start in range(0, len(pairs), 1024):
-            part = pairs.select(range(start, min(start + 1024, len(pairs))))
-            for pair_id, seen in zip(part.pair_ids, pictures.among(sketches_of(part)), strict=True):
-                if seen and pair_id not in marked:
-                    raise _seen(real, pair_id, split)
+        for pair_id, seen in zip(pairs.pair_ids, pictures.among(sketches_of(pairs)), strict=True):
+            if seen and pair_id not in marked:
+                raise _seen(real, pair_id, split)
     _CHECKED.add((real.digest, pictures.digest))
 
 
