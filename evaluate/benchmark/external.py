@@ -67,24 +67,23 @@ def admit_pairs(
         raise BadInput(f"benchmark.external {name}: {source.location} holds generated pairs; give a set of real ones")
     dx_of, trained = _class_names(source, real, renamed), real.counts().get("train", {})
     table = source.table(["pair_id", "dx"]).to_pydict()
-    matched = [trained.get(dx_of[dx], 0) > 0 or dx_of[dx] == UNLABELLED for dx in table["dx"]]
-    left_out = Counter(dx for dx, known in zip(table["dx"], matched, strict=True) if not known)
-    if not any(matched):
+    fitting = {dx for dx, own in dx_of.items() if trained.get(own) or own == UNLABELLED}
+    left_out = Counter(dx for dx in table["dx"] if dx not in fitting)
+    pairs = [pair for pair, dx in zip(table["pair_id"], table["dx"], strict=True) if dx in fitting]
+    if not pairs:
         raise BadInput(
             f"benchmark.external {name}: {source.location} has the classes {', '.join(source.classes)}, none of which "
             f"this run trains ({', '.join(real.classes)}); prepare it with prepare.classes to rename them, and give "
             "that manifest"
         )
     known = _seen_lesions(source, real, known_splits, pictures, work, workers, progress)
-    kept = [pair for pair, fits in zip(table["pair_id"], matched, strict=True) if fits and pair not in known]
+    kept = [pair for pair in pairs if pair not in known]
     if not kept:
         raise BadInput(
             f"benchmark.external {name}: every picture in {source.location} shows a lesion that this run or its base "
             "trains on; give pictures of other lesions, or leave the set out"
         )
-    seen = sorted(
-        (pair, known[pair]) for pair, fits in zip(table["pair_id"], matched, strict=True) if fits & (pair in known)
-    )
+    seen = sorted((pair, known[pair]) for pair in pairs if pair in known)
     noted = {EXTERNAL: {"left_out": dict(sorted(left_out.items())), "seen": len(seen), "first_seen": seen[:1]}}
     return write_subset(source, dict.fromkeys(kept, "test"), out, progress, Changes(real.classes, dx_of, noted))
 
