@@ -70,12 +70,11 @@ def pilot_updates(settings: BenchmarkSettings, task: Task, controls: int, standi
     whole = settings.training(task).updates
     *below, _ = (share * whole for share in SHARES)
     climbing = min(controls, settings.pilot)
-    if standing is None or standing.left == ():
-        return (controls * below[0] + climbing * sum(below[1:])) if standing is None and settings.pilot else 0.0
-    now = standing.left[0].updates
-    return sum(float(cell.updates) for cell in standing.left if now < whole) + climbing * sum(
-        rung for rung in below if round(rung) > now
-    )
+    if standing is None:
+        return controls * below[0] + climbing * sum(below[1:]) if settings.pilot else 0.0
+    now = standing.left[0].updates if standing.left else whole
+    on_this_rung = sum(float(cell.updates) for cell in standing.left) if now < whole else 0.0
+    return on_this_rung + climbing * sum(rung for rung in below if round(rung) > now)
 
 
 def pilot_report(settings: BenchmarkSettings, standings: Sequence[Standing]) -> list[dict[str, Any]]:
