@@ -12,7 +12,7 @@ from evaluate.pages.tables import Cell, Table, counts_table, figure_cell, number
 from evaluate.sections.classes import class_bars, confusions, reliabilities, subgroup_bars
 from evaluate.sections.curves import decision_curve, learning_curve, pilot_curve, ratio_curve, training_curve
 from evaluate.sections.differences import comparisons_table, forest, verdict_card
-from evaluate.sections.effects import effect_curve, effects_table
+from evaluate.sections.effects import effect_curves, effects_table
 from evaluate.sections.tasks import Arm, TaskResults, series_of
 
 _SAFETY_FIRST = (*(f"{name}:{dx}" for dx in MELANOMA for name in SENSITIVITIES), "ece")
@@ -166,7 +166,7 @@ def task_section(results: TaskResults, data: Mapping[str, Any]) -> dict[str, Any
         "comparisons": comparisons_table(results),
         "metrics": all_metrics_table(results),
         "seeds": seeds_table(results),
-        "effects": [figure for every in (False, True) if (figure := effect_curve(results, every))],
+        "effects": effect_curves(results),
         "effects_table": effects_table(results),
         "folds": folds_table(results),
         "curves": [figure for figure in curves if figure],

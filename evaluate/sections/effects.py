@@ -74,6 +74,12 @@ def effect_curve(results: TaskResults, every: bool, height: float = HEIGHT) -> F
     return figure(title, lines, axis, "", unit, spaced=math.log10, level=0.0, height=height)
 
 
+def effect_curves(results: TaskResults) -> list[Figure]:
+    """Against the control that decides, and against every control; none where there is but one number."""
+    curves = (effect_curve(results, every) for every in (False, True))
+    return [curve for curve in curves if curve]
+
+
 def effects_table(results: TaskResults) -> Table:
     """The figures of the curve: a row for each number of own pairs and each control."""
     unit, rows = results.unit(results.primary), []

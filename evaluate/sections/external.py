@@ -7,9 +7,9 @@ from typing import Any
 
 from evaluate.pages import wording
 from evaluate.pages.tables import Cell, Table, figure_cell
-from evaluate.sections.classes import Bar, BarChart, BarGroup, arm_bar
+from evaluate.sections.classes import BarChart, BarGroup, arm_bar
 from evaluate.sections.differences import comparisons_table, forest, verdict_card
-from evaluate.sections.effects import effect_curve, effects_table
+from evaluate.sections.effects import effect_curves, effects_table
 from evaluate.sections.markdown import verdict_sentence
 from evaluate.sections.tasks import TaskResults, series_of, task_results
 
@@ -79,16 +79,15 @@ def _notes(external: Mapping[str, Any]) -> list[str]:
 
 
 def _task_view(home: TaskResults, there: TaskResults, name: str) -> dict[str, Any]:
-    found = forest(there, there.primary)
     return {
         "title": there.title,
         "confidence": there.confidence,
         "card": verdict_card(there),
         "arms": _arms_table(home, there, name),
         "bars": _bars(home, there, name),
-        "forests": [found] if found else [],
+        "forest": forest(there, there.primary),
         "comparisons": comparisons_table(there),
-        "effects": [figure for every in (False, True) if (figure := effect_curve(there, every))],
+        "effects": effect_curves(there),
         "effects_table": effects_table(there),
     }
 
@@ -103,10 +102,12 @@ def _arms_table(home: TaskResults, there: TaskResults, name: str) -> Table:
         for metric in there.compared:
             figures = (home.metric(own, metric) if own else None, there.metric(arm, metric))
             cells += [figure_cell(figure, there.unit(metric)) for figure in figures]
-        judged = [c for c in there.judged(there.primary) if c["arm"] == arm["name"] and there.decides(c)]
-        word = judged[0]["verdict"] if judged else None
-        kind = f"verdict {wording.VERDICT_KINDS[word]}" if judged else ""
-        cells.append(Cell(wording.VERDICT_TITLES[word] if judged else "", kind=kind))
+        deciding = there.deciding(arm)
+        if deciding is None:
+            cells.append(Cell(""))
+        else:
+            word = deciding["verdict"]
+            cells.append(Cell(wording.VERDICT_TITLES[word], kind=f"verdict {wording.VERDICT_KINDS[word]}"))
         rows.append(tuple(cells))
     caption = f"{there.title}: the same models {HOME} and on {name}, mean over seeds and {there.confidence} interval"
     return Table(caption, ("arm", *columns, f"verdict on {name}"), tuple(rows))
@@ -116,8 +117,7 @@ def _bars(home: TaskResults, there: TaskResults, name: str) -> BarChart:
     """The deciding metric of every arm that saw all real pairs, in domain and on the external set, on one scale."""
     metric, groups = there.primary, []
     for title, results in ((HOME.capitalize(), home), (f"On {name}", there)):
-        bars: list[Bar] = [
-            arm_bar(arm, results.metric(arm, metric), title, results.unit(metric)) for arm in results.fully_trained()
-        ]
-        groups.append(BarGroup(title, "", tuple(bars)))
+        unit, arms = results.unit(metric), results.fully_trained()
+        bars = tuple(arm_bar(arm, results.metric(arm, metric), title, unit) for arm in arms)
+        groups.append(BarGroup(title, "", bars))
     return BarChart(f"{there.title}: {there.heading(metric)}", tuple(groups))

@@ -56,13 +56,13 @@ def _cells(task: TaskResults, arm: Arm) -> list[str]:
     counts = arm["train_counts"]
     seen = (wording.count(sum(counts[origin].values())) for origin in ("real", "synthetic"))
     cells = [arm["name"], *seen, *(_figure(task, arm, name) for name in task.compared)]
-    chosen = [c for c in task.judged(task.primary) if c["arm"] == arm["name"] and task.decides(c)]
-    if not chosen:
+    deciding = task.deciding(arm)
+    if deciding is None:
         return [*cells, "", ""]
     unit = task.unit(task.primary)
-    least = least_shown(chosen[0], unit)
-    verdict = wording.VERDICT_TITLES[chosen[0]["verdict"]] + (f" ({least})" if least else "")
-    return [*cells, f"{difference_with_interval(chosen[0], unit)}, {chosen[0]['control']}", verdict]
+    least = least_shown(deciding, unit)
+    verdict = wording.VERDICT_TITLES[deciding["verdict"]] + (f" ({least})" if least else "")
+    return [*cells, f"{difference_with_interval(deciding, unit)}, {deciding['control']}", verdict]
 
 
 def _figure(task: TaskResults, arm: Arm, name: str) -> str:

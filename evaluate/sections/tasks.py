@@ -65,6 +65,11 @@ class TaskResults:
         """Whether the verdict on an arm rests on it; by other metrics, whether it is against the strongest control."""
         return bool(comparison["primary" if comparison["metric"] == self.primary else "strongest_control"])
 
+    def deciding(self, arm: Arm) -> Comparison | None:
+        """The comparison that the verdict on an arm rests on; None where it is judged against nothing."""
+        found = self.judged(self.primary)
+        return next((c for c in found if c["arm"] == arm["name"] and self.decides(c)), None)
+
     @property
     def folds(self) -> list[int]:
         """The folds of a cross-validation, in order; empty where there is one split."""
