@@ -12,7 +12,7 @@ from evaluate.pages.tables import Cell, Table, number_cell
 from evaluate.sections.curves import HEIGHT, OWN_PAIRS, Figure, Line, Point, figure
 from evaluate.sections.markdown import least_shown
 from evaluate.sections.tasks import Comparison, TaskResults, base_of, series_of
-from evaluate.settings.arms import parse_arm
+from evaluate.settings.arms import ArmName, parse_arm
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,22 @@ class Effect:
 def effects(results: TaskResults) -> list[Effect]:
     """What the arm that is judged changed against each control, by number of own pairs; fewer than two numbers, none.
 
-    With some numbers there may be no comparison, where nothing was generated.
+    Own pairs are those of the controls: the arm may learn from generated ones alone.
     """
     judged = results.verdict["comparison"] if results.verdict else None
     if judged is None:
         return []
-    subject = parse_arm(judged["arm"]).model_copy(update={"part": 1.0})
-    found = []
-    for arm in results.arms:
-        own = [c for c in results.judged(results.primary) if c["arm"] == arm["name"] and c["difference"] is not None]
-        if own and parse_arm(arm["name"]).model_copy(update={"part": 1.0}) == subject:
-            found.append(Effect(arm["train_counts"]["real"], own))
+    subject, found = _without_part(judged["arm"]), []
+    counts = {arm["name"]: arm["train_counts"]["real"] for arm in results.arms}
+    for name in counts:
+        own = [c for c in results.judged(results.primary) if c["arm"] == name and c["difference"] is not None]
+        if own and _without_part(name) == subject:
+            found.append(Effect(counts[own[0]["control"]], own))
     return sorted(found, key=lambda effect: effect.pairs) if len(found) > 1 else []
+
+
+def _without_part(name: str) -> ArmName:
+    return parse_arm(name).model_copy(update={"part": 1.0})
 
 
 def effect_curve(results: TaskResults, every: bool, height: float = HEIGHT) -> Figure | None:
@@ -56,7 +60,7 @@ def effect_curve(results: TaskResults, every: bool, height: float = HEIGHT) -> F
     found = effects(results)
     if not found:
         return None
-    arm = parse_arm(found[-1].comparisons[0]["arm"]).model_copy(update={"part": 1.0})
+    arm = _without_part(found[-1].comparisons[0]["arm"])
     points: dict[str, list[Point]] = {}
     for effect in found:
         for c in effect.comparisons:

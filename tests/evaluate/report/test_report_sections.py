@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from evaluate.sections.effects import effect_curves, effects
+from evaluate.sections.tasks import task_results
 from tests.evaluate.report.drawn_manifests import REJECT_REASONS, WANTED
 from tests.evaluate.report.report_fixture import append_runs, external_set
 from tests.evaluate.report.report_page import page_of, reported, section_of, text_between, text_of
@@ -82,6 +84,15 @@ def test_what_generated_pairs_bring_with_fewer_own_ones_stands_in_the_first_scre
     said = text_between(run, "classification", "segmentation")
     assert "9 bkl 2, mel 2, nv 5 real decides +2.0 −1.0 to +5.0 4.3 points would show no difference" in said
     assert "34 bkl 6, mel 8, nv 20 real+oversampling decides +1.0" in said
+
+
+def test_an_arm_of_generated_pairs_alone_is_placed_by_the_own_pairs_of_its_controls(run: Path) -> None:
+    results = json.loads((run / "results.json").read_text())
+    for arm in results["arms"]:
+        arm["train_counts"]["real"] = {} if arm["role"] == "generated" else arm["train_counts"]["real"]
+    classification = task_results(results)[0]
+    assert [effect.pairs for effect in effects(classification)] == [9, 34]
+    assert len(effect_curves(classification)) == 2
 
 
 def test_other_hospitals_have_a_section_a_figure_and_verdicts_of_their_own(own: Path) -> None:
