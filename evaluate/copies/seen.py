@@ -51,7 +51,7 @@ class SeenIndex:
     def _remember(self, row: np.ndarray) -> None:
         if self._graph is None and self._count == EXACT:
             self._graph = graph_of(self._rows[:EXACT])
-            self._rows = self._rows[:0]
+            self._rows = np.empty((0, FINE_WIDTH), np.float32)  # no view, which would keep them all
         if self._graph is not None:
             self._graph.add(row)
             return
