@@ -134,8 +134,8 @@ def run_cell(
     source = source_of(arm, synthetic, restricted)
     digest = cell_digest(cell, real, source, settings)
     path = work / f"{cell.name}.json"
-    adopted = read_cell(path, digest) is not None or _adopted(cell, digest, settings, work)
-    if adopted and (has_model(work, cell) or not with_model):
+    finished = read_cell(path, digest) is not None or _adopted(cell, digest, settings, work)
+    if finished and (has_model(work, cell) or not with_model):
         return path
     check_evidence(real, source, [cell.task], of_a_part=arm.part != 1)
     arrays = arrays or work / "arrays"

@@ -128,8 +128,8 @@ def described_folds(rounds: Sequence[Round]) -> list[dict[str, Any]]:
     found = []
     for fold in rounds:
         groups = fold.real.table(["group_id"], split="test")["group_id"].to_pylist()
-        counts = {split: dict(by_dx) for split, by_dx in fold.real.counts().items()}
-        found.append({"fold": fold.fold, "digest": fold.real.digest, "counts": counts, "test_groups": len(set(groups))})
+        facts = {"fold": fold.fold, "digest": fold.real.digest, "counts": fold.real.counts()}
+        found.append({**facts, "test_groups": len(set(groups))})
     return found
 
 

@@ -60,15 +60,13 @@ class JudgedSet:
 
     def part(self, rows: np.ndarray) -> JudgedSet:
         """The pairs at `rows`."""
-        return JudgedSet(
-            self.task,
-            self.classes,
-            self.rare,
-            self.labels[rows],
-            [self.group_ids[int(row)] for row in rows],
-            self.weights[:, rows],
-            {},
-            None if self.folds is None else self.folds[rows],
+        return replace(
+            self,
+            labels=self.labels[rows],
+            group_ids=[self.group_ids[int(row)] for row in rows],
+            weights=self.weights[:, rows],
+            attributes={},
+            folds=None if self.folds is None else self.folds[rows],
         )
 
     def figures(self, predictions: np.ndarray) -> Figures:

@@ -60,11 +60,11 @@ def came_in(results: Results, pairs: RunPairs) -> list[Fact]:
     facts.append(Fact("Pairs", amount))
     most_first = sorted(by_class.items(), key=lambda entry: -entry[1])
     facts.append(Fact("Classes", ", ".join(f"{dx} {wording.count(number)}" for dx, number in most_first)))
-    split = (f"{wording.count(sum(counts.get(name, {}).values()))} {use}" for name, use in SPLITS.items())
-    sizes = [sum(fold["counts"]["test"].values()) for fold in data.get("folds", ())]
-    each = " to ".join(dict.fromkeys(wording.count(size) for size in (min(sizes, default=0), max(sizes, default=0))))
-    folds = f"{len(sizes)} folds of {each} pairs, each tested once" if sizes else ""
-    facts.append(Fact("Split", folds or ", ".join(split)))
+    split = ", ".join(f"{wording.count(sum(counts.get(name, {}).values()))} {use}" for name, use in SPLITS.items())
+    if sizes := [sum(fold["counts"]["test"].values()) for fold in data.get("folds", ())]:
+        each = " to ".join(wording.count(size) for size in sorted({min(sizes), max(sizes)}))
+        split = f"{len(sizes)} folds of {each} pairs, each tested once"
+    facts.append(Fact("Split", split))
     tested = wording.times(data["test_groups"], "independent group")
     facts.append(Fact("Groups", f"{told['groups']}; {tested} to test" if "groups" in told else f"{tested} to test"))
     header = pairs.real.header if pairs.real else {}
