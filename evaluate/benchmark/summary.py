@@ -211,8 +211,8 @@ def arm_entry(
         "description": describe(arm, judged.task),
         "ratio": arm.ratio,
         "fraction": min(1.0, arm.part),
-        "train_counts": _mean_counts([run["train_counts"] for run in runs]),
-        "draws": _mean_counts([run["draws"] for run in runs]),
+        "train_counts": mean_counts([run["train_counts"] for run in runs]),
+        "draws": mean_counts([run["draws"] for run in runs]),
         "updates": max(run["budget"] for run in runs),
         "seeds": list(dict.fromkeys(run["seed"] for run in runs)),
         "model": model_name(judged.task, settings),
@@ -231,11 +231,14 @@ def arm_entry(
     }
 
 
-def _mean_counts(counts: Sequence[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
-    """By origin and class, the mean over runs, which differ between folds."""
+def mean_counts(counts: Sequence[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    """By origin and class, the mean over runs, of which those of a fold may lack what another has unlabelled."""
     return {
-        origin: {dx: round(float(np.mean([one[origin][dx] for one in counts]))) for dx in by_dx}
-        for origin, by_dx in counts[0].items()
+        origin: {
+            dx: round(float(np.mean([one[origin].get(dx, 0) for one in counts])))
+            for dx in dict.fromkeys(dx for one in counts for dx in one[origin])
+        }
+        for origin in counts[0]
     }
 
 

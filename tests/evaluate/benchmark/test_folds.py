@@ -16,7 +16,7 @@ from evaluate.benchmark import folds as cross_validation
 from evaluate.benchmark.cells import plan_cells, run_cell
 from evaluate.benchmark.collect import collect_results
 from evaluate.benchmark.folds import Round, deal_groups, fold_splits
-from evaluate.benchmark.summary import JudgedSet
+from evaluate.benchmark.summary import JudgedSet, mean_counts
 from evaluate.metrics.statistics import group_weights
 from evaluate.results import write_results
 from evaluate.settings.benchmark import BenchmarkSettings
@@ -119,6 +119,12 @@ def test_results_name_the_folds_and_judge_all_pairs_together(judged: dict[str, A
         auroc = arm["metrics"]["auroc"]
         assert len(auroc["per_fold"]) == 3 and len(auroc["per_seed"]) == 2
         assert auroc["mean"] == pytest.approx(np.mean(auroc["per_fold"]))
+
+
+def test_counts_of_folds_are_joined_where_only_one_trains_on_pairs_without_a_class() -> None:
+    folds = [{"real": {"nv": 4}}, {"real": {"nv": 2, "unlabelled": 2}}]
+    joined = {"real": {"nv": 3, "unlabelled": 1}}
+    assert mean_counts(folds) == mean_counts(folds[::-1]) == joined
 
 
 def test_what_ranks_predictions_is_ranked_within_folds_alone() -> None:
