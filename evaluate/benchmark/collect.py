@@ -161,9 +161,8 @@ def _judge_arm(
         scores.append(float(np.mean(known)) if len(known) == len(held) else None)
     measured = measure(test, predictions)
     entry = arm_entry(arm, test, measured, runs, predictions, scores, settings)
-    if parse_arm(arm).part > 1:
-        whole = sum(sum(one.real.counts()["train"].values()) for one in rounds) / len(rounds)
-        entry["fraction"] = min(1.0, sum(entry["train_counts"]["real"].values()) / whole)
+    if (part := parse_arm(arm).part) > 1:
+        entry["fraction"] = part * len(rounds) / sum(sum(one.real.counts()["train"].values()) for one in rounds)
     return entry, JudgedArm(arm, task, measured, entry["validation"]["mean"]), seconds
 
 

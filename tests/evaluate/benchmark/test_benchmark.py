@@ -75,6 +75,19 @@ def test_train_counts_tell_what_was_seen(finished: tuple[Path, dict[str, Any]]) 
     assert counts["real%50"]["real"] == {"nv": 8, "mel": 3}
 
 
+def test_of_a_number_of_own_pairs_the_share_is_told_where_the_arm_learns_from_generated_ones_alone_too(
+    data: tuple[Manifest, Manifest], tmp_path: Path
+) -> None:
+    real, synthetic = data
+    settings = FEW.model_copy(update={"classification_arms": ("real#20", "synthetic#20")})
+    restricted = {20.0: synthetic}
+    for cell in plan_cells(settings, real.counts(), True, restricted):
+        run_cell(cell, real, synthetic, settings, tmp_path, restricted=restricted)
+    found = collect_results(tmp_path, real, synthetic, settings, {}, {}, restricted=restricted)
+    write_results(tmp_path / "results.json", found)
+    assert [arm["fraction"] for arm in found["arms"]] == [20 / 22, 20 / 22]
+
+
 def test_subgroups_with_enough_pairs_have_figures(finished: tuple[Path, dict[str, Any]]) -> None:
     for arm in finished[1]["arms"]:
         groups = {(g["attribute"], g["value"]) for g in arm["subgroups"]}
