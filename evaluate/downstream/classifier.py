@@ -74,7 +74,7 @@ class Classifier(Downstream):
             loss=lambda outputs, wanted: cross_entropy(outputs, wanted, weight=weights),
             mix=mix_classes,
             validate=validate if validation is not None and len(validation) else None,
-            start=None if layer is None else partial(self._start_as_probe, layer, weights),
+            start=None if layer is None else partial(self._start_as_probe, layer, weights, regime),
             fixed_norms=layer is not None,
         )
 
@@ -82,8 +82,8 @@ class Classifier(Downstream):
         self,
         layer: nn.Linear,
         class_weights: Tensor | None,
-        pairs: PairArrays,
         regime: Regime,
+        pairs: PairArrays,
         seed: int,
         augment: Augmentation,
     ) -> None:

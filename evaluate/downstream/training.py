@@ -66,8 +66,8 @@ class Learner:
 
     forward: images (B, 3, H, W) -> outputs; targets: (masks, labels) -> float tensor; loss: outputs and
     targets -> scalar; mix: strong-policy mixing of images and targets; validate: network -> score, higher is
-    better; start: what is done to the network before the first update, with the pairs as they will be drawn, if
-    anything; fixed_norms: whether batch norms keep the statistics that they came with.
+    better; start: what is done to the network before the first update, with pairs, seed and augmentation, if anything;
+    fixed_norms: whether batch norms keep the statistics that they came with.
     """
 
     network: nn.Module
@@ -76,7 +76,7 @@ class Learner:
     loss: Callable[[Tensor, Tensor], Tensor]
     mix: Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]]
     validate: Callable[[nn.Module], float] | None
-    start: Callable[[PairArrays, Regime, int, Augmentation], None] | None = None
+    start: Callable[[PairArrays, int, Augmentation], None] | None = None
     fixed_norms: bool = False
 
 
@@ -167,7 +167,7 @@ def train(
     """
     started = time.perf_counter()
     if learner.start:
-        learner.start(pairs, regime, seed, augment)
+        learner.start(pairs, seed, augment)
     state = _State(learner, regime, settings, updates, seed)
     state.log.seconds["training"] += time.perf_counter() - started
     for update, indices in enumerate(draw_plan(regime, updates, settings.batch_size, seed), start=1):

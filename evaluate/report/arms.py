@@ -68,18 +68,20 @@ def seeds_table(results: TaskResults) -> Table:
 def folds_table(results: TaskResults) -> Table | None:
     """The deciding metric in each fold, and what generated pairs changed there; None without a cross-validation."""
     unit, folds = results.unit(results.primary), results.folds
-    shown = {"number": partial(wording.number, unit=unit), "signed": partial(wording.signed, unit=unit)}
+    if not folds:
+        return None
+    number, signed = partial(wording.number, unit=unit), partial(wording.signed, unit=unit)
     rows = []
     for arm in results.arms:
         found = (results.metric(arm, results.primary) or {}).get("per_fold", [None] * len(folds))
-        rows.append((_name_cell(arm), *(number_cell(figure, shown["number"]) for figure in found)))
+        rows.append((_name_cell(arm), *(number_cell(figure, number) for figure in found)))
     for comparison in results.judged(results.primary):
         found = comparison.get("per_fold", [None] * len(folds))
         name = Cell(f"{comparison['arm']} − {comparison['control']}", series=series_of(comparison["arm"]))
-        rows.append((name, *(number_cell(figure, shown["signed"]) for figure in found)))
+        rows.append((name, *(number_cell(figure, signed) for figure in found)))
     columns = ("arm, or arm − control", *(f"fold {fold}" for fold in folds))
     caption = f"{results.title}: {results.heading(results.primary)}, by fold, mean over seeds"
-    return Table(caption, columns, tuple(rows)) if folds else None
+    return Table(caption, columns, tuple(rows))
 
 
 def train_counts_table(results: TaskResults, classes: Sequence[str]) -> Table:
