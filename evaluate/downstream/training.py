@@ -64,7 +64,7 @@ class TrainingLog:
 class Learner:
     """What a task adds to the loop.
 
-    forward: images (B, 3, H, W) -> outputs; targets: (masks, labels) -> float tensor; loss: outputs and
+    prepare: uint8 images -> input (B, 3, S, S); targets: (masks, labels) -> float tensor; loss: outputs and
     targets -> scalar; mix: strong-policy mixing of images and targets; validate: network -> score, higher is
     better; start: what is done to the network before the first update, with pairs, seed and augmentation, if anything;
     fixed_norms: whether batch norms keep the statistics that they came with.

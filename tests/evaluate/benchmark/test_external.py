@@ -20,7 +20,7 @@ from evaluate.benchmark.external import (
     untested,
 )
 from evaluate.benchmark.folds import Round
-from evaluate.downstream.classifier import Classifier
+from evaluate.downstream.network import Downstream
 from evaluate.settings.arms import TASKS
 from evaluate.settings.benchmark import BenchmarkSettings
 from manifests.copying import Changes, write_subset
@@ -147,7 +147,7 @@ def test_trained_models_are_tested_elsewhere_without_being_trained_again(
 ) -> None:
     externals = {"own": own_test_pairs(trained, tmp_path / "own")}
     cells = plan_cells(trained.settings, trained.real.counts(), True)
-    monkeypatch.setattr(Classifier, "fit", None)
+    monkeypatch.setattr(Downstream, "fit", None)
     for cell in cells:
         assert sets_left(cell, externals, trained) == ["own"]
         predict_sets(cell, externals, trained)
