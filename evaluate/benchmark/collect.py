@@ -69,7 +69,7 @@ def collect_results(
     small: dict[str, None] = {}
     for task in settings.tasks:
         validation = [judged_set(task, one, "validation") for one in rounds]
-        test = _joined([judged_set(task, one, "test") for one in rounds], rounds)
+        test = joined_sets([judged_set(task, one, "test") for one in rounds], rounds, BOOTSTRAP_SEED)
         small |= dict.fromkeys(small_subgroups(test, settings))
         for arm in _trained_arms(task, rounds):
             entry, judged_arm, seconds = _judge_arm(arm, rounds, validation, test)
@@ -117,12 +117,6 @@ def judged_set(task: Task, of: Round, split: str) -> JudgedSet:
         weights=group_weights(pairs.group_ids, settings.replicates, BOOTSTRAP_SEED),
         attributes={name: values for name, values in attributes.items() if any(values)},
     )
-
-
-def _joined(sets: list[JudgedSet], rounds: Sequence[Round]) -> JudgedSet:
-    if rounds[0].fold is None:
-        return sets[0]
-    return joined_sets(sets, [one.fold or 0 for one in rounds], rounds[0].settings.replicates, BOOTSTRAP_SEED)
 
 
 def _cells(of: Round) -> list[Cell]:

@@ -106,20 +106,22 @@ def _check_classes(
     )
 
 
-def joined_sets(sets: Sequence[JudgedSet], folds: Sequence[int], replicates: int, seed: int) -> JudgedSet:
-    """The test pairs of all folds as one set, whose lesions are weighted together."""
+def joined_sets(sets: Sequence[JudgedSet], rounds: Sequence[Round], seed: int) -> JudgedSet:
+    """The test pairs of all folds as one set, whose lesions are weighted together; an only split as it is."""
+    if rounds[0].fold is None:
+        return sets[0]
     group_ids = [group for judged in sets for group in judged.group_ids]
     names = list(dict.fromkeys(name for judged in sets for name in judged.attributes))
     return replace(
         sets[0],
         labels=np.concatenate([judged.labels for judged in sets]),
         group_ids=group_ids,
-        weights=group_weights(group_ids, replicates, seed),
+        weights=group_weights(group_ids, rounds[0].settings.replicates, seed),
         attributes={
             name: [value for judged in sets for value in judged.attributes.get(name, [None] * len(judged.labels))]
             for name in names
         },
-        folds=np.repeat(folds, [len(judged.labels) for judged in sets]),
+        folds=np.repeat([one.fold or 0 for one in rounds], [len(judged.labels) for judged in sets]),
     )
 
 
