@@ -37,7 +37,7 @@ ENDS = ("finished", "failed", "interrupted")
 _LOST: dict[tuple[Path | None, str], float] = {}
 # Hears of every event that goes to the log: its name and fields.
 Listener = Callable[[str, dict[str, Any]], None]
-_LISTENERS: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
+_LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 class TimeLimitReached(StopRequested):
@@ -211,14 +211,15 @@ class Watch:
         self.event("warning", message=message)
 
     def event(self, event: str, **fields: Any) -> None:
-        """Adds an event to the run's log and tells the listeners."""
+        """Adds an event to the run's log and tells the listener and the voice."""
         if self.log is not None:
             append_event(self.log, event, **fields)
-        for listener in (*_LISTENERS.get(), *([self.voice] if self.voice else [])):
-            listener(event, fields)
+        for hear in (_LISTENER.get(), self.voice):
+            if hear is not None:
+                hear(event, fields)
 
     def follow(self, event: Mapping[str, Any]) -> None:
-        """Shows what a worker process logged of its task, and tells the voice of it; listeners hear of warnings."""
+        """Shows what a worker process logged of its task, and tells the voice of it; the listener hears of warnings."""
         name, title = str(event["event"]), str(event.get("task"))
         if name == "progress":
             figures = {key: value for key, value in event.items() if key not in KNOWN}
@@ -227,7 +228,7 @@ class Watch:
             self._drop_bar(title)
         elif name == "warning":
             self.say(f"warning: {event['message']}")
-            for listener in _LISTENERS.get():
+            if (listener := _LISTENER.get()) is not None:
                 listener(name, {"message": event["message"]})
         if self.voice and name in ("started", "progress", "warning", *ENDS):
             self.voice(name, {key: value for key, value in event.items() if key not in ("time", "event")})
@@ -254,12 +255,12 @@ class Watch:
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """While it lasts, `listener` hears of every event of the work done in this context."""
-    token = _LISTENERS.set((*_LISTENERS.get(), listener))
+    """While it lasts, `listener` alone hears of every event of the work done in this context."""
+    token = _LISTENER.set(listener)
     try:
         yield
     finally:
-        _LISTENERS.reset(token)
+        _LISTENER.reset(token)
 
 
 # The watch of each run that this process shows in its terminal.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -59,7 +60,8 @@ class TaskStory:
             else:
                 update_progress_artifact(self._artifact, progress=percent)
         said = ", ".join(f"{name} {value}" for name, value in fields.items() if name != "task")
-        get_run_logger().info("%s: %s %s", self.call.title, event, said)
+        level = logging.WARNING if event == "warning" else logging.INFO
+        get_run_logger().log(level, "%s: %s %s", self.call.title, event, said)
 
 
 class RunStory:
@@ -82,8 +84,8 @@ class RunStory:
                 }
             )
             quietly(partial(create_table_artifact, self._rows, key="steps", description=self.job.name))
-        elif event in ("warning", "error"):
-            quietly(lambda: get_run_logger().warning("%s: %s", event, fields.get("message") or fields.get("task")))
+        elif event == "warning":
+            quietly(lambda: get_run_logger().warning("%s", fields["message"]))
 
 
 def quietly(tell: Callable[[], Any]) -> None:

@@ -112,10 +112,12 @@ def test_a_task_past_its_limit_is_told_to_checkpoint(tmp_path: Path) -> None:
 def test_listeners_hear_of_the_work_done_in_their_context(tmp_path: Path) -> None:
     heard: list[str] = []
     watch = Watch(tmp_path / "log.jsonl")
-    with listening(lambda event, fields: heard.append(event)), watch.task("prepare"):
-        pass
+    with listening(lambda event, fields: heard.append(event)):
+        with listening(lambda event, fields: heard.append(f"inner {event}")), watch.task("prepare"):
+            watch.warn("slow")
+        watch.event("step")
     watch.event("later")
-    assert heard == ["started", "finished"]
+    assert heard == ["inner started", "inner warning", "inner finished", "step"], "the page tells a warning once"
 
 
 def test_a_log_line_cut_short_by_a_kill_costs_only_itself(tmp_path: Path) -> None:
