@@ -46,7 +46,7 @@ class LogTail:
             content = stream.read()
         whole = content[: content.rfind(b"\n") + 1]
         self._at += len(whole)
-        yield from _events_in(whole.decode("utf-8", "replace").splitlines())
+        yield from _events_in(whole.decode("utf-8", "replace").split("\n"))  # names may hold other ends of lines
 
 
 def _events_in(lines: Iterable[str]) -> Iterator[dict[str, Any]]:

@@ -87,11 +87,12 @@ def test_the_terminal_shows_what_workers_log(tmp_path: Path) -> None:
     watch.say = told.append  # type: ignore[method-assign]
     watch.clock = lambda: 1e9
     append_event(log, "progress", task="adapt mel", unit="steps", done=3, total=8, rate=2.0, memory=1, loss=0.25)
-    append_event(log, "warning", message="slow")
+    append_event(log, "warning", message="a\u2028b.jpg is slow")
     log.open("a").write('{"time": 1, "event": "cut short')
     for event in tail.new_events():
         watch.follow(event)
-    assert told == ["  adapt mel: 3 of 8, 2 steps/s, loss 0.25", "warning: slow"] and heard == ["progress", "warning"]
+    assert told == ["  adapt mel: 3 of 8, 2 steps/s, loss 0.25", "warning: a\u2028b.jpg is slow"]
+    assert heard == ["progress", "warning"]
 
 
 @pytest.mark.parametrize(
