@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.engine.calls import Call
 from flows.run.folder import Job
-from flows.run.records import Step, file_digest, unfinished_steps, write_record
+from flows.run.records import Step, file_digest, read_record, unfinished_steps, write_record
 from flows.settings import flat
 from flows.steps.prepare import base_pictures, data_digest, open_real, pictures_digest, real_digest, served_benchmark
 from manifests.errors import BadInput
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from manifests.format.reading import Manifest
 
 VERSION = 1
+PLACE = "place"
+"""Among the record's figures: where the set lay."""
 
 
 def steps(job: Job) -> list[Step]:
@@ -64,7 +66,8 @@ def admit_set(job: Job, progress: Progress, name: str) -> Mapping[str, Any]:
     if len(reasons := untested(pairs, tasks)) == len(tasks):
         why = " and ".join(f"no {task}, as {reason}" for task, reason in reasons.items())
         raise BadInput(f"benchmark.external {name}: nothing can be tested: {why}; leave the set out")
-    write_record(job.folder, step, [out / HEADER_NAME], {}, time.monotonic() - started)
+    figures = {PLACE: job.settings.benchmark.external[name]}
+    write_record(job.folder, step, [out / HEADER_NAME], figures, time.monotonic() - started)
     count = sum(pairs.counts()["test"].values())
     return {"understood": [f"{name}: {line}" for line in (f"{count} pairs to test", *external_notes(pairs, tasks))]}
 
@@ -119,7 +122,14 @@ def _is_manifest(place: str | Path) -> bool:
 
 
 def _digest(job: Job, name: str) -> str:
+    """What stands for the set; for one whose source is gone that of the pairs that were admitted from it."""
     from manifests.format.reading import read_header
 
-    place = _place(job, name)
+    try:
+        place = _place(job, name)
+    except BadInput:
+        record = read_record(job.folder, f"external:{name}")
+        if record is None or record.figures.get(PLACE) != job.settings.benchmark.external[name]:
+            raise
+        return record.inputs["set"]
     return read_header(place).digest if _is_manifest(place) else data_digest(Path(place), _prepare_settings(job))

@@ -44,8 +44,14 @@ def test_a_set_that_is_added_later_is_tested_by_the_models_that_are_there(out: P
     assert sum(away["counts"].values()) == 24
     assert str(tmp_path) not in (out / "report.html").read_text() + (out / "results.json").read_text()
     told = len(started(out))
+    (tmp_path / "away").rename(tmp_path / "gone")
     assert execute(with_external(out, tmp_path / "away"), JUDGING_STEPS) == 0
-    assert len(started(out)) == told
+    assert len(started(out)) == told, "its pairs are admitted, whatever became of the folder"
+    with pytest.raises(BadInput, match="elsewhere: no such dataset or manifest"):
+        execute(with_external(out, tmp_path / "elsewhere"), JUDGING_STEPS)
+    (out / "external" / "away" / "manifest.json").unlink()
+    with pytest.raises(BadInput, match="away: no such dataset or manifest"):
+        execute(with_external(out, tmp_path / "away"), JUDGING_STEPS)
 
 
 def test_a_set_that_cannot_be_tested_is_refused_before_anything_is_done(out: Path, tmp_path: Path) -> None:
