@@ -15,7 +15,7 @@ from flows.judging.external import external_digests, external_manifests
 from flows.judging.low_data import restricted_digests, restricted_manifests
 from flows.judging.part import fold_steps
 from flows.run.folder import Job
-from flows.run.records import Step, file_digest, unfinished_steps
+from flows.run.records import CELLS, Step, file_digest, unfinished_steps
 from flows.settings import flat_groups
 from flows.steps.digests import settings_of_gates
 from flows.steps.prepare import base_pictures, open_real, real_digest, served_benchmark
@@ -191,7 +191,7 @@ def judge_elsewhere(job: Job, progress: Progress, arm: str, task: Task, seed: in
 
 
 def trained_round(job: Job, settings: BenchmarkSettings | None = None) -> Round:
-    """What the cells of the run's own split are trained from, by settings that the pilot has settled."""
+    """What the cells of a run, or of a fold of one, are trained from, by settings that the pilot has settled."""
     from evaluate.benchmark.folds import Round
 
     made = open_real(job), synthetic_manifest(job), settings or settled_benchmark(job), job.folder.arrays
@@ -208,6 +208,12 @@ def synthetic_manifest(job: Job) -> Manifest | None:
 def benchmark_work(job: Job) -> Path:
     """Where finished cells lie."""
     return job.folder.work / "benchmark"
+
+
+def cell_figures(job: Job, part: Job) -> dict[str, dict[str, str]]:
+    """Digests of the finished cells of `part`, a run or a fold of it, for a record of the run."""
+    cells = sorted(path for path in benchmark_work(part).rglob("*") if path.is_file())
+    return {CELLS: {path.relative_to(job.folder.path).as_posix(): file_digest(path) for path in cells}}
 
 
 def updates_left(job: Job) -> dict[str, float]:

@@ -12,7 +12,7 @@ from flows.engine.calls import Call
 from flows.judging import benchmark, low_data
 from flows.judging.part import calls_of, fold_steps, is_taken, perform, wrapped
 from flows.run.folder import Job, RunFolder
-from flows.run.records import CELLS, Step, file_digest, unfinished_steps, write_record
+from flows.run.records import Step, unfinished_steps, write_record
 from flows.steps import adapt, gates, synthesise
 from flows.steps.prepare import lacking_tasks, open_real
 from manifests.errors import BadInput
@@ -103,21 +103,8 @@ def split_jobs(job: Job) -> list[Job]:
 
 def fold_rounds(job: Job) -> list[Round]:
     """What was trained on each fold; nothing without a cross-validation."""
-    from evaluate.benchmark.folds import Round
-
     parts = split_jobs(job) if job.settings.benchmark.cross_validated else []
-    return [
-        Round(
-            benchmark.benchmark_work(part),
-            open_real(part),
-            benchmark.synthetic_manifest(part),
-            benchmark.settled_benchmark(part),
-            part.folder.arrays,
-            low_data.restricted_manifests(part),
-            fold,
-        )
-        for fold, part in enumerate(parts, 1)
-    ]
+    return [replace(benchmark.trained_round(part), fold=fold) for fold, part in enumerate(parts, 1)]
 
 
 def _splits(job: Job) -> list[dict[str, str]]:
@@ -147,8 +134,6 @@ def _finish(job: Job, fold: int) -> Mapping[str, Any]:
     started, part = time.monotonic(), fold_job(job, fold)
     step = fold_steps(job)[fold - 1]
     manifest = part.folder.synthetic / "manifest.json"
-    cells = sorted(path for path in benchmark.benchmark_work(part).rglob("*") if path.is_file())
-    kept = {path.relative_to(job.folder.path).as_posix(): file_digest(path) for path in cells}
     outputs = [manifest] if manifest.exists() else []
-    write_record(job.folder, step, outputs, {CELLS: kept}, time.monotonic() - started)
+    write_record(job.folder, step, outputs, benchmark.cell_figures(job, part), time.monotonic() - started)
     return {}

@@ -14,6 +14,7 @@ from evaluate.results import tables_of
 from flows.judging.benchmark import (
     benchmark_work,
     budgeted,
+    cell_figures,
     settled_benchmark,
     steps,
     synthetic_manifest,
@@ -24,7 +25,7 @@ from flows.judging.folds import fold_rounds, split_jobs
 from flows.judging.low_data import parts_of, restricted_manifests
 from flows.run.folder import Job
 from flows.run.log import read_events
-from flows.run.records import CELLS, file_digest, read_record, write_record
+from flows.run.records import read_record, write_record
 from flows.steps.adapt import untrained_classes
 from flows.steps.prepare import lacking_tasks, open_real, unknown_pictures
 from manifests.format.reading import Manifest
@@ -82,10 +83,8 @@ def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
     results |= tables_of(job.folder.results)
     write_results(job.folder.results, results)
     verdicts = {verdict["task"]: verdict["verdict"] for verdict in results["verdicts"]}
-    cells = (path for path in benchmark_work(job).rglob("*") if path.is_file())
-    kept = {path.relative_to(job.folder.path).as_posix(): file_digest(path) for path in sorted(cells)}
     told = {"verdicts": verdicts, "sentences": [verdict["sentence"] for verdict in results["verdicts"]]}
-    figures = {**told, CELLS: kept}
+    figures = {**told, **cell_figures(job, job)}
     write_record(job.folder, step, [job.folder.results], figures, time.monotonic() - started)
     return told
 
