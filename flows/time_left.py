@@ -224,10 +224,10 @@ class Left:
 def left_of(job: Job, units: Mapping[str, Mapping[str, float]], rates: Mapping[str, float]) -> Left:
     """The time for `units` at `rates`, or at those of another machine where the base is the shipped one at its usual
     size and nothing else tells."""
-    known = {**(USUAL_RATES if job.preset == "embedded" else {}), **update_rates(job), **rates, SECONDS: 1.0}
+    known = {**update_rates(job), **rates, SECONDS: 1.0}
+    usual = USUAL_RATES if job.preset == "embedded" else {}
     kinds = {kind for amounts in units.values() for kind, amount in amounts.items() if amount > 0}
-    guessed = any(kind in USUAL_RATES for kind in kinds - set(rates) - set(update_rates(job)))
-    return Left(seconds_left(units, known), guessed and job.preset == "embedded")
+    return Left(seconds_left(units, {**usual, **known}), bool((kinds - set(known)) & set(usual)))
 
 
 def seconds_left(units: Mapping[str, Mapping[str, float]], rates: Mapping[str, float]) -> dict[str, float | None]:

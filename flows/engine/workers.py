@@ -58,12 +58,12 @@ class Workers:
                 future.cancel()
             wait(self._futures, GRACE_SECONDS)
 
-    def submit(self, job: Job, call: Call) -> Future[Result]:
-        """Has a worker perform the call; the outcome raises what the work raises."""
+    def submit(self, out: str, call: Call) -> Future[Result]:
+        """Has a worker perform the call on the run folder `out`; the outcome raises what the work raises."""
         with self._starting:
             if self._pool is None:
                 self._start()
-            future: Future[Result] = self._pool.submit(_perform, self.perform, str(job.folder.path), call)
+            future: Future[Result] = self._pool.submit(_perform, self.perform, out, call)
             self._futures = [*(known for known in self._futures if not known.done()), future]
         return future
 
@@ -82,7 +82,7 @@ def side_by_side(workers: Workers, job: Job, calls: Sequence[Call]) -> list[Resu
     if workers.count == 1 or len(calls) == 1:
         return one_by_one(workers.perform, job, calls)
     tail, watch = LogTail(job.folder.log), watch_of(job.folder.log)
-    futures = iter([workers.submit(job, call) for call in calls])
+    futures = iter([workers.submit(str(job.folder.path), call) for call in calls])
     return results_of(job, calls, lambda call: waited(next(futures), tail, watch.follow))
 
 

@@ -16,7 +16,7 @@ from flows.engine.calls import Call, Result
 from flows.engine.terminal import duration
 from flows.engine.watch import listening
 from flows.engine.workers import Workers, waited
-from flows.run.folder import Job, open_job
+from flows.run.folder import Job, RunFolder
 from flows.run.log import LogTail
 from flows.steps import perform
 from flows.story import words
@@ -31,14 +31,13 @@ def perform_in_prefect(out: str, call: Call) -> Result:
 
 def perform_beside(workers: Workers, out: str, call: Call) -> Result:
     """Has a worker process run one call while telling Prefect how it stands."""
-    job = open_job(Path(out))
-    story, tail = TaskStory(call), LogTail(job.folder.log)
+    story, tail = TaskStory(call), LogTail(RunFolder(Path(out)).log)
 
     def hear(event: Mapping[str, Any]) -> None:
         if event.get("task") == call.title:
             story(event["event"], {name: value for name, value in event.items() if name not in ("event", "time")})
 
-    return waited(workers.submit(job, call), tail, hear)
+    return waited(workers.submit(out, call), tail, hear)
 
 
 class TaskStory:
