@@ -26,7 +26,7 @@ VERDICT_STYLES = {"gain": "green", "harm": "red"}
 
 
 class Voice:
-    """Hears of every event of a run, and keeps what the steps found, what they took in all, and the time left."""
+    """Hears of every event of a run, keeps what the steps found, and says the last lines alone."""
 
     def __init__(self, job: Job, only: Sequence[str], console: Console) -> None:
         self.job = job
@@ -35,25 +35,18 @@ class Voice:
         self.found: dict[str, Fields] = {}
         self.spent: Mapping[str, float] = {}
         self.left: Left | None = None
-        self.at = 0.0
         self._looked = self._next = -math.inf
 
     def __call__(self, event: str, fields: Fields) -> None:
         """Hears of an event."""
-        self.at = time.time()
         if event in ("step", "finished before"):
             self.found[str(fields["step"])] = fields["found"]
-        if event in ("run", "step", "cost") or (event == "calls" and time.monotonic() > self._next):
-            self._look()
         self.tell(event, fields)
 
     def tell(self, event: str, fields: Fields) -> None:
-        """Says what is to be said of an event."""
-        if event == "done":
-            self.tell_end(fields)
-
-    def tell_end(self, fields: Fields) -> None:
-        """The last lines: verdicts, what failed, the time, and where to look."""
+        """At the end the verdicts, what failed, the time, and where to look."""
+        if event != "done":
+            return
         found = self.found.get("benchmark", {})
         for sentence, word in zip(verdicts(found), found.get("verdicts", {}).values(), strict=False):
             print_line(self.console, sentence, VERDICT_STYLES.get(word, ""))
@@ -70,8 +63,11 @@ class Voice:
             return ""
         return self.left.words(time.monotonic() - self._looked)
 
-    def _look(self) -> None:
+    def look_up(self, event: str) -> None:
+        """Brings what the steps took and the time left up to date, where an event may have changed it."""
         begun = time.monotonic()
+        if event not in ("run", "step", "cost") and (event != "calls" or begun <= self._next):
+            return
         try:
             status = read_status(self.job)
         except (EvendermError, OSError):  # a storage that is away for a moment
@@ -86,6 +82,7 @@ class Lines(Voice):
 
     def tell(self, event: str, fields: Fields) -> None:
         """Says what is to be said of an event."""
+        self.look_up(event)
         if event == "run":
             print_line(self.console, f"{self.job.name} into {self.job.folder.path}", whole=True)
         elif event == "step":
@@ -110,7 +107,8 @@ class JsonLines(Voice):
 
     def tell(self, event: str, fields: Fields) -> None:
         """Says what is to be said of an event."""
-        told = {"time": round(self.at, 3), "event": event, **fields}
+        told = {"time": round(time.time(), 3), "event": event, **fields}
+        self.look_up(event)
         if event in ("step", "calls") and self.left is not None:
             told |= {"left": round(self.left.seconds, 1), "left_unknown": list(self.left.unknown)}
         print(json.dumps(_finite(told)), flush=True)
