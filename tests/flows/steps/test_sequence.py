@@ -40,7 +40,7 @@ class Unsteady:
 
 
 def unsteady(faults: int) -> Any:
-    return SimpleNamespace(name="unsteady", units="calls", by_class=False, module=Unsteady(faults))
+    return SimpleNamespace(name="unsteady", by_class=False, module=Unsteady(faults))
 
 
 def titles_run(job: Job, faults: int) -> list[str]:
