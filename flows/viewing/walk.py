@@ -28,7 +28,7 @@ from manifests.png import png_header
 
 TEMPLATES = Path(__file__).with_name("templates")
 FIGURE_NAMES = {
-    **{text.score: text.score_word for gate, text in GATE_TEXTS.items() if text.score == f"score_{gate}"},
+    **{text.score: text.score_word for text in GATE_TEXTS.values()},
     "nearest_similarity": "similarity to the nearest",
 }
 KIND_NAMES = {"dx": "class", "split": "split", "origin": "origin", "gate": "gate", "review": "review"}
