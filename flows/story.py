@@ -12,6 +12,7 @@ from flows.run.folder import Job
 from flows.run.records import read_record, unfinished_steps
 from flows.steps import adapt
 from flows.steps.domain import DOMAIN
+from flows.steps.prepare import unknown_pictures
 from manifests.errors import BadInput
 
 Figures = Mapping[str, Any]
@@ -31,7 +32,7 @@ def found_by(job: Job, step: str, made: Figures | None = None) -> dict[str, Any]
     if not figures and record is None:
         return {}
     if step == "prepare":
-        return _prepared(figures)
+        return _prepared(job, figures)
     if step == "gates":
         return _judge(job)
     if step == "synthesise":
@@ -52,7 +53,7 @@ def _parts(job: Job, step: str, understood: Sequence[str]) -> dict[str, Any]:
     return found if next(iter(found.values())) else {}
 
 
-def _prepared(figures: Figures) -> dict[str, Any]:
+def _prepared(job: Job, figures: Figures) -> dict[str, Any]:
     classes: dict[str, int] = {}
     for by_dx in figures["counts"].values():
         for dx, count in by_dx.items():
@@ -63,7 +64,7 @@ def _prepared(figures: Figures) -> dict[str, Any]:
         "splits": {split: sum(by_dx.values()) for split, by_dx in figures["counts"].items()},
         "groups": figures["groups"],
         "set_aside": figures.get("rejected by check", {}),
-        "understood": figures.get("understood", []),
+        "understood": [*figures.get("understood", []), *unknown_pictures(job)],
     }
 
 

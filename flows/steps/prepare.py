@@ -124,7 +124,7 @@ def prepare_source(job: Job, progress: Progress) -> Mapping[str, Any]:
         "rejected": len(summary.rejected),
         "rejected by check": summary.rejected_counts,
         "groups": summary.groups,
-        "understood": [*summary.understood, *unknown_pictures(job)],
+        "understood": list(summary.understood),
     }
     write_record(job.folder, step, [_header(job)], figures, time.monotonic() - started)
     return figures

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from evaluate.settings.benchmark import BenchmarkSettings
 from flows.run.folder import Job, RunFolder
 from flows.settings import load_settings
 from flows.steps.prepare import open_real, prepare_source, steps, unknown_pictures
+from flows.story import found_by
 from flows.studies.pretrain import pretrain
 from manifests.copying import write_subset
 from manifests.duplicates.sketches import (
@@ -157,6 +160,19 @@ def test_a_base_without_fingerprints_is_named_as_one_that_may_have_seen_anything
     (line,) = unknown_pictures(run_on(data, tmp_path, "runwayml/stable-diffusion-v1-5"))
     assert "runwayml/stable-diffusion-v1-5 carries no fingerprints" in line and "unknown" in line
     assert not unknown_pictures(run_on(data, tmp_path, base)), "this one says what it has seen"
+
+
+def test_what_nobody_knows_is_told_of_the_base_that_the_run_has_now(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "manifest.json").write_text("{}")
+    figures: dict[str, Any] = {"source_name": "isic2017", "counts": {}, "rejected": (), "rejected_counts": {}}
+    summary = SimpleNamespace(**figures, groups=0, understood=("layout isic2017",))
+    monkeypatch.setattr("manifests.prepare.prepare.prepare", lambda *_: summary)
+    prepare_source(run_on(data, tmp_path, "one"), no_progress)
+    layout, line = found_by(run_on(data, tmp_path, "another"), "prepare")["understood"]
+    assert layout == "layout isic2017" and line.startswith("the base another carries no fingerprints")
 
 
 def test_pretrain_writes_fingerprints_of_its_training_pairs_into_a_base(
