@@ -18,9 +18,6 @@ from flows.steps.prepare import open_real, real_digest
 from manifests.errors import BadInput
 from manifests.progress import Progress
 
-OWN = ("restrict", "finish")
-"""What a part does itself: its first call, which takes its pairs, and its last, which notes that it is done."""
-
 
 def is_taken(job: Job, part: Job, digest: str | None = None) -> bool:
     """Whether the real pairs of a part are there, and were taken from the run's as they are now; digest: which."""
@@ -32,7 +29,8 @@ def is_taken(job: Job, part: Job, digest: str | None = None) -> bool:
 
 
 def calls_of(part: Job, taken: bool, steps: Sequence[ModuleType]) -> list[Call]:
-    """What is to be done next on a part: the calls of the first of its steps that has any."""
+    """What is to be done next on a part: take its pairs, the calls of the first of its steps that has any, or note
+    that it is done."""
     if not taken:
         return [Call("restrict", "restrict", {})]
     rounds = (step.next_calls(part, ()) for step in steps)
