@@ -58,14 +58,13 @@ def test_results_and_report_name_the_folds(folded_run: Path) -> None:
 
 
 def test_what_a_kill_took_of_a_fold_is_made_again_the_same_and_nothing_else(folded_run: Path) -> None:
-    before, kept = (
-        _results(folded_run),
-        folded_run / "folds" / "1" / "work" / "benchmark" / "real-classification-0.json",
-    )
+    kept = folded_run / "folds" / "1" / "work" / "benchmark" / "real-classification-0.json"
+    lost = folded_run / "folds" / "2" / "work" / "benchmark" / "hybrid-classification-0.json"
+    before, predicted, time = _results(folded_run), json.loads(lost.read_text())["predictions"], kept.stat().st_mtime_ns
     (folded_run / ".steps" / "folds-2.json").unlink()
-    (folded_run / "folds" / "2" / "work" / "benchmark" / "hybrid-classification-0.json").unlink()
-    time = kept.stat().st_mtime_ns
+    lost.unlink()
     assert execute(open_job(folded_run), JUDGING_STEPS) == 0
+    assert json.loads(lost.read_text())["predictions"] == predicted
     assert _results(folded_run) == before and kept.stat().st_mtime_ns == time
 
 
