@@ -44,13 +44,11 @@ def found_by(job: Job, step: str, made: Figures | None = None) -> dict[str, Any]
 
 def _parts(job: Job, step: str, understood: Sequence[str]) -> dict[str, Any]:
     benchmark = job.settings.benchmark
-    by_step: dict[str, dict[str, Any]] = {
-        "low-data": {"parts": parts_of(job)},
-        "folds": {"folds": benchmark.folds if benchmark.cross_validated else 0},
-        "external": {"sets": list(benchmark.external), "understood": list(understood)},
-    }
-    found = by_step[step]
-    return found if next(iter(found.values())) else {}
+    if step == "low-data":
+        return {"parts": parts} if (parts := parts_of(job)) else {}
+    if step == "folds":
+        return {"folds": benchmark.folds} if benchmark.cross_validated else {}
+    return {"sets": list(benchmark.external), "understood": list(understood)} if benchmark.external else {}
 
 
 def _prepared(job: Job, figures: Figures) -> dict[str, Any]:
