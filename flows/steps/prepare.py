@@ -121,7 +121,6 @@ def prepare_source(job: Job, progress: Progress) -> Mapping[str, Any]:
     figures = {
         "source": summary.source_name,
         "counts": summary.counts,
-        "rejected": len(summary.rejected),
         "rejected by check": summary.rejected_counts,
         "groups": summary.groups,
         "understood": list(summary.understood),

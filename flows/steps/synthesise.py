@@ -106,7 +106,6 @@ def commit_pairs(job: Job, progress: Progress, without: Sequence[str]) -> Mappin
         "accepted": {dx: outcome.accepted for dx, outcome in outcomes.items()},
         "candidates": {dx: outcome.candidates for dx, outcome in outcomes.items()},
         "rejected": {dx: dict(outcome.rejected) for dx, outcome in outcomes.items()},
-        "copies": {dx: outcome.rejected.get(COPY, 0) for dx, outcome in outcomes.items()},
         "given_up": [line for outcome in outcomes.values() for line in (outcome.given_up, copied(outcome)) if line],
     }
     if not without:

@@ -167,7 +167,7 @@ def test_what_nobody_knows_is_told_of_the_base_that_the_run_has_now(
 ) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "manifest.json").write_text("{}")
-    figures: dict[str, Any] = {"source_name": "isic2017", "counts": {}, "rejected": (), "rejected_counts": {}}
+    figures: dict[str, Any] = {"source_name": "isic2017", "counts": {}, "rejected_counts": {}}
     summary = SimpleNamespace(**figures, groups=0, understood=("layout isic2017",))
     monkeypatch.setattr("manifests.prepare.prepare.prepare", lambda *_: summary)
     prepare_source(run_on(data, tmp_path, "one"), no_progress)
