@@ -19,7 +19,7 @@ OUT ?= runs/$(notdir $(patsubst %/,%,$(DATA)))-$(PRESET)
 # benchmark of three minutes; SET="..." replaces this.
 SET ?= $(if $(filter $(PHANTOM),$(DATA)),$(SHORTER))
 SHORTER := adapt.steps=100 adapt.domain=never adapt.prior_share=0 synthesis.candidate_limit=2 synthesis.ways={"text":1} \
-	benchmark.budget=3 benchmark.classifier.size=64 benchmark.segmenter.size=64
+	benchmark.budget=3 benchmark.classifier.size=64 benchmark.classifier.probe=336 benchmark.segmenter.size=64
 # Two at a time, whole files each and in the order of the folders, the longest of which is not the last.
 PYTEST_ARGS ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 COMPILE := uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --no-header --universal --quiet
