@@ -252,7 +252,9 @@ def test_any_spoilt_dataset_ends_cleanly(clean: Path, layout: str, spoilt: list[
         assert not list(Path(name).glob(".prepare-*")), "nothing is left lying about"
 
 
-@pytest.mark.parametrize("ending", "arrow csv json jsonl mat parquet png txt xlsx xml yaml".split())
+@pytest.mark.parametrize(
+    "ending", ["arrow", "csv", "json", "jsonl", "mat", "parquet", "png", "txt", "xlsx", "xml", "yaml"]
+)
 def test_a_pipe_among_the_files_is_never_waited_for(clean: Path, ending: str, tmp_path: Path) -> None:
     data = Path(shutil.copytree(clean / sorted(LAYOUTS)[0], tmp_path / "data"))
     if ending == "arrow":
