@@ -279,11 +279,10 @@ def _unpacked(text: str) -> list[int]:
 
 def _run_lengths(counts: list[int], size: int) -> np.ndarray:
     """uint8 (size,) of zeros and ones in turn, each as long as its count says."""
-    values = np.arange(len(counts), dtype=np.uint8) % 2
     if min(counts, default=0) < 0 or sum(counts) > size:
         raise ValueError("run lengths that are longer than the picture")
     found = np.zeros(size, np.uint8)
-    found[: sum(counts)] = np.repeat(values, counts)
+    found[: sum(counts)] = np.repeat(np.arange(len(counts)) % 2, counts)
     return found
 
 
