@@ -28,7 +28,9 @@ SEED ?= 0
 GPU_PYTHON ?= python3
 GPU_PACK ?= .gpu
 GPU_OUT ?= runs/gpu
+GPU_WORK ?= runs/gpu-work
 GPU_SECONDS ?= 520
+GPU_MORE ?=
 REPEATS ?= 5
 
 export PYTHONDONTWRITEBYTECODE =
@@ -49,7 +51,11 @@ run: $(READY) $(if $(filter $(PHANTOM),$(DATA)),$(PHANTOM))
 # For a machine with one GPU and no network: trains the base on and measures the Stable Diffusion 2 preset, 9 minutes
 # in all; GPU_PACK is what `python tests/benchmarks/gpu_session.py pack` wrote where the pictures are.
 gpu:
-	@$(GPU_PYTHON) tests/benchmarks/gpu_session.py go --pack "$(GPU_PACK)" --out "$(GPU_OUT)" --seconds $(GPU_SECONDS)
+	@mkdir -p "$(GPU_WORK)/site"
+	@if ls "$(GPU_PACK)"/wheels/*.whl >/dev/null 2>&1 && ! ls "$(GPU_WORK)"/site/* >/dev/null 2>&1; then \
+		$(GPU_PYTHON) -m pip install --quiet --no-index --no-deps --no-compile --target "$(GPU_WORK)/site" "$(GPU_PACK)"/wheels/*.whl; fi
+	@PYTHONPATH="$(abspath $(GPU_WORK))/site:$$PYTHONPATH" $(GPU_PYTHON) tests/benchmarks/gpu_session.py go --pack "$(GPU_PACK)" \
+		--out "$(GPU_OUT)" --work "$(GPU_WORK)" --seconds $(GPU_SECONDS) $(GPU_MORE)
 
 # A finished RUN has candidates, on which the search for repeats is measured too.
 bench: $(READY)

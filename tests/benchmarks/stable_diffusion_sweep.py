@@ -1,6 +1,6 @@
 """Adapter steps/s, pairs/s and peak memory of a Stable Diffusion base by batch size, eager and compiled.
 
-    python tests/benchmarks/stable_diffusion_sweep.py --out FOLDER [--narrow] [--seconds 200]
+    python tests/benchmarks/stable_diffusion_sweep.py --out FOLDER --work FOLDER [--narrow] [--seconds 200]
 
 Beside our training stands the loop of diffusers' examples/text_to_image/train_text_to_image_lora.py: the same network,
 rank, targets and batch, but pictures and prompts encoded at every step and no mask. It stops measuring when its seconds
@@ -54,10 +54,10 @@ class Row:
 
 
 class Clock:
-    """Counts steps, the first and second of which only warm up."""
+    """Counts steps, the first `warmup` of which only warm up."""
 
-    def __init__(self, steps: int) -> None:
-        self.steps, self.times = steps, [time.monotonic()]
+    def __init__(self, steps: int, warmup: int = 2) -> None:
+        self.steps, self.warmup, self.times = steps, warmup, [time.monotonic()]
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
 
@@ -66,11 +66,11 @@ class Clock:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.times.append(time.monotonic())
-        return len(self.times) >= self.steps + 3
+        return len(self.times) > self.steps + self.warmup
 
     def row(self, what: str, batch: int, compiled: bool, units: int = 1) -> Row:
         """The measurement, `units` to a step."""
-        measured = self.times[2:]
+        measured = self.times[self.warmup :]
         rate = units * (len(measured) - 1) / (measured[-1] - measured[0])
         peak = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
         return Row(what, batch, compiled, round(rate, 3), round(peak, 2), round(self.times[1] - self.times[0], 2))
@@ -143,13 +143,13 @@ def their_training(base: BaseFolder, pairs: PairArrays, batch: int, steps: int, 
     return clock.row("adapter, diffusers' example", batch, False)
 
 
-def drawing(base: BaseFolder, batch: int, compiled: bool, steps: int, levels: int, work: Path) -> Row:
+def drawing(base: BaseFolder, batch: int, compiled: bool, levels: int, work: Path) -> Row:
     """Pairs of the base with the adapter that `our_training` left, `levels` noise levels each."""
     settings = SamplingSettings(steps=levels, guidance=4.0, guidance_above=0.4, spacing=1.0, batch=batch)
     joint = PairSampler(base, read_adapter(work / ADAPTER), settings, "bfloat16")
     if compiled:
         joint.unet = torch.compile(joint.unet, backend=BACKEND)
-    clock = Clock(steps)
+    clock = Clock(1, warmup=1)
     while True:
         joint.draw([PROMPT] * batch, list(range(batch)))
         if clock.tick():
@@ -161,30 +161,30 @@ def measurements(base: BaseFolder, work: Path, narrow: bool) -> Iterator[Callabl
     side = base.unet_side * base.downscale
     pairs = phantom_arrays(16, 0, side)
     steps, levels, checkpointing = (1, 2, False) if narrow else (6, 25, True)
-    batches = (2,) if narrow else (4, 8, 16, 32)
-    for compiled in (False, True):
-        for batch in batches if not compiled else batches[-1:]:
-            yield lambda b=batch, c=compiled: our_training(base, pairs, b, c, steps, work, checkpointing)
-            if not compiled:
-                yield lambda b=batch: their_training(base, pairs, b, steps, checkpointing)
-            yield lambda b=batch, c=compiled: drawing(base, b, c, 1, levels, work)
+    chosen = ((2, False), (2, True)) if narrow else ((4, False), (16, False), (16, True), (8, False), (32, False))
+    for batch, compiled in chosen:
+        yield lambda b=batch, c=compiled: our_training(base, pairs, b, c, steps, work, checkpointing)
+        if not compiled:
+            yield lambda b=batch: their_training(base, pairs, b, steps, checkpointing)
+        yield lambda b=batch, c=compiled: drawing(base, b, c, levels, work)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures until all is measured or the seconds are over."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="the base and adapters")
     parser.add_argument("--narrow", action="store_true", help="a narrow base at 64 px")
     parser.add_argument("--seconds", type=float, default=200)
     chosen = parser.parse_args(arguments)
-    started, folder = time.monotonic(), chosen.out / "base"
+    started, folder = time.monotonic(), chosen.work / "base"
     chosen.out.mkdir(parents=True, exist_ok=True)
     if not (folder / "model_index.json").exists():
         write_narrow_base(folder) if chosen.narrow else write_full_base(folder)
     with (chosen.out / "sweep.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, [*Row.__annotations__, "failed"])
         writer.writeheader()
-        for measure in measurements(check_base(folder), chosen.out / "work", chosen.narrow):
+        for measure in measurements(check_base(folder), chosen.work / "work", chosen.narrow):
             if time.monotonic() - started > chosen.seconds:
                 break
             try:

@@ -10,6 +10,7 @@ import numpy as np
 from safetensors import safe_open
 
 from augment.base.folder import check_base
+from manifests.fetch.unpacking import unpack
 from manifests.phantom.draw import write_phantom
 from tests.benchmarks.gpu_session import go, join_folder, split_folder, write_pack
 
@@ -22,12 +23,17 @@ def steps_done(checkpoint: Path) -> int:
 def test_a_session_packs_trains_measures_and_goes_on(tmp_path: Path) -> None:
     write_phantom(tmp_path / "source", 30, 0, 192)
     pack = tmp_path / "pack"
-    write_pack(tmp_path / "source", pack, ["Test"])
-    names = {path.name for path in pack.rglob("*") if path.is_dir()}
+    write_phantom(tmp_path / "softer", 12, 1, 192)
+    write_pack([tmp_path / "source"], [tmp_path / "softer"], pack, ["Test"])
+    unpack(pack / "data.zip", tmp_path / "inside")
+    inside = tmp_path / "inside"
+    names = {path.name for path in inside.rglob("*") if path.is_dir()}
     assert "ISIC-2017_Training_Data" in names and not any("Test" in name for name in names)
-    mask = cv2.imread(str(next(pack.rglob("*_segmentation.png"))), cv2.IMREAD_UNCHANGED)
-    assert mask.shape == (176, 176) and set(np.unique(mask)) == {0, 255}
-    go(pack, tmp_path / "first", 3600, 0.5, tiny=True)
+    mask = cv2.imread(str(next(inside.rglob("*_segmentation.png"))), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == (256, 256) and set(np.unique(mask)) == {0, 255}
+    pictures, table = list(inside.glob("*Training_Data/*.jpg")), next(inside.glob("*Training_Part3*.csv"))
+    assert len(table.read_text().splitlines()) == 1 + len(pictures)
+    go(pack, tmp_path / "first", pack / "work", 3600, 0.5, tiny=True)
     base = check_base(join_folder(tmp_path / "first", "base", tmp_path / "home"))
     assert base.codec is not None
     rows = list(csv.DictReader((tmp_path / "first" / "sweep.csv").open()))
@@ -35,7 +41,8 @@ def test_a_session_packs_trains_measures_and_goes_on(tmp_path: Path) -> None:
     assert {"adapter, ours", "adapter, diffusers' example", "pairs drawn"} <= {row["what"] for row in rows}
     checkpoint = pack / "work" / "denoiser.safetensors"
     before = steps_done(checkpoint)
-    go(pack, tmp_path / "second", 1, 0.5, tiny=True)
+    assert (tmp_path / "first" / "sheet.png").exists() and "mask area" in (tmp_path / "first" / "looks.csv").read_text()
+    go(pack, tmp_path / "second", pack / "work", 1, 0.5, tiny=True)
     assert steps_done(checkpoint) > before
 
 
