@@ -182,6 +182,8 @@ class Pretraining:
         parts.text_encoder.half().save_pretrained(unfinished / "text_encoder")
         parts.tokenizer.save_pretrained(unfinished / "tokenizer")
         parts.scheduler.save_pretrained(unfinished / "scheduler")
+        for part in ("unet", "vae", "text_encoder"):
+            _forget_where_it_lay(unfinished / part / "config.json")
         write_json(unfinished / CODEC_FILE, parts.codec.config(), sort_keys=True)
         write_json(unfinished / "model_index.json", model_index(), sort_keys=True)
         (unfinished / "README.md").write_text(card(unfinished))
@@ -206,6 +208,12 @@ class Pretraining:
         with torch.no_grad():
             for name, value in parameters.items():
                 value.copy_(average[name])
+
+
+def _forget_where_it_lay(config: Path) -> None:
+    """Takes the folder that a part was loaded from out of its config, where the libraries note it."""
+    kept = {name: value for name, value in json.loads(config.read_text()).items() if name != "_name_or_path"}
+    config.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
 
 
 def model_index() -> dict[str, Any]:

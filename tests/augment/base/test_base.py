@@ -168,7 +168,7 @@ def test_the_speed_benchmark_builds_stable_diffusion_2_at_its_full_size() -> Non
     assert sizes == [866, 84]
 
 
-SHIPPED_DIGEST = "622cb775efe5e1774ef984e3b2c70da4d2b5b0815de955d608cea7be2dc793ab"
+SHIPPED_DIGEST = "655505c88c020714615df096f1090ec1fd2fce47f1002d78b2ec8dcfc766e6b3"
 
 
 def test_the_digest_of_the_shipped_base_stays_and_files_that_are_not_loaded_do_not_count(
