@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
@@ -59,8 +58,7 @@ class SignedDistanceCodec:
     def encode(self, masks: np.ndarray, latent_side: int) -> np.ndarray:
         """masks: bool (N, H, W) -> float32 (N, channels, latent_side, latent_side)."""
         side = latent_side * self.fold
-        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            maps = np.stack(list(threads.map(lambda mask: _distance_map(mask, self.clip, side), masks)))
+        maps = np.stack([_distance_map(mask, self.clip, side) for mask in masks])
         folded = maps.reshape(-1, latent_side, self.fold, latent_side, self.fold).transpose(0, 2, 4, 1, 3)
         values = folded.reshape(len(masks), self.channels, latent_side, latent_side)
         return ((values - self.centre) / self.spread).astype(np.float32)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,26 +108,21 @@ def _write_cache(
 ) -> None:
     jobs = [(index, view) for index in range(len(pairs)) for view in range(views)]
     target: Any = None
-
-    def seen(job: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        index, view = job
-        turned = (view + index) % DIHEDRAL if views < DIHEDRAL else view
-        return view_of(pairs.images[index], pairs.masks[index], turned, side, index)
-
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        for start in range(0, len(jobs), _BATCH):
-            chunk = jobs[start : start + _BATCH]
-            pictures, outlines = zip(*threads.map(seen, chunk), strict=True)
-            images = encode(np.stack(pictures)).float().cpu().numpy()
-            if target is None:
-                _check_scale(images)
-            masks = codec.encode(np.stack(outlines), images.shape[-1])
-            values = np.concatenate([images, masks], axis=1).astype(np.float16)
-            if target is None:
-                target = new_mapped_array(path, np.float16, (len(pairs), views, *values.shape[1:]))
-            for (index, view), value in zip(chunk, values, strict=True):
-                target[index, view] = value
-            progress(min(start + _BATCH, len(jobs)), len(jobs))
+    for start in range(0, len(jobs), _BATCH):
+        chunk = jobs[start : start + _BATCH]
+        chosen = [(i, (view + i) % DIHEDRAL if views < DIHEDRAL else view) for i, view in chunk]
+        seen = [view_of(pairs.images[i], pairs.masks[i], view, side, i) for i, view in chosen]
+        images = encode(np.stack([image for image, _ in seen])).float().cpu().numpy()
+        if target is None:
+            _check_scale(images)
+        masks = codec.encode(np.stack([mask for _, mask in seen]), images.shape[-1])
+        values = np.concatenate([images, masks], axis=1).astype(np.float16)
+        if target is None:
+            shape = (len(pairs), views, *values.shape[1:])
+            target = new_mapped_array(path, np.float16, shape)
+        for (index, view), value in zip(chunk, values, strict=True):
+            target[index, view] = value
+        progress(min(start + _BATCH, len(jobs)), len(jobs))
     target.flush()
 
 
