@@ -162,7 +162,13 @@ def go(pack: Path, out: Path, work: Path, seconds: float, share: float, tiny: bo
     chosen += ["prepare.validation_fraction=1e-4", "prepare.test_fraction=1e-4"]  # all but a few are learned
     tiny_ones = ["pretrain.batch=4", "pretrain.zooms=1", "pretrain.warmup=1", "prepare.size=128"]
     tiny_ones += ["pretrain.drawn_pairs=8"]
-    large = ["pretrain.batch=512", "pretrain.learning_rate=8e-4", "pretrain.hold=1500000", "pretrain.threads=8"]
+    large = [
+        "pretrain.batch=512",
+        "pretrain.zooms=3",
+        "pretrain.learning_rate=8e-4",
+        "pretrain.hold=1500000",
+        "pretrain.threads=8",
+    ]
     large += ["pretrain.checkpoint_every=2000", "pretrain.snapshot_every=2000", "pretrain.compile=false"]
     training = max(1.0, (seconds - RESERVE) * share) if not tiny else 1.0
     train_base(pack, out, work, training, [*chosen, *(tiny_ones if tiny else large), *more])
