@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,22 +31,21 @@ def share_of(hits: Sequence[bool], pictures: Sequence[str]) -> dict[str, Any]:
     if total == 0:
         return {"share": None, "interval": None, "answers": 0}
     share = sum(map(bool, hits)) / total
-    effective = _effective(hits, pictures)
+    effective = effective_answers(np.asarray(hits, float), pictures)
     return {"share": share, "interval": list(wilson_interval(share * effective, effective)), "answers": total}
 
 
-def _effective(hits: Sequence[bool], pictures: Sequence[str]) -> float:
-    """Number of independent answers that these are worth."""
+def effective_answers(values: np.ndarray, pictures: Sequence[str]) -> float:
+    """How many independent answers (N,) to these pictures are worth; one that is said of all is worth one a picture."""
     names, place = np.unique(np.asarray(pictures), return_inverse=True)
-    right, total, clusters = np.asarray(hits, float), len(hits), len(names)
-    share = right.mean()
+    total, clusters, variance = len(values), len(names), float(values.var())
     if clusters == total:
         return float(total)
-    if share in (0, 1) or clusters == 1:
+    if variance == 0 or clusters == 1:
         return float(clusters)
-    off = np.bincount(place, right) - share * np.bincount(place)
+    off = np.bincount(place, values) - values.mean() * np.bincount(place)
     cluster_variance = clusters / (clusters - 1) * float((off**2).sum()) / total**2
-    effect = cluster_variance / (share * (1 - share) / total)
+    effect = cluster_variance / (variance / total)
     return float(total / min(max(effect, 1.0), total / clusters))
 
 
@@ -56,14 +55,17 @@ def widest_interval(answers: float) -> float:
     return upper - lower
 
 
-def pictures_needed(width: float) -> int:
-    """Fewest independent answers whose Wilson interval is no wider than `width` from end to end, whatever the share."""
+def pictures_needed(width: float, width_of: Callable[[float], float] = widest_interval) -> int:
+    """Fewest independent answers whose interval is no wider than `width` from end to end, whatever they are.
+
+    width_of: how wide it is at its widest for a number of answers; of Wilson's for a share where not given.
+    """
     low, high = 0, 1
-    while widest_interval(high) > width:
+    while width_of(high) > width:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if widest_interval(middle) > width else (low, middle)
+        low, high = (middle, high) if width_of(middle) > width else (low, middle)
     return high
 
 

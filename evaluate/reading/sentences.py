@@ -90,16 +90,16 @@ def study_sentences(study: Figures | None) -> list[str]:
     accuracy = found["accuracy"]
     sentences = [
         f"{readers} of a blind study of {wording.times(study['pictures'], 'picture')} told real from generated in "
-        f"{_percent(accuracy)} of {wording.times(found['answers'], 'answer')}; guessing gives 50%.",
-        f"Generated pictures were called generated in {_percent(found['sensitivity'])}, real ones real in "
-        f"{_percent(found['specificity'])}; area under the ROC curve over confidence {_area(found['auroc'])}.",
-        f"The class was named rightly of {_percent(found['right_class_generated'])} of the generated pictures and "
-        f"{_percent(found['right_class_real'])} of the real ones.",
+        f"{share_text(accuracy)} of {wording.times(found['answers'], 'answer')}; guessing gives 50%.",
+        f"Generated pictures were called generated in {share_text(found['sensitivity'])}, real ones real in "
+        f"{share_text(found['specificity'])}; area under the ROC curve over confidence {area_text(found['auroc'])}.",
+        f"The class was named rightly of {share_text(found['right_class_generated'])} of the generated pictures and "
+        f"{share_text(found['right_class_real'])} of the real ones.",
     ]
     if found["mask_fits_generated"]["answers"]:
         sentences.append(
-            f"The mask fits, readers say, in {_percent(found['mask_fits_generated'])} of the generated and "
-            f"{_percent(found['mask_fits_real'])} of the real pictures."
+            f"The mask fits, readers say, in {share_text(found['mask_fits_generated'])} of the generated and "
+            f"{share_text(found['mask_fits_real'])} of the real pictures."
         )
     if (bounds := accuracy["interval"]) and bounds[0] <= 0.5 <= bounds[1]:
         guessed = "That is not distinguishable from guessing, which does not show that they cannot be told apart."
@@ -131,28 +131,32 @@ def _figures(name: str, own: Figures) -> tuple[Cell, ...]:
     return (
         Cell(name),
         number_cell(own["answers"]),
-        *(_share_cell(own[which]) for which in shares),
-        number_cell(area["value"], wording.score, _from_to(area["interval"])),
-        *(_share_cell(own[which]) for which in right),
+        *(share_cell(own[which]) for which in shares),
+        number_cell(area["value"], wording.score, from_to(area["interval"])),
+        *(share_cell(own[which]) for which in right),
         number_cell(own["median_seconds"], wording.duration),
     )
 
 
-def _share_cell(found: Figures) -> Cell:
+def share_cell(found: Figures) -> Cell:
+    """A share in per cent with its interval below."""
     return number_cell(found["share"], wording.number, wording.interval(found["interval"]) if found["interval"] else "")
 
 
-def _percent(found: Figures) -> str:
+def share_text(found: Figures) -> str:
+    """A share with its interval inside a sentence."""
     if found["share"] is None:
         return wording.UNKNOWN
     return f"{wording.number(found['share'])}% ({wording.interval(found['interval'])})"
 
 
-def _area(found: Figures) -> str:
+def area_text(found: Figures) -> str:
+    """An area under the ROC curve with its interval inside a sentence."""
     if found["value"] is None:
         return wording.UNKNOWN
-    return f"{found['value']:.2f} ({_from_to(found['interval'])})"
+    return f"{found['value']:.2f} ({from_to(found['interval'])})"
 
 
-def _from_to(interval: Sequence[float] | None) -> str:
+def from_to(interval: Sequence[float] | None) -> str:
+    """Bounds with two decimals; nothing where there are none."""
     return f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else ""

@@ -7,7 +7,7 @@ stands by itself, so that a run that is made anew leaves a study that has begun 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,9 +42,9 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Study:
-    """A study that is ready to be read. masks: whether readers are asked how the mask fits; drawn: whether the pictures
-    that were held out were drawn by a program, as those of a phantom are."""
+class PictureStudy:
+    """Pictures that are ready to be read. masks: whether readers are asked how the mask fits; drawn: whether those that
+    were held out were drawn by a program, as those of a phantom are."""
 
     folder: Path
     seed: int
@@ -72,6 +72,11 @@ class Study:
         """Adds one answer to the table and waits until the disk has it."""
         append_record(self.answers, record)
 
+
+@dataclass(frozen=True)
+class Study(PictureStudy):
+    """A blind study: which pictures are generated."""
+
     def answered(self) -> list[Answer]:
         """What readers said, of each reader and picture the last; what is not of this study is left out."""
         return read_answers(self.answers, {item.name: item for item in self.items})
@@ -97,6 +102,30 @@ def make_study(
     rng.shuffle(chosen)
     items = tuple(Item(rng.bytes(8).hex(), *one) for one in chosen)
     _write_pictures(folder / "pictures", items, real, synthetic)
+    write_study(folder, seed, real, masks, items)
+    return open_study(folder)
+
+
+def open_study(folder: Path) -> Study:
+    """The study in `folder`; BadInput where there is none or it is damaged."""
+    return Study(folder, *kept_study(folder, Item))
+
+
+def kept_study(folder: Path, kind: Callable[..., Any]) -> tuple[int, tuple[str, ...], bool, bool, tuple[Any, ...]]:
+    """Seed, classes, whether masks are asked for, whether pictures are drawn, and the items, each of a `kind`."""
+    path = folder / "study.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        items = tuple(kind(**item) for item in found["items"])
+        return int(found["seed"]), tuple(found["classes"]), bool(found["masks"]), bool(found["drawn"]), items
+    except FileNotFoundError:
+        raise BadInput(f"{path}: there is no reader study yet; begin one with evenderm review RUN --blind") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path}: cannot be read ({error}); restore it, or move its folder away") from None
+
+
+def write_study(folder: Path, seed: int, real: Manifest, masks: bool, items: Sequence[Item]) -> None:
+    """Puts study.json in place: from then on there is a study."""
     document = {
         "seed": seed,
         "classes": list(real.classes),
@@ -105,21 +134,6 @@ def make_study(
         "items": [asdict(item) for item in items],
     }
     write_json(folder / "study.json", document)
-    return open_study(folder)
-
-
-def open_study(folder: Path) -> Study:
-    """The study in `folder`; BadInput where there is none or it is damaged."""
-    path = folder / "study.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        items = tuple(Item(**item) for item in found["items"])
-        asked = (bool(found["masks"]), bool(found["drawn"]))
-        return Study(folder, int(found["seed"]), tuple(found["classes"]), *asked, items)
-    except FileNotFoundError:
-        raise BadInput(f"{path}: there is no reader study yet; begin one with evenderm review RUN --blind") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path}: cannot be read ({error}); restore it, or move its folder away") from None
 
 
 def read_answers(path: Path, items: Mapping[str, Item]) -> list[Answer]:
@@ -160,16 +174,24 @@ def _chosen(
             f"{synthetic.location}: no class has both accepted generated pairs and real held-out ones; "
             "finish evenderm run first"
         )
-    left, chosen = max(1, pictures // 2), list[tuple[str, bool, str]]()
-    # Small classes first, so that what they lack goes to the others.
-    for place, (dx, (held, made)) in enumerate(sorted(pools.items(), key=lambda one: min(map(len, one[1])))):
-        count = min(len(held), len(made), max(1, left // (len(pools) - place)))
-        left -= count
-        for pool, generated in ((held, False), (made, True)):
+    chosen: list[tuple[str, bool, str]] = []
+    there = {dx: min(map(len, pool)) for dx, pool in pools.items()}
+    for dx, count in shared_out(there, max(1, pictures // 2)).items():
+        for pool, generated in zip(pools[dx], (False, True), strict=True):
             chosen += [(str(pair_id), generated, dx) for pair_id in rng.choice(pool, count, replace=False)]
+    return chosen
+
+
+def shared_out(there: Mapping[str, int], wanted: int) -> dict[str, int]:
+    """How many of `wanted` each class gives, as equal as what is there allows."""
+    taken: dict[str, int] = {}
+    # Small classes first, so that what they lack goes to the others.
+    for place, (dx, most) in enumerate(sorted(there.items(), key=lambda one: one[1])):
+        left = wanted - sum(taken.values())
         if left <= 0:
             break
-    return chosen
+        taken[dx] = min(most, max(1, left // (len(there) - place)))
+    return taken
 
 
 def _held_out(real: Manifest, dx: str) -> list[str]:

@@ -11,7 +11,7 @@ from evaluate.pages.tables import Cell, Table, leaves, number_cell, records_tabl
 
 _OWN_SECTIONS = {
     "schema_version", "environment", "settings", "data", "metrics", "verdicts", "arms", "comparisons",
-    "fidelity", "copies", "gates", "timings", "pilot", "external", "review", "reader_study",
+    "fidelity", "copies", "gates", "timings", "pilot", "external", "review", "reader_study", "page_study",
 }  # fmt: skip
 _FIGURES = {"kid": "KID", "fid": "FID"} | {name: name for name in ("precision", "recall", "density", "coverage")}
 _FIGURES |= {"vendi": "different pictures (Vendi)"}

@@ -10,6 +10,7 @@ from typing import Any
 from evaluate.pages import wording
 from evaluate.pages.html import environment, style_and_script
 from evaluate.pages.tables import Table, counts_table, settings_table
+from evaluate.reading.page_sentences import page_sentences, page_tables
 from evaluate.reading.sentences import review_sentences, review_tables, study_sentences, study_tables
 from evaluate.report import audits
 from evaluate.report.arms import task_section, train_counts_table
@@ -92,9 +93,10 @@ def page_html(run_folder: Path, results: Results, tasks: Sequence[TaskResults], 
 
 
 def _readers(results: Results) -> list[audits.Audit]:
-    """What people said of the pictures: of the review, and of the blind study."""
-    review, study = (results.get(name) for name in ("review", "reader_study"))
+    """What people said of the pictures: of the review, of the blind study, and of the study of explain's pages."""
+    review, study, pages = (results.get(name) for name in ("review", "reader_study", "page_study"))
     found = [(review_sentences(review), review_tables(review)), (study_sentences(study), study_tables(study))]
+    found.append((page_sentences(pages), page_tables(pages)))
     return [audits.Audit(tuple(said), tuple(tables)) for said, tables in found if said]
 
 

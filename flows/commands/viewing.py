@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,6 +43,9 @@ def review(
     blind: Annotated[
         bool, typer.Option("--blind", help="A reader study: tell real held-out pictures from generated ones.")
     ] = False,
+    pages: Annotated[
+        bool, typer.Option("--pages", help="A reader study: what explain's pages change in diagnosis and confidence.")
+    ] = False,
     pictures: Annotated[int, typer.Option("--pictures", min=2, help="Pictures of a new reader study.")] = 60,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of a new reader study.")] = 0,
     masks: Annotated[bool, typer.Option("--masks", help="A new reader study also asks whether masks fit.")] = False,
@@ -55,20 +59,24 @@ def review(
     port: Port = 8767,
     overrides: Overrides = None,
 ) -> int:
-    """Accept and refuse generated pairs on a local page, or have a reader study."""
+    """Accept and refuse generated pairs on a local page, or have one of two reader studies."""
     from evaluate.reading.table import reader_name
     from flows.run.folder import open_job
 
     job = open_job(run, overrides or ())
+    if blind and pages:
+        raise BadInput("--blind and --pages are two studies; begin one at a time")
     if width is not None:
-        say(planned(width))
+        say(planned_for_pages(width) if pages else planned(width))
         return 0
     if report:
         return _report(job)
     name = reader_name(reader) if reader else ""
-    if not (job.folder.synthetic / HEADER_NAME).exists():
+    if not pages and not (job.folder.synthetic / HEADER_NAME).exists():
         raise BadInput(f"{job.folder.synthetic}: no generated pair yet; run evenderm run or evenderm synthesise first")
-    if blind:
+    if pages:
+        _serve_pages(job, name, pictures, seed, port)
+    elif blind:
         _serve_study(job, name, pictures, seed, masks, port)
     else:
         _serve_review(job, name, port)
@@ -84,6 +92,18 @@ def planned(width: float) -> str:
     return (
         f"for 95 % intervals no wider than {100 * width:g} points from end to end, one reader must see "
         f"{needed['accuracy']} pictures for accuracy and {needed['sensitivity']} for sensitivity and specificity"
+    )
+
+
+def planned_for_pages(width: float) -> str:
+    """How many cases a study of explain's pages needs for intervals of a width, in one sentence."""
+    from evaluate.reading.page_figures import CHANGED, planned_cases
+
+    needed = planned_cases(width)
+    return (
+        f"for 95 % intervals no wider than {100 * width:g} points from end to end, one reader must see "
+        f"{needed['accuracy']} cases for accuracy before and after the page, and {needed['change']} for its change if "
+        f"the page makes or unmakes {100 * CHANGED:g} in 100 right answers ({needed['most']} if all)"
     )
 
 
@@ -116,14 +136,36 @@ def _serve_study(job: Job, reader: str, pictures: int, seed: int, masks: bool, p
     serve_app(lambda ports: blind_app(study, reader, widths, ports), port, _announce)
 
 
+def _serve_pages(job: Job, reader: str, pictures: int, seed: int, port: int) -> None:
+    from evaluate.reading.page_figures import planned_widths
+    from evaluate.reading.page_study import make_page_study
+    from flows.engine.watch import Watch
+    from flows.explain.study import explain_for_study
+    from flows.steps.prepare import open_real
+    from flows.viewing.pages import pages_app
+    from flows.viewing.server import serve_app
+
+    explain = partial(explain_for_study, job, Watch(job.folder.log, Console()))
+    study = make_page_study(job.folder.page_study, lambda: open_real(job), pictures, seed, explain)
+    widths = {name: f"{50 * own:.0f}" for name, own in planned_widths(len(study.items)).items()}
+    say(
+        f"{len(study.items)} test pictures and their pages: one reader's accuracy will be known to within "
+        f"±{widths['accuracy']} points before and after, its change to within ±{widths['change']} if 3 in 10 answers "
+        "change (--width says how many cases narrower intervals need)"
+    )
+    serve_app(lambda ports: pages_app(study, reader, widths, ports), port, _announce)
+
+
 def _report(job: Job) -> int:
+    from evaluate.reading.page_sentences import page_sentences
     from evaluate.reading.sentences import review_sentences, study_sentences
     from flows.judging.report import make_report
     from flows.steps.review import readings
     from manifests.progress import no_progress
 
     found = readings(job)
-    for line in [*review_sentences(found.get("review")), *study_sentences(found.get("reader_study"))]:
+    study = [*study_sentences(found.get("reader_study")), *page_sentences(found.get("page_study"))]
+    for line in [*review_sentences(found.get("review")), *study]:
         say(line)
     if not found:
         say("nobody has read anything yet")

@@ -99,6 +99,10 @@ class RunFolder:
         return self.review / "study"
 
     @property
+    def page_study(self) -> Path:
+        return self.review / "pages"
+
+    @property
     def judge(self) -> Path:
         return self.work / "judge"
 

@@ -12,6 +12,9 @@ from flows.run.records import amend_outputs, values_digest
 if TYPE_CHECKING:
     from augment.synthesis import Readers
 
+READ = ("review", "reader_study", "page_study")
+"""What results.json says of readers."""
+
 
 def readers_of(job: Job) -> Readers | None:
     """The gate that readers are, for pairs by id and image; None where `gates.review` is off."""
@@ -35,13 +38,15 @@ def readers_digest(job: Job) -> str:
 
 
 def readings(job: Job) -> dict[str, Any]:
-    """What results.json says of readers: `review` and `reader_study`, each where somebody read something."""
+    """What results.json says of readers (READ), each where somebody read something."""
+    from evaluate.reading.page_study import page_study_summary
     from evaluate.reading.review_summary import review_summary
     from evaluate.reading.study import study_summary
 
-    found = {
+    found: dict[str, Any] = {
         "review": review_summary(job.folder.decisions, job.folder.synthetic, job.settings.gates.review),
         "reader_study": study_summary(job.folder.study),
+        "page_study": page_study_summary(job.folder.page_study),
     }
     return {name: value for name, value in found.items() if value}
 
@@ -51,6 +56,6 @@ def add_readings(job: Job, found: Mapping[str, Any]) -> None:
     from evaluate.results import read_results, write_results
 
     results = read_results(job.folder.results)
-    kept = {name: value for name, value in results.items() if name not in ("review", "reader_study")}
+    kept = {name: value for name, value in results.items() if name not in READ}
     if {**kept, **found} != results:
         amend_outputs(job.folder, "benchmark", lambda: write_results(job.folder.results, {**kept, **found}))

@@ -39,14 +39,14 @@ def blind_app(study: Study, reader: str, widths: Mapping[str, str], ports: Seque
 
     @app.get("/")
     def page() -> HTMLResponse:
-        values = {
+        values: dict[str, Any] = {
             "pictures": len(study.items),
             "widths": widths,
             "classes": names,
             "masks": study.masks,
             "drawn": study.drawn,
         }
-        return HTMLResponse(page_of("blind.html.j2", "blind.js", reader=reader, levels=LEVELS, **values))
+        return HTMLResponse(page_of("blind.html.j2", "study.js", reader=reader, levels=LEVELS, **values))
 
     @app.get("/progress")
     def progress(reader: str) -> dict[str, Any]:

@@ -47,9 +47,9 @@ class Marks(Protocol):
         ...
 
 
-def page_of(template: str, script: str, **values: Any) -> str:
-    """A page of this room as text."""
-    look = style_and_script([TEMPLATES / "viewing.css"], SHARED / "ask.js", TEMPLATES / script)
+def page_of(template: str, script: str, styles: Sequence[Path] = (), **values: Any) -> str:
+    """A page of this room as text. styles: of other rooms, whose parts it shows."""
+    look = style_and_script([*styles, TEMPLATES / "viewing.css"], SHARED / "ask.js", TEMPLATES / script)
     return str(environment(TEMPLATES).get_template(template).render(**look, **values))
 
 
