@@ -1,1 +1,1 @@
-"""Local pages about manifests and runs: the guarded server, walking through pairs, reviewing, the reader study."""
+"""Local pages about manifests and runs: the guarded server, walking through pairs, reviewing, reader studies."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import shutil
@@ -11,8 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from flows import command_line
+from flows.engine.watch import Watch
+from flows.explain.study import explain_for_study
+from flows.run.folder import open_job
+from flows.run.lock import RunBusy
+from manifests.errors import BadInput
 from manifests.format.reading import open_manifest
 from manifests.phantom.draw import draw_pair
 from tests.evaluate.explain.test_localisation import write_tiny_sam
@@ -205,3 +212,26 @@ def test_a_folder_is_explained_as_a_prefect_flow(
     before = (tmp_path / "out" / "explain.html").stat().st_mtime_ns
     flow(str(run_folder), [str(folder)], str(tmp_path / "out"))
     assert (tmp_path / "out" / "explain.html").stat().st_mtime_ns == before
+
+
+def test_the_pages_of_a_study_are_made_once_and_not_while_the_run_goes_on(run_folder: Path, tmp_path: Path) -> None:
+    job = open_job(run_folder)
+    test = open_manifest(run_folder / "real").table(["image"], "test").to_pylist()[:2]
+    pictures = [tmp_path / f"{place}-image.png" for place in range(len(test))]
+    for picture, row in zip(pictures, test, strict=True):
+        picture.write_bytes(row["image"]["bytes"])
+    watch = Watch(None, Console(quiet=True))
+    pages = explain_for_study(job, watch, pictures, tmp_path / "pages")
+    assert [name for name, _ in pages] == ["explain.html", "explain-2.html"]
+    assert {says for _, says in pages} <= {"mel", "nv", "bkl", None}
+    made = [(tmp_path / "pages" / name).stat().st_mtime_ns for name, _ in pages]
+    assert all("0-image.png" in (tmp_path / "pages" / name).read_text() for name, _ in pages[:1])
+    assert explain_for_study(job, watch, pictures, tmp_path / "pages") == pages
+    assert made == [(tmp_path / "pages" / name).stat().st_mtime_ns for name, _ in pages]
+    pictures[1].write_bytes(b"no picture")
+    with pytest.raises(BadInput, match=r"1-image\.png"):
+        explain_for_study(job, watch, pictures, tmp_path / "pages")
+    with job.folder.lock.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(RunBusy, match="in use by"):
+            explain_for_study(job, watch, pictures, tmp_path / "pages")
