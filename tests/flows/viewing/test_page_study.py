@@ -169,7 +169,8 @@ def test_a_reader_answers_by_keys_over_a_kill_and_is_resumed_at_the_page(copied:
             # The last key is taken back and said anew.
             for key in ("W", "3", "5", "5", "1"):
                 page.press(key)
-            page.evaluate("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'Backspace', bubbles: true}))")
+            back = "new KeyboardEvent('keydown', {key: 'Backspace', bubbles: true})"
+            page.evaluate(f"document.body.dispatchEvent({back})")
             answered(page, "4", f"{asked} && !{paged}")
             assert text(page, "read-text") == "2 of 9"
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
