@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evaluate.copies.graph import EXACT, Glance, glances, graph_of_windows, load_graph, save_graph
 from evaluate.copies.threshold import ATTACKS, CopyThreshold, plant, set_threshold
 from evaluate.copies.views import (
     VIEWS,
@@ -32,9 +33,11 @@ if TYPE_CHECKING:
 
     from manifests.pairs import PairArrays
 
+GRAPH = "index.faiss"
 COARSE, COARSE_WIDTH = 16, 96
 FINE, FINE_WIDTH = 32, 512
 QUERY_BLOCK = 32
+_ROWS_MET = 16  # rows of the graph that are looked at for each pair of the shortlist
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,13 @@ class CopyIndex:
         settings: CopySettings,
         descriptors: tuple[DetailDescriptor, DetailDescriptor],
         threshold: CopyThreshold | None = None,
+        graph: Any = None,
     ):
         self.ids, self.groups = list(ids), np.asarray(groups)
         self.thumbnails, self.coarse = thumbnails, coarse
         self.settings, self.threshold = settings, threshold
         self._short, self._close = descriptors
+        self._graph = graph
         self._windows = window_bank() if settings.extractor is None else (WHOLE,)
         self._extract: Callable[[np.ndarray], np.ndarray] | None = None
         self.name = "whitened detail of 32 px"
@@ -85,26 +90,28 @@ class CopyIndex:
         return index
 
     def search(self, images: np.ndarray, groups: Sequence[str] | None = None) -> Neighbours:
-        """Nearest real pair of each uint8 image (N, H, W, 3), out of its own group if `groups` are given."""
+        """Nearest real pair of each uint8 image (N, H, W, 3), out of its own group if `groups` are given.
+
+        Without groups and among more than `EXACT` pairs, a graph of neighbours says which are looked at.
+        """
         found, similarity = np.full(len(images), -1), np.full(len(images), -1.0)
         for start in range(0, len(images), QUERY_BLOCK):
             block = images[start : start + QUERY_BLOCK]
             thumbnails = grey_thumbnails(block)
-            scores, windows = self._coarse_scores(self._views(block, thumbnails))
-            if groups is not None:
-                own = np.asarray(groups[start : start + QUERY_BLOCK])[:, None] == self.groups[None]
-                scores[np.broadcast_to(own[:, None], scores.shape)] = -np.inf
-            for i in range(len(block)):
-                found[start + i], similarity[start + i] = self._nearest(thumbnails[i], scores[i], windows[i])
+            views = self._views(block, thumbnails)
+            own = None if groups is None else np.asarray(groups[start : start + QUERY_BLOCK])
+            looks = self._near(views) if own is None and len(self.ids) > EXACT else self._among_all(views, own)
+            for i, look in enumerate(looks):
+                compared = self._compared(thumbnails[i], look, self.settings.shortlist)
+                found[start + i], similarity[start + i] = max(compared, key=lambda one: one[1], default=(-1, -1.0))
         return Neighbours(found, similarity)
 
     def nearest(self, image: np.ndarray, most: int, group: str | None = None) -> list[tuple[str, float]]:
         """Ids and similarities of the `most` nearest real pairs of a uint8 image (H, W, 3), out of its own `group`."""
         thumbnails = grey_thumbnails(image[None])
-        scores, windows = self._coarse_scores(self._views(image[None], thumbnails))
-        if group is not None:
-            scores[:, :, self.groups == group] = -np.inf
-        found = self._compared(thumbnails[0], scores[0], windows[0], most)
+        own = None if group is None else np.asarray([group])
+        (look,) = self._among_all(self._views(image[None], thumbnails), own)
+        found = self._compared(thumbnails[0], look, most)
         return sorted(((self.ids[pair], similarity) for pair, similarity in found), key=lambda one: -one[1])
 
     def _views(self, images: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
@@ -130,25 +137,33 @@ class CopyIndex:
         shape = (QUERY_BLOCK, VIEWS, len(self.ids))
         return best.reshape(shape)[:count], windows.reshape(shape)[:count]
 
-    def _nearest(self, thumbnail: np.ndarray, scores: np.ndarray, windows: np.ndarray) -> tuple[int, float]:
-        found = self._compared(thumbnail, scores, windows, self.settings.shortlist)
-        return max(found, key=lambda one: one[1], default=(-1, -1.0))
+    def _among_all(self, views: np.ndarray, own: np.ndarray | None) -> list[Glance]:
+        # A look at every real pair, out of the groups `own` (n,) of the images.
+        scores, windows = self._coarse_scores(views)
+        if own is not None:
+            scores[np.broadcast_to((own[:, None] == self.groups[None])[:, None], scores.shape)] = -np.inf
+        every = np.arange(len(self.ids))
+        return [Glance(every, *told) for told in zip(scores, windows, strict=True)]
 
-    def _compared(
-        self, thumbnail: np.ndarray, scores: np.ndarray, windows: np.ndarray, most: int
-    ) -> list[tuple[int, float]]:
+    def _near(self, views: np.ndarray) -> list[Glance]:
+        if self._graph is None:
+            self._graph = graph_of_windows(self.coarse)
+        return glances(self._graph, len(self.coarse), views, _ROWS_MET * self.settings.shortlist)
+
+    def _compared(self, thumbnail: np.ndarray, look: Glance, most: int) -> list[tuple[int, float]]:
         # The real pairs that are nearest at a glance, each compared closely.
-        by_pair = scores.max(0)
+        by_pair = look.scores.max(0)
         order = np.argsort(-by_pair, kind="stable")[:most]
         order = order[np.isfinite(by_pair[order])]
         if self._extract:
-            return [(int(pair), round(float(by_pair[pair]), 5)) for pair in order]
+            return [(int(look.pictures[place]), round(float(by_pair[place]), 5)) for place in order]
         close = []
-        for pair in order:
-            turn = int(scores[:, pair].argmax())
-            length = self._windows[windows[turn, pair]][2]
-            close.append(self._close_similarity(view(thumbnail[None], turn)[0], self.thumbnails[pair], length))
-        return [(int(pair), similarity) for pair, similarity in zip(order, close, strict=True)]
+        for place in order:
+            turn, pair = int(look.scores[:, place].argmax()), int(look.pictures[place])
+            length = self._windows[look.windows[turn, place]][2]
+            turned = view(thumbnail[None], turn)[0]
+            close.append((pair, self._close_similarity(turned, self.thumbnails[pair], length)))
+        return close
 
     def _close_similarity(self, query: np.ndarray, reference: np.ndarray, near: float) -> float:
         window = register(query, reference, near)
@@ -186,16 +201,18 @@ class CopyIndex:
             planted[attack] = self.search(plant(images[picked], attack, seed)).similarity
         threshold = set_threshold(real.similarity[real.index >= 0], planted, self.settings)
         parts = (self.ids, [str(group) for group in self.groups], self.thumbnails, self.coarse, self.settings)
-        return CopyIndex(*parts, (self._short, self._close), threshold)
+        return CopyIndex(*parts, (self._short, self._close), threshold, self._graph)
 
     def save(self, folder: Path) -> None:
-        """Write index.safetensors, then index.json, into `folder`."""
+        """Write index.safetensors, index.faiss where a graph was made, then index.json, into `folder`."""
         from safetensors.numpy import save
 
         tensors = {"thumbnails": self.thumbnails, "coarse": self.coarse}
         tensors |= {"short": self._short.weights, "close": self._close.weights}
         replace_file(folder / "index.safetensors", save({key: np.ascontiguousarray(t) for key, t in tensors.items()}))
         header = {"ids": self.ids, "groups": self.groups.tolist(), "settings": self.settings.model_dump()}
+        if self._graph is not None:
+            header["graph"] = save_graph(self._graph, folder / GRAPH)
         write_json(folder / "index.json", header | {"threshold": self.threshold and asdict(self.threshold)})
 
     @classmethod
@@ -207,12 +224,13 @@ class CopyIndex:
         try:
             header = json.loads((folder / "index.json").read_text())
             tensors = load_file(folder / "index.safetensors")
+            graph = load_graph(folder / GRAPH, header["graph"]) if "graph" in header else None
         except (OSError, ValueError, SafetensorError) as error:
             raise BadInput(f"{folder} holds no readable copy index ({error}); delete it and run again") from error
         threshold = header["threshold"] and CopyThreshold(**header["threshold"])
         parts = (header["ids"], header["groups"], tensors["thumbnails"], tensors["coarse"])
         descriptors = (DetailDescriptor(tensors["short"]), DetailDescriptor(tensors["close"]))
-        return cls(*parts, CopySettings(**header["settings"]), descriptors, threshold)
+        return cls(*parts, CopySettings(**header["settings"]), descriptors, threshold, graph)
 
 
 def _network_rows(settings: CopySettings) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:

@@ -8,18 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from evaluate.copies.graph import EXACT, graph_of
 from evaluate.copies.index import FINE_WIDTH, CopyIndex
 from evaluate.copies.views import VIEWS, grey_thumbnails, view
-
-EXACT = 16_384
-"""Pictures up to which each new one is compared with all, in ten milliseconds."""
-_LINKS, _BUILT_WITH, _ASKED_WITH = 16, 64, 64  # of the graph: neighbours of a picture, candidates when added and asked
 
 
 class SeenIndex:
     """Generated images met so far; `add` tells which of the next ones nearly repeat an earlier one.
 
-    earlier: those of other classes, which count as met.
+    earlier: those of other classes, which count as met. Of all classes together, at most `EXACT` are compared with all.
     """
 
     def __init__(self, index: CopyIndex, earlier: Sequence[SeenIndex] = ()):
@@ -49,8 +46,9 @@ class SeenIndex:
         return round(float((rows @ known.T).max()), 5) if len(known) else -1.0
 
     def _remember(self, row: np.ndarray) -> None:
-        if self._graph is None and self._count == EXACT:
-            self._graph = graph_of(self._rows[:EXACT])
+        compared = sum(seen._count for seen in (self, *self._earlier) if seen._graph is None)
+        if self._graph is None and compared >= EXACT:
+            self._graph = graph_of(self._rows[: self._count])
             self._rows = np.empty((0, FINE_WIDTH), np.float32)  # no view, which would keep them all
         if self._graph is not None:
             self._graph.add(row)
@@ -59,14 +57,3 @@ class SeenIndex:
             self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
         self._rows[self._count] = row[0]
         self._count += 1
-
-
-def graph_of(rows: np.ndarray) -> Any:
-    """A hierarchical navigable small world (Malkov and Yashunin 2018) of unit rows, in their order."""
-    import faiss
-
-    faiss.omp_set_num_threads(1)  # several would add in an order of their own, and link otherwise
-    graph = faiss.IndexHNSWFlat(rows.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
-    graph.hnsw.efConstruction, graph.hnsw.efSearch = _BUILT_WITH, _ASKED_WITH
-    graph.add(np.ascontiguousarray(rows))
-    return graph

@@ -220,7 +220,7 @@ def repeats(run: Path) -> tuple[Timed, Timed, float, int]:
     """A look for repeats along the graph, and among all; the share that the graph finds; pictures that are known."""
     from safetensors.numpy import load_file
 
-    from evaluate.copies import seen
+    from evaluate.copies.graph import graph_of
     from evaluate.copies.index import CopyIndex
     from evaluate.copies.threshold import ATTACKS, plant
     from evaluate.copies.views import VIEWS, grey_thumbnails, view
@@ -235,7 +235,7 @@ def repeats(run: Path) -> tuple[Timed, Timed, float, int]:
     planted = [grey_thumbnails(plant(chosen, attack, 1)) for attack in ATTACKS]
     asked = np.concatenate([np.stack([index.describe_closely(view(t, v)) for v in range(VIEWS)], 1) for t in planted])
     limit = index.threshold.value if index.threshold else 1.0
-    graph = seen.graph_of(known)
+    graph = graph_of(known)
     found = np.array([graph.search(rows, 1)[0].max() for rows in asked])
     there = np.array([(rows @ known.T).max() for rows in asked]) >= limit
     return (

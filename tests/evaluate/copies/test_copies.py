@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from evaluate.copies import seen
+from evaluate.copies import graph, seen
+from evaluate.copies import index as copies_index
 from evaluate.copies.index import CopyIndex, copies_report
 from evaluate.copies.seen import SeenIndex
 from evaluate.copies.threshold import ATTACKS, plant, set_threshold
@@ -94,6 +95,24 @@ def test_a_kept_index_answers_as_before(index: CopyIndex, held_out: PairArrays, 
         CopyIndex.load(tmp_path)
 
 
+def test_among_many_pairs_a_graph_finds_what_comparing_with_all_finds(
+    index: CopyIndex, real: PairArrays, held_out: PairArrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = np.concatenate([held_out.images[:20], plant(real.images[:20], "cropped", 5), real.images[40:50]])
+    among_all = index.search(asked)
+    monkeypatch.setattr(copies_index, "EXACT", 20)
+    monkeypatch.setattr(index, "_graph", graph.graph_of_windows(index.coarse))
+    index.save(tmp_path)
+    for along in (index, CopyIndex.load(tmp_path)):
+        found = along.search(asked)
+        assert (found.index == among_all.index).mean() > 0.95
+        assert found.index[20:].tolist() == among_all.index[20:].tolist()
+        assert found.similarity[20:].tolist() == among_all.similarity[20:].tolist()
+    (tmp_path / "index.faiss").write_bytes(b"broken")
+    with pytest.raises(BadInput, match=r"index\.faiss is not the file that was written"):
+        CopyIndex.load(tmp_path)
+
+
 def test_an_index_without_images_is_refused() -> None:
     with pytest.raises(BadInput, match="at least one real training pair"):
         CopyIndex.build(np.zeros((0, 8, 8, 3), np.uint8), [], [], CopySettings())
@@ -137,6 +156,9 @@ def test_repeats_among_generated_images_are_told_in_order(
     assert fresh.add(pair) == [False, True, False]
     other_class = SeenIndex(index, [fresh])
     assert other_class.add(held_out.images[:3]) == [True, True, False]
+    third_class = SeenIndex(index, [fresh, met])
+    assert third_class.add(plant(held_out.images[60:120], "flipped", 2)) == [True] * 10 + [False] * 50
+    assert third_class.add(held_out.images[60:120]) == [True] * 60
 
 
 def synthetic_table(similarities: list[float | None], accepted: list[bool]) -> pa.Table:
