@@ -85,8 +85,13 @@ class CopyIndex:
         if index._extract:
             index.coarse = index._extract(images)[None].astype(np.float16)
         else:
-            rows = [short(resample(thumbnails, COARSE, window)) for window in index._windows]
-            index.coarse = np.stack(rows).astype(np.float16)  # (windows, N, width)
+            # In blocks, so that the thumbnails are not all there as floats; fewer pairs are one block, as ever.
+            blocks = [thumbnails[start : start + EXACT] for start in range(0, len(thumbnails), EXACT)]
+            rows = [
+                np.concatenate([short(resample(block, COARSE, window)).astype(np.float16) for block in blocks])
+                for window in index._windows
+            ]
+            index.coarse = np.stack(rows)  # (windows, N, width)
         return index
 
     def search(self, images: np.ndarray, groups: Sequence[str] | None = None) -> Neighbours:
