@@ -9,7 +9,9 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import log
 from pathlib import Path
+from statistics import linear_regression
 from typing import Any
 
 from evaluate.pages import wording
@@ -155,10 +157,30 @@ def _milliseconds(line: Mapping[str, str]) -> str:
     return f"{median} ({least} to {most})"
 
 
+def growth() -> str:
+    """One row per thing measured: seconds by pairs and by classes, the power of pairs that they grow by, and memory."""
+    with (FOLDER / "growth.csv").open(encoding="utf-8", newline="") as stream:
+        lines = sorted(csv.DictReader(stream), key=lambda line: int(line["pairs"]))
+    rows = []
+    for what in dict.fromkeys(line["what"] for line in lines):
+        own = [line for line in lines if line["what"] == what]
+        grown = {int(line["pairs"]): line for line in own if line["classes"] == "3"}
+        many = [f"{float(line['seconds']):.2g}" for line in own if line["classes"] == "30"]
+        later = [(log(n), log(float(line["seconds"]))) for n, line in grown.items() if n >= 3000]
+        power = f"{linear_regression(*zip(*later, strict=True)).slope:.2f}" if len(later) > 1 else ""
+        most = max(grown)
+        middle = f"{float(grown[10_000]['seconds']):.2g}" if 10_000 in grown else ""
+        told = f"{float(grown[most]['seconds']):.0f} at {most:,}" if most > 10_000 else ""
+        memory = f"{grown[1000]['peak_mb']} to {grown[most]['peak_mb']}"
+        rows.append((what, middle, told, power, *(many or [""]), memory))
+    headings = ("seconds for", "10,000 pairs", "most", "power", "in 30 classes", "peak MB")
+    return table(headings, rows)
+
+
 def found_masks() -> str:
     """One row per dataset whose given masks were hidden from the shipped segmenter and then compared."""
-    headings = ("given masks, hidden and compared", "pictures", "mean Dice", "median", "below .7 (%)", "doubtful (%)",
-                "mean Dice of teachers", "below .7 of them (%)", "pictures per second")  # fmt: skip
+    headings = ("given masks, hidden", "pictures", "mean Dice", "median", "below .7 (%)", "doubtful (%)",
+                "Dice of teachers", "below .7 (%)", "pictures/s")  # fmt: skip
     rows = []
     for name, said in content("found_masks.json").items():
         cells = [wording.number(said[key]) for key in ("dice", "dice_median")]
@@ -191,6 +213,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "found-masks": found_masks,
     "seen-by-base": seen_by_base,
     "speed": speed,
+    "growth": growth,
 }
 
 
