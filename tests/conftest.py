@@ -69,6 +69,14 @@ def real_manifest(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="session")
+def joint_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A narrow, untrained joint base at 128 px, for what does not depend on good pictures; not to be written to."""
+    from tests.augment.base.tiny_bases import write_narrow_joint_base
+
+    return shared_folder(tmp_path_factory, "joint", write_narrow_joint_base)
+
+
+@pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prefect server on loopback, used by every flow of the tests that ask for it."""
     with prefect_server(tmp_path_factory.mktemp("prefect")) as address:

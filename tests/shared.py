@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 
-def shared_folder(paths: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+def shared_folder(paths: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """The folder of that name, made by the first process that asks for it; not to be written to."""
     base = paths.getbasetemp()
     root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from augment.base.folder import open_base
+from augment.base.folder import check_base
 from augment.budget import prior
 from augment.budget.plan import budgeted, minutes_of, told
-from augment.settings import AdaptSettings, CheckpointSettings
+from augment.settings import AdaptSettings
 from augment.training import adapter as training
 from augment.training.adapter import AdapterTrainer
 from manifests.pairs import PairArrays
@@ -90,20 +90,20 @@ def test_prior_draws_are_made_once_and_kept(sd2_base, tmp_path: Path, monkeypatc
 
 
 def test_with_prior_draws_a_stopped_training_goes_on_as_if_nothing_had_happened(
-    melanomas: PairArrays, tmp_path: Path, monkeypatch
+    melanomas: PairArrays, joint_base: Path, tmp_path: Path, monkeypatch
 ) -> None:
     drawn = torch.from_numpy(np.random.default_rng(0).normal(size=(32, 36, 16, 16)).astype(np.float32))
     monkeypatch.setattr(training, "prior_latents", lambda *of: drawn)
     settings = SHORT.model_copy(update={"steps": 3, "prior_share": 0.25})
-    whole = trainer(melanomas, settings, tmp_path / "whole")
+    whole = trainer(melanomas, joint_base, settings, tmp_path / "whole")
     whole.run(no_progress)
     with pytest.raises(StopRequested):
-        trainer(melanomas, settings, tmp_path / "parts").run(stop_after(2))
-    resumed = trainer(melanomas, settings, tmp_path / "parts")
+        trainer(melanomas, joint_base, settings, tmp_path / "parts").run(stop_after(2))
+    resumed = trainer(melanomas, joint_base, settings, tmp_path / "parts")
     resumed.run(no_progress)
     assert all(torch.equal(whole.state.ema[name], value) for name, value in resumed.state.ema.items())
     assert whole.prior is not None and whole.settings.prior_share == 0.25
 
 
-def trainer(pairs: PairArrays, settings: AdaptSettings, work: Path) -> AdapterTrainer:
-    return AdapterTrainer(pairs, TASK, open_base(CheckpointSettings()), settings, work)
+def trainer(pairs: PairArrays, base: Path, settings: AdaptSettings, work: Path) -> AdapterTrainer:
+    return AdapterTrainer(pairs, TASK, check_base(base), settings, work)

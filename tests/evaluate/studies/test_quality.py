@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from augment.adapters import read_adapter
-from augment.base.folder import open_base
+from augment.base.folder import check_base, open_base
 from augment.settings import AdaptSettings, CheckpointSettings, ObjectiveSettings, SamplingSettings
 from evaluate.settings.gates import QualitySettings
 from evaluate.studies.ablation import (
@@ -48,18 +48,18 @@ def real(real_manifest: Path) -> tuple[PairArrays, PairArrays]:
 
 
 @pytest.fixture(scope="module")
-def bench(real, tmp_path_factory) -> Bench:
+def bench(real, joint_base: Path, tmp_path_factory) -> Bench:
     train, validation = real
-    return make_bench(_subject(train, validation, tmp_path_factory.mktemp("bench")))
+    return make_bench(_subject(joint_base, train, validation, tmp_path_factory.mktemp("bench")))
 
 
-def _subject(train: PairArrays, validation: PairArrays, work: Path) -> BaseStudy:
-    return BaseStudy(train, validation, open_base(CheckpointSettings()), SAMPLING, SMALL, work)
+def _subject(base: Path, train: PairArrays, validation: PairArrays, work: Path) -> BaseStudy:
+    return BaseStudy(train, validation, check_base(base), SAMPLING, SMALL, work)
 
 
-def test_every_promised_figure_stands_in_the_table_beside_its_bar(real, tmp_path: Path) -> None:
+def test_every_promised_figure_stands_in_the_table_beside_its_bar(real, joint_base: Path, tmp_path: Path) -> None:
     train, validation = real
-    lines, drawn = measure_quality(_subject(train, validation, tmp_path))
+    lines, drawn = measure_quality(_subject(joint_base, train, validation, tmp_path))
     assert len(drawn) == sum(round(0.5 * len(train.of_class(dx))) for dx in train.classes)
     names = [line.name for line in lines]
     for promised in (
@@ -84,10 +84,10 @@ def test_drawn_pairs_are_kept_and_found_again(bench: Bench, real) -> None:
     assert len(first) == sum(round(0.5 * len(real[0].of_class(dx))) for dx in real[0].classes)
 
 
-def test_a_class_without_validation_pairs_is_one_sentence(real, tmp_path: Path) -> None:
+def test_a_class_without_validation_pairs_is_one_sentence(real, joint_base: Path, tmp_path: Path) -> None:
     train, validation = real
     with pytest.raises(BadInput, match="no validation pair"):
-        measure_quality(_subject(train, validation.of_class("nv"), tmp_path))
+        measure_quality(_subject(joint_base, train, validation.of_class("nv"), tmp_path))
 
 
 def test_taking_a_term_out_or_in_is_a_variant_of_its_own(bench: Bench) -> None:
