@@ -11,13 +11,16 @@ from typing import TypeVar
 
 import psutil
 
+from tests.forked import ForkedCommand
+
 Found = TypeVar("Found")
+Process = subprocess.Popen[str] | ForkedCommand
 # So generous that only what never happens is given up: a busy machine is no failure.
 PATIENCE_SECONDS = 300.0
 POLL_SECONDS = 0.1
 
 
-def until(condition: Callable[[], Found], what: str, process: subprocess.Popen[str] | None = None) -> Found:
+def until(condition: Callable[[], Found], what: str, process: Process | None = None) -> Found:
     """The first value of `condition` that is true; fails, naming `what`, if none comes or the process ends before."""
     end = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < end:

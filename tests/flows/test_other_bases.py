@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -65,7 +64,7 @@ def kill_when(pattern: str, command: str, out: Path) -> None:
     """Starts one step and kills it as soon as a file of `pattern` lies in the run folder."""
     process = whole_run.start([sys.executable, "-m", "flows.command_line", command, "--out", str(out)])
     until(lambda: list(out.glob(pattern)), f"a file {pattern}", process)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.communicate()
 
 

@@ -23,7 +23,7 @@ from manifests.format.reading import open_manifest
 from manifests.progress import no_progress
 from tests.flows import whole_run
 from tests.flows.conftest import FinishedRun
-from tests.waiting import PATIENCE_SECONDS, until, work_of, work_of_ended_processes
+from tests.waiting import PATIENCE_SECONDS, until, work_of
 
 
 def test_a_run_leaves_what_the_contract_names(tiny_run: FinishedRun) -> None:
@@ -92,11 +92,9 @@ def test_pairs_that_no_gate_judged_are_audited_for_copies_too(unfinished: Callab
 
 def test_the_same_command_again_recognises_everything_without_prefect(tiny_run: FinishedRun) -> None:
     before, tasks = whole_run.made(tiny_run.out), whole_run.tasks(tiny_run.out)
-    python, *words = tiny_run.words
-    output = whole_run.finish([python, "-X", "importtime", *words])
+    output, imported = whole_run.finish_from_nothing(tiny_run.words)
     assert "everything is finished" in output and "report:" in output
     assert whole_run.tasks(tiny_run.out) == tasks and whole_run.made(tiny_run.out) == before
-    imported = {line.rpartition("|")[2].strip() for line in output.splitlines() if line.startswith("import time:")}
     assert "flows.execution" in imported and not imported & {"prefect", "diffusers"}
 
 
@@ -134,11 +132,11 @@ def test_sigterm_ends_in_a_checkpoint_within_ten_seconds(unfinished: Callable[[s
     words = whole_run.command(data, out, "engine.name=plain", "adapt.steps=5000", "adapt.warmup=1")
     process = whole_run.start(words)
     until(lambda: _in_training(out), "training", process)
-    before, ended = work_of(process.pid), work_of_ended_processes()
+    before, ended = work_of(process.pid), process.work_of_ended()
     process.terminate()
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     # Ten seconds of work, so that a busy machine is no failure.
-    assert work_of_ended_processes() - ended - before < 10
+    assert process.work_of_ended() - ended - before < 10
     assert process.returncode == 1 and "stopped by SIGTERM; the same command goes on" in output
     assert list((out / "work" / "adapt").rglob("*.checkpoint.safetensors"))
 
@@ -193,9 +191,9 @@ def test_a_class_with_too_few_pairs_is_bad_input_and_nothing_is_lost(
     unfinished: Callable[[str], Path], tiny_run: FinishedRun
 ) -> None:
     out = unfinished("synthesise")
-    words = whole_run.command(tiny_run.data, out, "adapt.min_pairs=500")
+    words = whole_run.command(tiny_run.data, out, "engine.name=plain", "adapt.min_pairs=500")
     process = whole_run.start(words)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 2
     assert "too few training pairs" in output and "adapt.min_pairs" in output
     assert list((out / "adapters").glob("*.safetensors"))

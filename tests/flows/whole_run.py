@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.forked import ForkedCommand
+
 # What says when and where a result was made rather than what was found.
 ASIDE = ("timings", "environment")
 
@@ -21,11 +23,16 @@ def command(data: Path, out: Path, *overrides: str) -> list[str]:
     return [sys.executable, "-m", "flows.command_line", *words]
 
 
-def start(words: list[str]) -> subprocess.Popen[str]:
-    """Starts a command with its output kept together, away from any Prefect server of the tests themselves."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment["COLUMNS"] = "200"
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+def _environment() -> dict[str, str]:
+    """That of the tests, away from any Prefect server of theirs."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return kept | {"COLUMNS": "200"}
+
+
+def start(words: list[str]) -> ForkedCommand:
+    """Starts what `command` gives, with its output kept together."""
+    _, _, module, *rest = words
+    return ForkedCommand(module, rest, _environment())
 
 
 def finish(words: list[str]) -> str:
@@ -34,6 +41,16 @@ def finish(words: list[str]) -> str:
     output, _ = process.communicate(timeout=1200)
     assert process.returncode == 0, output
     return output
+
+
+def finish_from_nothing(words: list[str]) -> tuple[str, set[str]]:
+    """The same in a new interpreter; also gives the modules that it imported."""
+    python, *rest = words
+    traced = [python, "-X", "importtime", *rest]
+    done = subprocess.run(traced, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_environment())
+    assert done.returncode == 0, done.stdout
+    lines = [line for line in done.stdout.splitlines() if line.startswith("import time:")]
+    return done.stdout, {line.rpartition("|")[2].strip() for line in lines}
 
 
 def tasks(out: Path) -> int:
