@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import csv
+import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import pytest
 from safetensors import safe_open
 
 from augment.base.folder import check_base
 from manifests.fetch.unpacking import unpack
 from manifests.phantom.draw import write_phantom
+from tests.benchmarks import gpu_session
 from tests.benchmarks.gpu_session import go, join_folder, split_folder, write_pack
+from tests.forked import ForkedCommand
 
 
 def steps_done(checkpoint: Path) -> int:
@@ -20,10 +26,21 @@ def steps_done(checkpoint: Path) -> int:
         return int(file.metadata()["step"])
 
 
-def test_a_session_packs_trains_measures_and_goes_on(tmp_path: Path) -> None:
+def test_a_session_packs_trains_measures_and_goes_on(
+    tmp_path: Path, joint_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(words: list[str], check: bool) -> None:
+        assert ForkedCommand(words[2], words[3:], os.environ).wait() == 0 and check
+
+    monkeypatch.setattr(gpu_session, "subprocess", SimpleNamespace(run=run))
     write_phantom(tmp_path / "source", 30, 0, 192)
     pack = tmp_path / "pack"
     write_phantom(tmp_path / "softer", 12, 1, 192)
+    for path in [path for path in (tmp_path / "softer").rglob("*") if path.is_file()]:  # ids of its own
+        if path.suffix == ".csv":
+            path.write_text(path.read_text().replace("ISIC_0", "ISIC_1"))
+        path.rename(path.with_name(path.name.replace("ISIC_0", "ISIC_1")))
+    shutil.copytree(joint_base, pack / "base")
     write_pack([tmp_path / "source"], [tmp_path / "softer"], pack, ["Test"])
     unpack(pack / "data.zip", tmp_path / "inside")
     inside = tmp_path / "inside"
