@@ -26,6 +26,8 @@ NEEDS = {
     "server": {"prefect_api", "served", "address", "s3_server"},
     "browser": {"browser"},
 }
+# Makes what others share; the other process is elsewhere meanwhile, or it would wait for it.
+FIRST = TESTS / "flows/test_whole_run.py"
 # Files and folders whose tests train, draw or try very many cases without one of these fixtures.
 SLOW = (
     "augment/test_adapters.py",
@@ -111,7 +113,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out["EVENDERM_ISIC names no folder of photographs"] = photographs
     config.stash[_LEFT_OUT] = {why: len(own) for why, own in left_out.items() if own}
     gone = [item for own in left_out.values() for item in own]
-    items[:] = [item for item in items if item not in gone]
+    items[:] = sorted((item for item in items if item not in gone), key=lambda item: item.path != FIRST)
     config.hook.pytest_deselected(items=gone)
 
 
