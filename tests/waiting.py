@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -46,9 +45,3 @@ def work_of(pid: int) -> float:
             with contextlib.suppress(psutil.Error):
                 used += sum(one.cpu_times()[:4])
     return used
-
-
-def work_of_ended_processes() -> float:
-    """Processor seconds of all processes that this one started and has seen end."""
-    times = os.times()
-    return times.children_user + times.children_system

@@ -27,14 +27,16 @@ from flows.run.records import file_digest
 from manifests.files import TEMPORARY
 from manifests.markdown import markdown_table
 from tests.faults.kinds import FAULTS, Strike, Victim
-from tests.waiting import work_of_ended_processes
 
 # What says when and where a result was made rather than what was found.
 ASIDE = ("timings", "environment")
 ROOM_BYTES = 512 * 2**20
 PAIRS = 60
 # As little as keeps every step: one arm with generated pairs and its control.
-SETTINGS = ("benchmark.classification_arms=real,hybrid", "benchmark.segmentation_arms=real,hybrid")
+SETTINGS = (
+    "benchmark.classification_arms=real,hybrid", "benchmark.segmentation_arms=real,hybrid", "benchmark.seeds=1",
+    "benchmark.pilot=0", "synthesis.balance=0.4",
+)  # fmt: skip
 # Every kind comes up in the first six; those that need Prefect, which are slow, come up less often.
 TURNS = ("kill", "term", "disk", "storage", "server", "worker", "kill", "storage", "term", "kill", "disk", "kill")
 FAULTS_PER_RUN = 10
@@ -196,11 +198,11 @@ def _reference(out: Path) -> Reference:
     shutil.rmtree(run, ignore_errors=True)
     write_phantom(data, PAIRS, 0)
     victim = Victim(data, run, out / "printed.txt", SETTINGS, "plain", 0, 0, random.Random(0))
-    before = work_of_ended_processes()
     with victim.started() as process:
+        before = process.work_of_ended()
         if process.wait() != 0:
             raise SystemExit(f"the uninterrupted run failed: {victim.output()[-2000:]}")
-    whole = Reference(data, SETTINGS, work_of_ended_processes() - before, made(run))
+    whole = Reference(data, SETTINGS, process.work_of_ended() - before, made(run))
     shutil.rmtree(run)
     return whole
 

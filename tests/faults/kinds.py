@@ -7,25 +7,25 @@ import errno
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import TimeoutExpired
 
 import psutil
 
 from tests.faults.broken_storage import MARK, STORAGE_FAULTS
-from tests.waiting import POLL_SECONDS, until, work_of, work_of_ended_processes
+from tests.forked import ForkedCommand
+from tests.waiting import POLL_SECONDS, until, work_of
 
 STOP_SECONDS = 10.0
 # A run that lost its server or a worker, or its disk, must end within this, well or badly.
 END_SECONDS = 240.0
 LASTING = 1_000_000
-# Before the first no process has begun its work; the start with all libraries takes about the second.
-FIRST_SECONDS = 1.0
-START_SECONDS = 4.0
+# Before the first no process has begun its work; the start takes about the second.
+FIRST_SECONDS = 0.2
+START_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,11 @@ class Victim:
         return words
 
     @contextlib.contextmanager
-    def started(self, *module: str) -> Iterator[subprocess.Popen[bytes]]:
+    def started(self, module: str = "flows.command_line", *first: str) -> Iterator[ForkedCommand]:
         """The running command; it and what it started are gone afterwards."""
-        command = [sys.executable, "-m", *(module or ("flows.command_line",)), *self.arguments()]
         # A server that is shared with others is not for killing.
         environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-        with self.printed.open("wb") as printed:
-            process = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT, env=environment)
+        process = ForkedCommand(module, [*first, *self.arguments()], environment, self.printed)
         try:
             yield process
         finally:
@@ -69,7 +67,7 @@ class Victim:
                 with contextlib.suppress(psutil.Error):
                     child.kill()
 
-    def waited(self, process: subprocess.Popen[bytes]) -> bool:
+    def waited(self, process: ForkedCommand) -> bool:
         """Waits until a random share of the work is done; whether the process still runs then."""
         begun = work_of(process.pid)
         moment = begun + self.moments.uniform(FIRST_SECONDS, 2 * (START_SECONDS + self.stride))
@@ -103,10 +101,10 @@ def terminate_run(victim: Victim) -> Strike:
     """SIGTERM, which must end the run within ten seconds of work and in one line."""
     with victim.started() as process:
         struck = victim.waited(process)
-        before, ended = work_of(process.pid), work_of_ended_processes()
+        before, ended = work_of(process.pid), process.work_of_ended()
         process.terminate()
         strike = _ended(victim, process, struck)
-        took = work_of_ended_processes() - ended - before
+        took = process.work_of_ended() - ended - before
     if took > STOP_SECONDS:
         return Strike(struck, strike.code, f"worked for {took:.1f} s after SIGTERM")
     # Before the command line has its handlers, the signal ends the process as the kernel does.
@@ -187,11 +185,11 @@ def _kill_child(victim: Victim, words: str) -> Strike:
         return _ended(victim, process, bool(children))
 
 
-def _ended(victim: Victim, process: subprocess.Popen[bytes], struck: bool) -> Strike:
+def _ended(victim: Victim, process: ForkedCommand, struck: bool) -> Strike:
     """How the run ends by itself: a traceback, a strange exit code or no end at all is a complaint."""
     try:
         code = process.wait(timeout=END_SECONDS + 4 * victim.work)
-    except subprocess.TimeoutExpired:
+    except TimeoutExpired:
         return Strike(struck, None, "did not end")
     if "Traceback" in victim.output():
         return Strike(struck, code, f"ended in a traceback: {victim.output().strip().splitlines()[-1]}")
