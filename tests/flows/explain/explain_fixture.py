@@ -21,10 +21,12 @@ SMALL = [
 
 
 @pytest.fixture(scope="session")
-def explained_run(real_manifest: Path, phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose data are prepared; it has no adapters, so the shipped base draws alone."""
+def explained_run(
+    real_manifest: Path, phantom_folder: Path, joint_base: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run whose data are prepared; it has no adapters, so its base draws alone."""
     out = tmp_path_factory.mktemp("explain") / "run"
-    save_job(new_job(phantom_folder, out, "tiny", load_settings("tiny", None, SMALL)))
+    save_job(new_job(phantom_folder, out, "tiny", load_settings("tiny", None, [*SMALL, f"base.path={joint_base}"])))
     shutil.copytree(real_manifest, RunFolder(out).real)
     return out
 
