@@ -50,8 +50,8 @@ def test_drawing_goes_on_with_fewer_pairs_from_the_same_seeds_when_gpu_memory_is
 ) -> None:
     prompts, seeds = PROMPTS * 2, [1, 2, 3, 4]
     known = sampler.given_mask(pairs_128.select([0, 1, 1, 0]).masks)
-    roomy, tight = (PairSampler(sampler.base, None, SamplingSettings(steps=2)) for _ in range(2))
-    free, held = roomy.draw(prompts, seeds), roomy.draw(prompts, seeds, known)
+    free, held = sampler.draw(prompts, seeds), sampler.draw(prompts, seeds, known)
+    tight = PairSampler(sampler.base, None, QUICK)
     denoise, decode = tight.unet.forward, tight.vae.decode
 
     def denoise_few(latents, *others):
@@ -155,11 +155,11 @@ def test_the_image_follows_the_callers_mask(sampler: PairSampler, two_places: np
 
 def test_the_mask_found_for_an_image_lies_on_its_lesion(sampler: PairSampler, two_places: np.ndarray) -> None:
     patient = PairSampler(sampler.base, None, SamplingSettings(steps=10))
-    masks, prompts = np.concatenate([two_places] * 2), [prompt_for("nv")] * 4
-    images = patient.draw(prompts, [1, 1, 2, 2], patient.given_mask(masks)).images
-    found = patient.draw(prompts, range(5, 9), patient.given_image(images)).masks
-    own = [dice(found[n], masks[n]) for n in range(4)]
-    other_place = [dice(found[n], masks[n ^ 1]) for n in range(4)]
+    masks, prompts = np.concatenate([two_places] * 4), [prompt_for("nv")] * 8
+    images = patient.draw(prompts, [1, 1, 2, 2, 3, 3, 4, 4], patient.given_mask(masks)).images
+    found = patient.draw(prompts, range(5, 13), patient.given_image(images)).masks
+    own = [dice(found[n], masks[n]) for n in range(8)]
+    other_place = [dice(found[n], masks[n ^ 1]) for n in range(8)]
     assert np.mean(own) > 0.55 and np.mean(other_place) < 0.15, (own, other_place)
 
 
@@ -173,10 +173,11 @@ def darker_part(image: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", ["dpm++", "dpm++sde", "ddim", "euler"])
 def test_more_rounds_make_the_image_fit_the_callers_mask(name: str, two_places: np.ndarray) -> None:
     patient = PairSampler(open_base(CheckpointSettings()), None, SamplingSettings(steps=8, sampler=name))
+    masks, prompts = np.concatenate([two_places] * 2), [prompt_for("nv")] * 4
 
     def fit(rounds: int) -> float:
-        images = patient.draw([prompt_for("nv")] * 2, [1, 2], patient.given_mask(two_places, rounds)).images
-        return float(np.mean([dice(darker_part(image), mask) for image, mask in zip(images, two_places, strict=True)]))
+        images = patient.draw(prompts, [1, 2, 3, 4], patient.given_mask(masks, rounds)).images
+        return float(np.mean([dice(darker_part(image), mask) for image, mask in zip(images, masks, strict=True)]))
 
     assert fit(4) > max(0.6, fit(1) + 0.05)
 
