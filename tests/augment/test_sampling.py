@@ -15,6 +15,8 @@ from augment.base.text_encoder import embeddings_of, tokens_of
 from augment.prompts import DESCRIPTIONS, prompt_for
 from augment.sampling import PairSampler, make_sampler, noise_for, noise_levels, rescaled_guidance, tidy_mask
 from augment.settings import CheckpointSettings, SamplingSettings
+from evaluate.found_masks.finder import SHIPPED_SEGMENTER, found_masks
+from evaluate.found_masks.segmenter import FindingSegmenter
 from manifests.errors import BadInput
 from manifests.pairs import PairArrays
 
@@ -156,30 +158,24 @@ def test_the_image_follows_the_callers_mask(sampler: PairSampler, two_places: np
 def test_the_mask_found_for_an_image_lies_on_its_lesion(sampler: PairSampler, two_places: np.ndarray) -> None:
     patient = PairSampler(sampler.base, None, SamplingSettings(steps=10))
     masks, prompts = np.concatenate([two_places] * 4), [prompt_for("nv")] * 8
-    images = patient.draw(prompts, [1, 1, 2, 2, 3, 3, 4, 4], patient.given_mask(masks)).images
-    found = patient.draw(prompts, range(5, 13), patient.given_image(images)).masks
+    images = patient.draw(prompts, range(1, 9), patient.given_mask(masks, 4)).images
+    found = patient.draw(prompts, range(11, 19), patient.given_image(images)).masks
     own = [dice(found[n], masks[n]) for n in range(8)]
     other_place = [dice(found[n], masks[n ^ 1]) for n in range(8)]
     assert np.mean(own) > 0.55 and np.mean(other_place) < 0.15, (own, other_place)
 
 
-def darker_part(image: np.ndarray) -> np.ndarray:
-    """The darker pixels of a picture (H, W, 3), by Otsu's threshold."""
-    grey = image.mean(axis=-1).astype(np.uint8)
-    threshold, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_OTSU)
-    return grey <= threshold
-
-
 @pytest.mark.parametrize("name", ["dpm++", "dpm++sde", "ddim", "euler"])
 def test_more_rounds_make_the_image_fit_the_callers_mask(name: str, two_places: np.ndarray) -> None:
     patient = PairSampler(open_base(CheckpointSettings()), None, SamplingSettings(steps=8, sampler=name))
+    segmenter = FindingSegmenter.load(SHIPPED_SEGMENTER)
     masks, prompts = np.concatenate([two_places] * 2), [prompt_for("nv")] * 4
 
     def fit(rounds: int) -> float:
-        images = patient.draw(prompts, [1, 2, 3, 4], patient.given_mask(masks, rounds)).images
-        return float(np.mean([dice(darker_part(image), mask) for image, mask in zip(images, masks, strict=True)]))
+        found, _ = found_masks(segmenter, patient.draw(prompts, [1, 2, 3, 4], patient.given_mask(masks, rounds)).images)
+        return float(np.mean([dice(own, mask) for own, mask in zip(found, masks, strict=True)]))
 
-    assert fit(4) > max(0.6, fit(1) + 0.05)
+    assert fit(4) > max(0.7, fit(1) + 0.05)
 
 
 @pytest.mark.parametrize("name", ["dpm++sde", "euler"])
