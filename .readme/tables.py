@@ -15,6 +15,7 @@ from statistics import linear_regression
 from typing import Any
 
 from evaluate.pages import wording
+from evaluate.sections.external import external_tasks
 from evaluate.sections.markdown import least_shown, report_markdown
 from evaluate.sections.tasks import TaskResults, task_results
 from manifests.markdown import markdown_table
@@ -48,6 +49,15 @@ def verdicts() -> str:
     return table(headings, map(_verdict, task_results(content("isic2017/results.json"))))
 
 
+def few_pairs() -> str:
+    """As `verdicts`, of a hundred own pairs of HAM10000; on its own test pairs and on another hospital's."""
+    results = content("ham10000/results.json")
+    rows = [("HAM10000", task) for task in task_results(results)]
+    rows += [(there["name"], task) for there in results["external"] for task in external_tasks(results, there)]
+    headings = ("tested on", "figure", "real pairs alone", "with generated pairs", "difference", "verdict")
+    return table(headings, [(place, *_verdict(task)) for place, task in rows])
+
+
 def _verdict(task: TaskResults) -> tuple[str, ...]:
     comparison = (task.verdict or {})["comparison"]
     means = [(task.arm(comparison[side]) or {})["metrics"][task.primary]["mean"] for side in ("control", "arm")]
@@ -56,7 +66,7 @@ def _verdict(task: TaskResults) -> tuple[str, ...]:
         f"{task.metric_title(task.primary)} of a {model}",
         *(wording.number(mean) for mean in means),
         f"{wording.signed(comparison['difference'])} ({wording.interval(comparison['interval'], with_sign=True)})",
-        f"{comparison['verdict']} ({least_shown(comparison, 'share')})",
+        f"{comparison['verdict']} ({least_shown(comparison, 'share')})".removesuffix(" ()"),
     )
 
 
@@ -206,6 +216,7 @@ def seen_by_base() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "verdicts": verdicts,
     "arms": arms,
+    "few-pairs": few_pairs,
     "times": times,
     "quality": quality,
     "ways": ways,
