@@ -53,7 +53,7 @@ def embedded_bytes(path: str) -> bytes | None:
 
     try:
         cell = opened_table(Path(file))[column][int(row)].as_py()
-    except (pa.ArrowException, KeyError, IndexError) as error:
+    except (pa.ArrowException, KeyError, IndexError, UnicodeDecodeError) as error:
         raise OSError(0, f"damaged: {error}") from None
     content: bytes = (cell or {}).get("bytes") or b""
     if not content and (cell or {}).get("path"):

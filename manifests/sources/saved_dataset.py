@@ -46,7 +46,7 @@ def _holds_pictures(path: Path) -> bool:
 
     try:
         return bool(picture_columns(pq.read_schema(path)))
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
         return False
 
 
@@ -87,7 +87,7 @@ def _flat(path: Path) -> tuple[Table, str | None, str]:
 
     try:
         arrow = opened_table(path)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} is not a readable Arrow file ({str(error)[:120]}); save the dataset again") from None
     pictures = picture_columns(arrow.schema)
     images = [name for name in pictures if not names_masks(name)] or pictures

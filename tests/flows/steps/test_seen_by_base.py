@@ -192,7 +192,7 @@ def test_pretrain_writes_fingerprints_of_its_training_pairs_into_a_base(
 
 def test_the_shipped_base_says_what_it_was_trained_on() -> None:
     shipped = load_training_pictures(SHIPPED)
-    assert shipped is not None and len(shipped) == 1791, "the number that its card names"
+    assert shipped is not None and len(shipped) == 1989, "the number that its card names"
 
 
 def test_other_fingerprints_make_prepare_run_again_and_forged_ones_stop_it(

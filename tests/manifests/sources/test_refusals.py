@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from manifests.errors import BadInput
@@ -84,6 +86,14 @@ def test_folders_that_are_missing_empty_or_unknown_are_refused(tmp_path: Path) -
         find_source(tmp_path, "isic2099")
     with pytest.raises(BadInput, match="does not have the layout of ph2"):
         find_source(tmp_path, "ph2")
+
+
+def test_a_parquet_file_whose_columns_have_no_readable_names_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"pair_id": ["a"], "picture": ["a.jpg"]}), tmp_path / "table.parquet")
+    spoilt = (tmp_path / "table.parquet").read_bytes().replace(b"picture", b"\x80icture")
+    (tmp_path / "table.parquet").write_bytes(spoilt)
+    with pytest.raises(BadInput):
+        read(tmp_path)
 
 
 def test_files_of_one_name_are_set_aside_together(isic2017: Path) -> None:
