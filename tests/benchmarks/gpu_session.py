@@ -43,7 +43,7 @@ from manifests.pairs import PairArrays
 
 PART = 15 << 20  # bytes
 SIDE = 256
-QUALITY = 65  # at 256 px, colour in full: a third of the error in a view of 128 px that 176 px of quality 88 have
+QUALITY = 65  # at 256 px, colour in full: half of the error in a view of 128 px that 176 px of quality 88 have
 RESERVE = 60.0  # seconds for starting, writing and packing
 DRAWN = 64  # pairs of a class that are drawn and looked at
 PLATFORMS = [f"manylinux_2_{number}_x86_64" for number in (39, 35, 34, 31, 28, 27, 24, 17)] + ["manylinux2014_x86_64"]
