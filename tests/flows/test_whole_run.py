@@ -25,6 +25,9 @@ from tests.flows import whole_run
 from tests.flows.conftest import FinishedRun
 from tests.waiting import PATIENCE_SECONDS, until, work_of
 
+# Long enough that it cannot finish by itself.
+ENDLESS = ("adapt.steps=5000", "adapt.warmup=1", "adapt.patience=5000")
+
 
 def test_a_run_leaves_what_the_contract_names(tiny_run: FinishedRun) -> None:
     names = {path.name for path in tiny_run.out.iterdir()}
@@ -129,8 +132,7 @@ def test_nightly_runs_append_to_one_history_once_each(tiny_run: FinishedRun, tmp
 def test_sigterm_ends_in_a_checkpoint_within_ten_seconds(unfinished: Callable[[str], Path]) -> None:
     out = unfinished("adapt")
     data = open_job(out).data
-    # Long enough that it cannot finish by itself.
-    words = whole_run.command(data, out, "engine.name=plain", "adapt.steps=5000", "adapt.warmup=1")
+    words = whole_run.command(data, out, "engine.name=plain", *ENDLESS)
     process = whole_run.start(words)
     until(lambda: _in_training(out), "training", process)
     before, ended = work_of(process.pid), process.work_of_ended()
@@ -144,7 +146,7 @@ def test_sigterm_ends_in_a_checkpoint_within_ten_seconds(unfinished: Callable[[s
 
 def test_a_lost_server_ends_the_run_soon_and_in_one_sentence(unfinished: Callable[[str], Path]) -> None:
     out = unfinished("adapt")
-    words = whole_run.command(open_job(out).data, out, "adapt.steps=5000", "adapt.warmup=1")
+    words = whole_run.command(open_job(out).data, out, *ENDLESS)
     process = whole_run.start(words)
     until(lambda: _in_training(out), "training", process)
     children = psutil.Process(process.pid).children(recursive=True)
@@ -157,7 +159,7 @@ def test_a_lost_server_ends_the_run_soon_and_in_one_sentence(unfinished: Callabl
 
 def test_a_second_run_on_the_same_folder_is_refused(unfinished: Callable[[str], Path]) -> None:
     out = unfinished("adapt")
-    words = whole_run.command(open_job(out).data, out, "engine.name=plain", "adapt.steps=5000")
+    words = whole_run.command(open_job(out).data, out, "engine.name=plain", *ENDLESS)
     first = whole_run.start(words)
     try:
         until(lambda: RunFolder(out).lock.stat().st_size > 0, "the lock", first)
