@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from evaluate.diagnosis.interface import NAMES
 from evaluate.reading.study import LEVELS, Study
 from evaluate.reading.table import reader_name
-from flows.viewing.server import guarded_app
+from flows.viewing.studies import page_facts, study_app
 from flows.viewing.walk import outline_svg, page_of
 from manifests.errors import BadInput
 
@@ -34,31 +34,16 @@ class Said(BaseModel):
 
 def blind_app(study: Study, reader: str, widths: Mapping[str, str], ports: Sequence[int]) -> FastAPI:
     """The routes of `evenderm review --blind`. widths: half widths of the intervals to come, in points."""
-    app = guarded_app("Evenderm reader study", ports)
-    names = {dx: NAMES.get(dx, dx) for dx in study.classes}
+    app = study_app(study, partial(standing, study), ports)
 
     @app.get("/")
     def page() -> HTMLResponse:
-        values: dict[str, Any] = {
-            "pictures": len(study.items),
-            "widths": widths,
-            "classes": names,
-            "masks": study.masks,
-            "drawn": study.drawn,
-        }
+        values = page_facts(study, widths) | {"masks": study.masks}
         return HTMLResponse(page_of("blind.html.j2", "study.js", reader=reader, levels=LEVELS, **values))
-
-    @app.get("/progress")
-    def progress(reader: str) -> dict[str, Any]:
-        return standing(study, reader)
 
     @app.post("/answers")
     def answer(said: Said) -> dict[str, Any]:
         return take(study, said)
-
-    @app.get("/pictures/{name}")
-    def picture(name: str) -> Response:
-        return Response(study.picture(name), media_type="image/png")
 
     @app.get("/pictures/{name}/outline")
     def outline(name: str, reader: str) -> Response:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import FastAPI
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from evaluate.diagnosis.interface import NAMES
 from evaluate.explain.page import TEMPLATES as EXPLAIN
 from evaluate.reading.page_figures import LEVELS, RATINGS
 from evaluate.reading.page_study import PageStudy
 from evaluate.reading.table import reader_name
-from flows.viewing.server import guarded_app
+from flows.viewing.studies import page_facts, study_app
 from flows.viewing.walk import page_of
 from manifests.errors import BadInput
 
@@ -37,31 +37,17 @@ class Said(BaseModel):
 
 def pages_app(study: PageStudy, reader: str, widths: Mapping[str, str], ports: Sequence[int]) -> FastAPI:
     """The routes of `evenderm review --pages`. widths: half widths of the intervals to come, in points."""
-    app = guarded_app("Evenderm reader study", ports)
+    app = study_app(study, partial(standing, study), ports)
 
     @app.get("/")
     def page() -> HTMLResponse:
-        values: dict[str, Any] = {
-            "pictures": len(study.items),
-            "widths": widths,
-            "classes": {dx: NAMES.get(dx, dx) for dx in study.classes},
-            "ratings": RATINGS,
-            "drawn": study.drawn,
-        }
+        values = page_facts(study, widths) | {"ratings": RATINGS}
         styles = [EXPLAIN / "explain.css"]
         return HTMLResponse(page_of("pages.html.j2", "study.js", styles, reader=reader, levels=LEVELS, **values))
-
-    @app.get("/progress")
-    def progress(reader: str) -> dict[str, Any]:
-        return standing(study, reader)
 
     @app.post("/answers")
     def answer(said: Said) -> dict[str, Any]:
         return take(study, said)
-
-    @app.get("/pictures/{name}")
-    def picture(name: str) -> Response:
-        return Response(study.picture(name), media_type="image/png")
 
     @app.get("/pictures/{name}/page")
     def explained(name: str, reader: str) -> HTMLResponse:

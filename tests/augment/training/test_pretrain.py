@@ -104,6 +104,7 @@ def test_pretraining_goes_on_from_a_base_and_keeps_its_autoencoder(drawn_pairs: 
     base = further.write_base(tmp_path / "base", lambda folder: "card")
     (old,), (new,) = ((tmp_path / name / "vae").glob("*.safetensors") for name in ("start", "base"))
     assert old.read_bytes() == new.read_bytes()
+    assert not any(str(tmp_path) in path.read_text() for path in base.path.rglob("*.json")), "where it lay"
     after = dict(base.unet().named_parameters())
     moved = [not torch.equal(before[f"unet.{name}"], value) for name, value in after.items()]
     assert np.mean(moved) > 0.9 and (before["unet.conv_in.weight"] - after["conv_in.weight"]).abs().max() < 0.1
