@@ -39,12 +39,13 @@ class Stage:
 class Regime:
     """How an arm trains on its pairs. class_weights: (C,), of the loss; strong: the strong augmentation
     policy with mixup and CutMix instead of the standard policy; pasted: share of the draws whose lesion is put into
-    other skin."""
+    other skin; retarget: targets of a batch and the indices of its pairs -> what is learned instead."""
 
     stages: tuple[Stage, ...]
     class_weights: np.ndarray | None = None
     strong: bool = False
     pasted: float = 0.0
+    retarget: Callable[[Tensor, np.ndarray], Tensor] | None = None
 
 
 @dataclass
@@ -175,6 +176,8 @@ def train(
         images, masks = augment(pairs.images[indices], pairs.masks[indices])
         batch = learner.prepare(images)
         targets = learner.targets(masks, pairs.labels[indices]).to(batch.device)
+        if regime.retarget:
+            targets = regime.retarget(targets, indices)
         drawn = time.perf_counter()
         state.log.seconds["data"] += drawn - started
         loss = state.step(batch, targets)

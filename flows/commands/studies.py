@@ -53,7 +53,9 @@ def ablate(
     what: Annotated[
         str,
         typer.Option(
-            "--what", help="terms, codec, trained-codec, adapters, sampling, given or ways; several with commas."
+            "--what",
+            help="terms, codec, trained-codec, adapters, sampling, given, ways or recipes (of a run's folder); several "
+            "with commas.",
         ),
     ] = "terms,codec",
     preset: Preset = "embedded",

@@ -44,7 +44,7 @@ def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
     """
     unfinished = {step.name for step in unfinished_steps(job.folder, steps(job))}
     for part in (part for part in parts_of(job) if not failed and _step_name(part) in unfinished):
-        title = f"low-data {_folder_name(part) if part > 1 else f'{100 * part:g} %'}"
+        title = f"low-data {folder_name(part) if part > 1 else f'{100 * part:g} %'}"
         return [wrapped("low-data", title, {"part": part}, call) for call in _calls_of_part(job, part)]
     return []
 
@@ -82,10 +82,10 @@ def restricted_job(job: Job, part: float) -> Job:
     """The run folder in which the generator of `part` is made; it has no parts of its own."""
     benchmark = job.settings.benchmark.model_copy(update={"low_data": ()})
     settings = job.settings.model_copy(update={"benchmark": benchmark})
-    return replace(job, folder=RunFolder(job.folder.low_data / _folder_name(part)), settings=settings)
+    return replace(job, folder=RunFolder(job.folder.low_data / folder_name(part)), settings=settings)
 
 
-def _folder_name(part: float) -> str:
+def folder_name(part: float) -> str:
     """`25` for a quarter of the training pairs, `100-pairs` for so many."""
     return f"{part:.0f}-pairs" if part > 1 else f"{100 * part:g}"
 
@@ -112,7 +112,7 @@ def restricted_digests(job: Job) -> dict[str, str]:
     """What stands for those pairs in digests."""
     jobs = {part: restricted_job(job, part) for part in parts_of(job)}
     return {
-        f"low data {_folder_name(part)}": file_digest(own.folder.synthetic / "manifest.json")
+        f"low data {folder_name(part)}": file_digest(own.folder.synthetic / "manifest.json")
         for part, own in jobs.items()
         if synthesise.has_synthetic(own)
     }
@@ -143,4 +143,4 @@ def _finish(job: Job, part: float) -> Mapping[str, Any]:
 
 
 def _step_name(part: float) -> str:
-    return f"low-data:{_folder_name(part)}"
+    return f"low-data:{folder_name(part)}"

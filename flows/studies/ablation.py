@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from evaluate.results import ABLATION, known_results, write_results
+from evaluate.settings.arms import parse_arm
 from flows.engine.process import limit_threads
 from flows.engine.watch import Watch
+from flows.judging.low_data import folder_name
 from flows.run.folder import RunFolder
 from flows.run.lock import run_lock
 from flows.run.records import amend_outputs
@@ -21,6 +23,7 @@ from flows.studies.quality import subject_of
 from manifests.errors import BadInput
 
 if TYPE_CHECKING:
+    from evaluate.settings.benchmark import BenchmarkSettings
     from evaluate.studies.ablation import Variant
 
 TITLES = {
@@ -31,6 +34,7 @@ TITLES = {
     "sampling": "Sampling settings, one changed at a time",
     "ways": "Ways to draw a pair, the same numbers of each",
     "given": "Given masks and pictures, by rounds through each noise level",
+    "recipes": "Uses of the same generated pairs, on validation",
 }
 
 
@@ -39,7 +43,7 @@ def ablate(data: Path, what: tuple[str, ...], out: Path, settings: Settings) -> 
 
     Tables of earlier commands stay, and a table grows with each variant. Where `out` is a finished run, its results
     gain the tables and its report shows them. Adapters and pairs of a variant that are there already are not made
-    again.
+    again. For `recipes`, `data` is the folder of a run that has generated pairs.
     """
     for name in what:
         if name not in TITLES:
@@ -86,6 +90,9 @@ def _variants(name: str, data: Path, out: Path, settings: Settings, watch: Watch
     )
     from evaluate.studies.ways import ablate_ways
 
+    if name == "recipes":
+        yield from _recipes(RunFolder(data), settings.benchmark, RunFolder(out), watch)
+        return
     base = open_base(settings.base, RunFolder(out).bases)
     subject = subject_of(data, base, out, settings, watch)
     if name == "codec":
@@ -108,3 +115,28 @@ def _variants(name: str, data: Path, out: Path, settings: Settings, watch: Watch
         for variant in measured[name]():
             watch.say(f"{variant.name}: {json.dumps(variant.figures)}")
             yield variant
+
+
+def _recipes(run: RunFolder, benchmark: BenchmarkSettings, out: RunFolder, watch: Watch) -> Iterator[Variant]:
+    """Of the pairs of a run, or of the first of `benchmark.low_data` parts that it has generated pairs of."""
+    from evaluate.benchmark.pools import judged_pairs, load_pools
+    from evaluate.studies.recipes import Stock, compare_recipes
+    from manifests.format.reading import open_manifest
+
+    part = next(iter(benchmark.low_data), 1)
+    made = run.synthetic if part == 1 else run.low_data / folder_name(part) / "synthetic"
+    real, synthetic = open_manifest(run.real), open_manifest(made)
+    arm = parse_arm("hybrid").model_copy(update={"part": part})
+    told = synthetic.table(["pair_id", "way"], split="train").to_pydict()
+    ways = dict(zip(told["pair_id"], told["way"], strict=True))
+    for task in benchmark.tasks:
+        pools = load_pools(arm, task, real, synthetic, benchmark, out.arrays)
+        if pools.accepted is None or not len(pools.accepted):
+            raise BadInput(f"{made} has no accepted pair that {task} can use; name a run that has, or other tasks")
+        judged = judged_pairs(task, real, "validation", benchmark, out.arrays)
+        drawn = [ways[pair_id] for pair_id in pools.accepted.pair_ids]
+        stock = Stock(task, pools.real, pools.accepted, drawn, judged, benchmark)
+        with watch.task(f"recipes {task}", "trainings") as progress:
+            for variant in compare_recipes(stock, out.work / "recipes", progress):
+                watch.say(f"{variant.name}: {json.dumps(variant.figures)}")
+                yield variant
