@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -82,10 +83,12 @@ def results_of(job: Job, calls: Sequence[Call], result_of: Callable[[Call], Resu
     """What became of each call, in their order: the loop of every engine."""
     watch = watch_of(job.folder.log)
     results: list[Result] = []
+    kinds = Counter(call.kind for call in calls)
     for call in calls:
-        watch.count(call.kind, len(results), len(calls))
+        watch.count(call.kind, sum(result.call.kind == call.kind for result in results), kinds[call.kind])
         results.append(attempt(partial(result_of, call), call, watch))
-    watch.count(calls[0].kind, len(calls), len(calls))
+    for kind, count in kinds.items():
+        watch.count(kind, count, count)
     return results
 
 

@@ -65,7 +65,7 @@ def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
         why = "; ".join(lacking.values())
         raise BadInput(f"benchmark.folds, fold {fold}: {why}; take fewer folds, or set benchmark.tasks")
     try:
-        calls = calls_of(part, taken, (adapt, gates, synthesise, low_data, benchmark))
+        calls = calls_of(part, taken, ((gates, adapt), (synthesise,), (low_data,), (benchmark,)))
     except BadInput as error:
         raise BadInput(f"benchmark.folds, fold {fold}: {error}; or take fewer folds") from None
     # What all folds found is collected once, together.

@@ -52,7 +52,7 @@ def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
 def _calls_of_part(job: Job, part: float) -> list[Call]:
     own = restricted_job(job, part)
     try:
-        return calls_of(own, is_taken(job, own), (adapt, gates, synthesise))
+        return calls_of(own, is_taken(job, own), ((gates, adapt), (synthesise,)))
     except BadInput as error:
         raise BadInput(f"benchmark.low_data {part:g}: {error}; or leave this part out") from None
 

@@ -28,12 +28,12 @@ def is_taken(job: Job, part: Job, digest: str | None = None) -> bool:
     return provenance.get("part_of") == real_digest(job) and digest in (None, provenance.get("part"))
 
 
-def calls_of(part: Job, taken: bool, steps: Sequence[ModuleType]) -> list[Call]:
+def calls_of(part: Job, taken: bool, steps: Sequence[Sequence[ModuleType]]) -> list[Call]:
     """What is to be done next on a part: take its pairs, the calls of the first of its steps that has any, or note
-    that it is done."""
+    that it is done. steps: in order; those that need nothing of each other together."""
     if not taken:
         return [Call("restrict", "restrict", {})]
-    rounds = (step.next_calls(part, ()) for step in steps)
+    rounds = ([call for step in together for call in step.next_calls(part, ())] for together in steps)
     return next((calls for calls in rounds if calls), [Call("finish", "finish", {})])
 
 

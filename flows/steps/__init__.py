@@ -31,12 +31,14 @@ class RunStep:
     """A step of a run: the kinds of calls that it makes.
 
     by_class: its calls stand for a class each and may fail one by one. judging: it only needs the generated pairs.
+    beside: a later step that needs nothing of this one, whose calls fill the workers that this one leaves idle.
     """
 
     name: str
     calls: tuple[CallKind, ...]
     by_class: bool = False
     judging: bool = False
+    beside: str = ""
 
     @property
     def module(self) -> Any:
@@ -51,7 +53,12 @@ REGISTRY: Mapping[str, RunStep] = {
     for step in (
         RunStep("prepare", (CallKind("prepare", "steps.prepare:prepare_source", "pairs", "prepare"),)),
         RunStep("external", (CallKind("external", "judging.external:admit_set", "pairs", "prepare"),), judging=True),
-        RunStep("adapt", (CallKind("adapt", "steps.adapt:train_one", "steps", "adapt", uses_gpu=True),), by_class=True),
+        RunStep(
+            "adapt",
+            (CallKind("adapt", "steps.adapt:train_one", "steps", "adapt", uses_gpu=True),),
+            by_class=True,
+            beside="gates",
+        ),
         RunStep("gates", (CallKind("gates", "steps.gates:fit_gates", "steps", "benchmark", uses_gpu=True),)),
         RunStep(
             "synthesise",

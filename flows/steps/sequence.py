@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from flows.engine.calls import Call, Engine, Result, retried, retry_delays
+from flows.engine.machine import worker_count
 from flows.engine.tally import Tally
 from flows.engine.watch import Watch
 from flows.run.folder import Job
@@ -24,6 +25,8 @@ class Outcome:
     ran: dict[str, Tally] = field(default_factory=dict)
     finished_before: list[str] = field(default_factory=list)
     failures: list[Result] = field(default_factory=list)
+    ahead: dict[str, list[Result]] = field(default_factory=dict)
+    """What calls of steps came to that were made beside an earlier one."""
 
 
 @dataclass(frozen=True)
@@ -39,26 +42,35 @@ def run_steps(job: Job, watch: Watch, engine: Engine, only: Sequence[str] = STEP
     outcome = Outcome()
     for name in STEPS:
         if name in only:
-            run_step(REGISTRY[name], job, watch, engine, outcome)
+            step = REGISTRY[name]
+            together = step.beside in only and worker_count(job) > 1
+            run_step(step, job, watch, engine, outcome, REGISTRY[step.beside] if together else None)
         if name == "prepare" and "folds" in only:
             REGISTRY["folds"].module.check(job)  # before hours are spent on what comes first
     return outcome
 
 
-def run_step(step: RunStep, job: Job, watch: Watch, engine: Engine, outcome: Outcome) -> None:
-    """Runs one step, unless it is finished, and adds what became of it to `outcome`."""
+def run_step(
+    step: RunStep, job: Job, watch: Watch, engine: Engine, outcome: Outcome, beside: RunStep | None = None
+) -> None:
+    """Runs one step, unless it is finished, and adds what became of it to `outcome`; with the first calls of another
+    `beside` it."""
+    ahead = outcome.ahead.pop(step.name, [])
     delays = iter(retry_delays(job))
     unfinished = retried(lambda: unfinished_steps(job.folder, step.module.steps(job)), delays, step.name, watch)
-    if not unfinished:
+    if not unfinished and not ahead:
         outcome.finished_before.append(step.name)
         tell_finished(job, step.name, watch)
         return
     for line in getattr(step.module, "announced", lambda job: ())(job):
         watch.say(f"  {line}")
     with watch.step(step.name) as tally:
-        results = _all_results(step, job, watch, engine, iter(retry_delays(job)))
+        results, others = _all_results(step, job, watch, engine, ahead, beside)
+        if beside and others:
+            outcome.ahead[beside.name] = others
         for result in results:
             tally.absorb(result.tally)
+    tally.seconds += sum(result.tally.seconds for result in ahead)
     failures = [result for result in results if result.error is not None]
     if failures and (not step.by_class or len(failures) == len(results)):
         assert failures[0].error is not None
@@ -94,10 +106,16 @@ def note_failures(job: Job, step: str, failures: Sequence[Result]) -> None:
         write_json(job.folder.failures, kept)
 
 
-def _all_results(step: RunStep, job: Job, watch: Watch, engine: Engine, delays: Iterator[float]) -> list[Result]:
-    """What the calls of a step came to, asked for until there are none. None is made twice: what it left unfinished,
-    as the commit of a step that left a class out, stays so."""
-    results: list[Result] = []
+def _all_results(
+    step: RunStep, job: Job, watch: Watch, engine: Engine, ahead: Sequence[Result], beside: RunStep | None
+) -> tuple[list[Result], list[Result]]:
+    """What the calls of a step came to, asked for until there are none, after those made `ahead`; and what those of
+    the one `beside` came to.
+
+    None is made twice: what it left unfinished, as the commit of a step that left a class out, stays so.
+    """
+    results, others = list(ahead), list[Result]()
+    delays = iter(retry_delays(job))
 
     def next_calls() -> list[Call]:
         made = [result.call for result in results]
@@ -105,8 +123,12 @@ def _all_results(step: RunStep, job: Job, watch: Watch, engine: Engine, delays: 
         return [call for call in step.module.next_calls(job, failed) if call not in made]
 
     while calls := retried(next_calls, delays, step.name, watch):
-        results += engine(job, calls)
-    return results
+        # The longest first: a judge takes about as long as two adapters.
+        company = beside.module.next_calls(job, ()) if beside and not results else []
+        found = engine(job, [*company, *calls])
+        others += found[: len(company)]
+        results += found[len(company) :]
+    return results, others
 
 
 def plan(job: Job, only: Sequence[str] = STEPS) -> list[Planned]:

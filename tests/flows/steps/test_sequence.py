@@ -94,3 +94,20 @@ def test_a_class_that_gave_up_is_told_with_the_gate_in_its_way(
     watch = Watch(None, Console(width=200))
     sequence.run_step(unsteady(0), job, watch, engine, sequence.Outcome())  # type: ignore[arg-type]
     assert capsys.readouterr().out.count(f"warning: {line}") == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_judge_is_made_beside_adapters_where_workers_are_idle_and_told_as_a_step_of_its_own(
+    unfinished: Callable[[str], Path], capsys: pytest.CaptureFixture[str], workers: int
+) -> None:
+    job, rounds = open_job(unfinished("adapt"), [*SETTINGS, f"engine.workers={workers}"]), list[list[str]]()
+
+    def engine(job: Job, calls: list[Call]) -> list[Result]:
+        rounds.append([call.kind for call in calls])
+        return [Result(call, {"pairs": 3, "given_up": [f"of {call.kind}"]}, Tally(5.0)) for call in calls]
+
+    sequence.run_steps(job, Watch(None, Console(width=200)), engine, ("adapt", "gates"))  # type: ignore[arg-type]
+    adapters = len(rounds[0]) - (workers == 2)
+    assert rounds == ([["gates", *["adapt"] * adapters]] if workers == 2 else [["adapt"] * adapters, ["gates"]])
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: of ")]
+    assert told == ["warning: of adapt", "warning: of gates"]
