@@ -288,6 +288,8 @@ def boundary_error(found: np.ndarray, wanted: np.ndarray) -> float | None:
 
 def variants_table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows, each the variant's name under `variant` and its figures, as a Markdown table under a heading."""
-    names = [name for name in rows[0] if name != "variant"]
-    figures = ([row["variant"], *("" if row[name] is None else f"{row[name]:.4f}" for name in names)] for row in rows)
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name != "variant"]
+    figures = (
+        [row["variant"], *("" if row.get(name) is None else f"{row[name]:.4f}" for name in names)] for row in rows
+    )
     return f"## {title}\n\n{markdown_table(['variant', *names], figures)}\n"

@@ -18,6 +18,7 @@ from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:
+    from augment.adapters import AdapterFile
     from augment.ways.plan import Origin
     from evaluate.copies.index import CopyIndex
     from evaluate.downstream.segmenter import Segmenter
@@ -55,6 +56,14 @@ class WayBench:
         )
         return first, second
 
+    def copied(self, pairs: PairArrays, origins: list[Origin]) -> float:
+        """The share of pairs that copy a training picture."""
+        from evaluate.copies.drawn import nearest_drawn
+
+        pictures, lesions = self.indices
+        nearest = nearest_drawn(pictures, lesions, pairs, origins)
+        return float(np.mean([pictures.is_copy(similarity) for _, similarity in nearest]))
+
     def seen(self, pairs: PairArrays) -> Seen:
         """The ImageNet features of pairs."""
         from evaluate.fidelity.realism import seen
@@ -88,19 +97,19 @@ def ablate_ways(subject: BaseStudy, progress: Progress = no_progress) -> Iterato
     """
     from evaluate.studies.transfer import in_equal_numbers
 
-    measured = WayBench(subject, _segmenters(subject.train, subject, progress))
+    measured = WayBench(subject, segmenters_of(subject.train, subject, progress))
     smallest = int(np.bincount(subject.train.labels, minlength=len(subject.train.classes)).min())
     size = max(2, round(subject.settings.share * smallest))
     yield Variant(
-        "real pairs", _figures(measured, in_equal_numbers(subject.train, size, subject.seed), None, None, size)
+        "real pairs", way_figures(measured, in_equal_numbers(subject.train, size, subject.seed), None, None, size)
     )
     for name, plan in WAY_VARIANTS.items():
         pairs, origins, seconds = draw_in_way(subject, plan, size, progress)
-        _write_sheet(subject, name, pairs, origins)
-        yield Variant(name, _figures(measured, pairs, origins, seconds, size, progress))
+        write_sheet(subject, name, pairs, origins)
+        yield Variant(name, way_figures(measured, pairs, origins, seconds, size, progress))
 
 
-def _figures(
+def way_figures(
     measured: WayBench,
     pairs: PairArrays,
     origins: list[Origin] | None,
@@ -108,12 +117,13 @@ def _figures(
     size: int,
     progress: Progress = no_progress,
 ) -> dict[str, float | None]:
+    """The figures of `ablate_ways` of one set of pairs; without origins they are real ones."""
     from evaluate.fidelity.realism import kernel_distance_between
     from evaluate.fidelity.variety import vendi_score
     from evaluate.studies.transfer import dice_of, mean_over
 
     subject, own = measured.subject, measured.seen(pairs)
-    learned = _segmenters(pairs, subject, progress)
+    learned = segmenters_of(pairs, subject, progress)
     distances, variety = [], []
     for label in range(len(pairs.classes)):
         features, held = own.of(label, "sharp")[0], measured.held_out.of(label, "sharp")[0]
@@ -127,13 +137,14 @@ def _figures(
         "classes_half": _learned(measured, own, measured.real, size),
         "dice_learned": mean_over(learned, subject.validation, dice_of),
         "kid": 1000 * float(np.mean(known)) if known else None,
-        "copies": _copies(measured, subject.validation if origins is None else pairs, origins or []),
+        "copies": measured.copied(subject.validation if origins is None else pairs, origins or []),
         "vendi": float(np.mean(variety)),
         "seconds": seconds,
     }
 
 
-def _segmenters(pairs: PairArrays, subject: BaseStudy, progress: Progress) -> tuple[Segmenter, ...]:
+def segmenters_of(pairs: PairArrays, subject: BaseStudy, progress: Progress) -> tuple[Segmenter, ...]:
+    """A U-Net of `pairs` for each seed of the study."""
     from evaluate.downstream.segmenter import Segmenter
 
     found = []
@@ -142,14 +153,6 @@ def _segmenters(pairs: PairArrays, subject: BaseStudy, progress: Progress) -> tu
         segmenter.fit(pairs, seed=seed, progress=progress)
         found.append(segmenter)
     return tuple(found)
-
-
-def _copies(measured: WayBench, pairs: PairArrays, origins: list[Origin]) -> float:
-    from evaluate.copies.drawn import nearest_drawn
-
-    pictures, lesions = measured.indices
-    nearest = nearest_drawn(pictures, lesions, pairs, origins)
-    return float(np.mean([pictures.is_copy(similarity) for _, similarity in nearest]))
 
 
 def _recognised(real: Seen, drawn: Seen) -> float:
@@ -182,15 +185,24 @@ def _learned(measured: WayBench, own: Seen, beside: Seen | None, size: int, repe
 
 
 def draw_in_way(
-    subject: BaseStudy, plan: WayPlan, size: int, progress: Progress = no_progress
+    subject: BaseStudy,
+    plan: WayPlan,
+    size: int,
+    progress: Progress = no_progress,
+    adapters: Mapping[str, AdapterFile] | None = None,
 ) -> tuple[PairArrays, list[Origin], float]:
-    """`size` pairs of each class by a plan, their origins, and seconds a pair; kept in the subject's work folder."""
+    """`size` pairs of each class by a plan, their origins, and seconds a pair; kept in the subject's work folder.
+
+    adapters: by class; the base alone draws those without.
+    """
+    adapters = adapters or {}
     from augment.ways.shard import origins_in, pack, unpack, verdicts_in
     from manifests.files import replace_file
 
     train, folder = subject.train, subject.work / "ways"
     sampling = subject.sampling.model_dump(mode="json")
     key = [subject.base.digest, sampling, subject.seed, subject.detail, size, repr(plan), train.pair_ids]
+    key += [{dx: adapter.digest for dx, adapter in adapters.items()}] if adapters else []
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     parts: list[PairArrays] = []
     origins: list[Origin] = []
@@ -198,7 +210,7 @@ def draw_in_way(
     for number, dx in enumerate(train.classes):
         path = folder / f"{name}-{number}.safetensors"
         if not path.exists():
-            pairs, own, seconds = _drawn(subject, plan, dx, size)
+            pairs, own, seconds = _drawn(subject, plan, dx, size, adapters.get(dx))
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, pack(pairs, [{"seconds": seconds}], own))
         content = path.read_bytes()
@@ -210,14 +222,16 @@ def draw_in_way(
     return reduce(PairArrays.concatenate, parts), origins, float(np.mean(took))
 
 
-def _drawn(subject: BaseStudy, plan: WayPlan, dx: str, size: int) -> tuple[PairArrays, list[Origin], float]:
+def _drawn(
+    subject: BaseStudy, plan: WayPlan, dx: str, size: int, adapter: AdapterFile | None
+) -> tuple[PairArrays, list[Origin], float]:
     from augment.fine_detail import FineDetail
     from augment.prompts import prompt_for
     from augment.sampling import PairSampler
     from augment.synthesis import pair_seed
     from augment.ways.drawing import WaySources, draft_of, draw_candidates, finished
 
-    sampler = PairSampler(subject.base, None, subject.sampling, "bfloat16")
+    sampler = PairSampler(subject.base, adapter, subject.sampling, "bfloat16")
     sources = WaySources.of(subject.train, dx)
     detail = FineDetail.of(sources.own, subject.detail, subject.seed) if subject.detail else None
     drafts = [draft_of(plan, sources, subject.seed, dx, index) for index in range(size)]
@@ -229,7 +243,7 @@ def _drawn(subject: BaseStudy, plan: WayPlan, dx: str, size: int) -> tuple[PairA
     return PairArrays(ids, images, drawn.masks, np.zeros(size, np.int64), (dx,), groups), origins, seconds
 
 
-def _write_sheet(subject: BaseStudy, name: str, pairs: PairArrays, origins: list[Origin]) -> None:
+def write_sheet(subject: BaseStudy, name: str, pairs: PairArrays, origins: list[Origin]) -> None:
     """A contact sheet: for every class its first pairs with outlines, and above them the real pairs of their origin."""
     from evaluate.studies.contact_sheet import sheet_beside
     from manifests.png import encode_png

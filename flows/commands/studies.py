@@ -54,8 +54,8 @@ def ablate(
         str,
         typer.Option(
             "--what",
-            help="terms, codec, trained-codec, adapters, sampling, given, ways or recipes (of a run's folder); several "
-            "with commas.",
+            help="terms, codec, trained-codec, adapters, sampling, given, ways; of a run's folder: recipes, adapted; "
+            "several with commas.",
         ),
     ] = "terms,codec",
     preset: Preset = "embedded",

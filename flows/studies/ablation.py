@@ -19,10 +19,12 @@ from flows.run.folder import RunFolder
 from flows.run.lock import run_lock
 from flows.run.records import amend_outputs
 from flows.settings import Settings
+from flows.steps.domain import DOMAIN
 from flows.studies.quality import subject_of
 from manifests.errors import BadInput
 
 if TYPE_CHECKING:
+    from augment.base.folder import BaseFolder
     from evaluate.settings.benchmark import BenchmarkSettings
     from evaluate.studies.ablation import Variant
 
@@ -33,6 +35,7 @@ TITLES = {
     "adapters": "Class adapters, what LoRA sits on and how fast it learns",
     "sampling": "Sampling settings, one changed at a time",
     "ways": "Ways to draw a pair, the same numbers of each",
+    "adapted": "A run's adapters, class by class",
     "given": "Given masks and pictures, by rounds through each noise level",
     "recipes": "Uses of the same generated pairs, on validation",
 }
@@ -43,7 +46,7 @@ def ablate(data: Path, what: tuple[str, ...], out: Path, settings: Settings) -> 
 
     Tables of earlier commands stay, and a table grows with each variant. Where `out` is a finished run, its results
     gain the tables and its report shows them. Adapters and pairs of a variant that are there already are not made
-    again. For `recipes`, `data` is the folder of a run that has generated pairs.
+    again. For `recipes` and `adapted`, `data` is the folder of a run.
     """
     for name in what:
         if name not in TITLES:
@@ -94,6 +97,9 @@ def _variants(name: str, data: Path, out: Path, settings: Settings, watch: Watch
         yield from _recipes(RunFolder(data), settings.benchmark, RunFolder(out), watch)
         return
     base = open_base(settings.base, RunFolder(out).bases)
+    if name == "adapted":
+        yield from _adapted(RunFolder(data), base, settings, RunFolder(out), watch)
+        return
     subject = subject_of(data, base, out, settings, watch)
     if name == "codec":
         yield from compare_codecs(subject.validation.masks, base, seed=settings.seed)
@@ -140,3 +146,24 @@ def _recipes(run: RunFolder, benchmark: BenchmarkSettings, out: RunFolder, watch
             for variant in compare_recipes(stock, out.work / "recipes", progress):
                 watch.say(f"{variant.name}: {json.dumps(variant.figures)}")
                 yield variant
+
+
+def _adapted(run: RunFolder, base: BaseFolder, settings: Settings, out: RunFolder, watch: Watch) -> Iterator[Variant]:
+    """Of the adapters of a run, those of all its classes; without a domain stage too, where it had one."""
+    from augment.adapters import read_adapter
+    from evaluate.studies.adapted import ablate_adapted
+    from evaluate.studies.quality import BaseStudy
+
+    side = base.unet_side * base.downscale
+    train, held = (run.pairs(split, side).masked() for split in ("train", "validation"))
+    there = {dx: run.adapter(dx) for dx in train.classes if run.adapter(dx).exists()}
+    if not there:
+        raise BadInput(f"{run.path} has no adapter; name the folder of a run that has trained some")
+    adapters = {dx: read_adapter(path, base) for dx, path in there.items()}
+    straight = settings.adapt if run.adapter(DOMAIN).exists() else None
+    work, detail = out.work / "adapted", settings.synthesis.detail
+    subject = BaseStudy(train, held, base, settings.sampling, settings.quality, work, settings.seed, detail)
+    with watch.task("ablate adapted", "units") as progress:
+        for variant in ablate_adapted(subject, adapters, straight, progress):
+            watch.say(f"{variant.name}: {json.dumps(variant.figures)}")
+            yield variant

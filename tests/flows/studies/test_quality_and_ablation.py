@@ -58,6 +58,29 @@ def test_ways_to_adapt_are_compared_without_judges(
     assert "| second convolutions, rate 0.001 |" in printed
 
 
+def test_adapters_of_a_run_stand_beside_the_base_and_adapters_without_a_domain_stage_class_by_class(
+    run: Path, tmp_path: Path
+) -> None:
+    adapters, out = run / "adapters", tmp_path / "adapted"
+    shutil.copy(adapters / "mel.safetensors", adapters / "domain.safetensors")
+    assert _exit_code("ablate", run, out, "--what", "adapted") == 0
+    rows = {row.pop("variant"): row for row in json.loads((out / "results.json").read_text())["ablation_adapted"]}
+    sets = ("real pairs", "base alone", "adapters", "adapters without a domain stage")
+    assert list(rows) == [name for one in sets for name in (one, *(f"{one}: {dx}" for dx in ("bkl", "mel", "nv")))]
+    assert all(0 <= rows[name][figure] <= 1 for name in rows for figure in ("own_class", "agreement", "copies"))
+    assert (out / "work" / "adapted" / "ways" / "base-alone.png").is_file()
+
+
+@pytest.mark.parametrize(("what", "said"), [("adapted", "no adapter"), ("recipes", "no committed manifest")])
+def test_a_study_of_a_run_needs_what_the_run_has_not_made(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str, said: str
+) -> None:
+    shutil.rmtree(run / "adapters")
+    shutil.rmtree(run / "synthetic")
+    assert _exit_code("ablate", run, tmp_path / "out", "--what", what) == 2
+    assert said in "".join(capsys.readouterr())
+
+
 def test_every_table_stays_when_another_is_measured(tmp_path: Path) -> None:
     for name in ("codec", "sampling"):
         add_table(tmp_path, name, [{"variant": f"of {name}", "dice": 0.9, "kid": None}])
