@@ -13,6 +13,7 @@ from evaluate.pages import wording
 from evaluate.report.pairs.gallery import RunPairs
 from evaluate.report.pairs.rejected import gate_of
 from evaluate.sections.markdown import own_pairs
+from evaluate.settings.arms import parse_arm
 
 Results = Mapping[str, Any]
 SPLITS = {"train": "to train", "validation": "to validate", "test": "to test"}
@@ -94,13 +95,31 @@ def class_counts(results: Results) -> list[ClassCounts]:
 
 
 def made_sentence(results: Results, pairs: RunPairs) -> str:
-    """How many pairs were made, of how many candidates."""
-    accepted = sum(counts.generated for counts in class_counts(results))
+    """How many pairs were made, of how many candidates, and by the generators of parts."""
+    in_parts = _made_in_parts(results)
     if results["data"]["synthetic"] is None:
-        return "No pairs were generated."
+        return " ".join([f"No pairs were generated{' for the whole training split' if in_parts else ''}.", *in_parts])
+    accepted = sum(counts.generated for counts in class_counts(results))
     candidates = _candidates(results, pairs)
     of = f" of {wording.count(candidates)} candidates" if candidates else ""
-    return f"{wording.count(accepted)}{of} were accepted as training pairs."
+    return " ".join([f"{wording.count(accepted)}{of} were accepted as training pairs.", *in_parts])
+
+
+def _made_in_parts(results: Results) -> list[str]:
+    """How many pairs the generator of each part of the training pairs, or of each fold, made for its own arms."""
+    seen: dict[float, tuple[int, int]] = {}
+    for arm in results["arms"]:
+        part = parse_arm(arm["name"]).part
+        if part != 1 or results["data"]["synthetic"] is None:
+            own, made = (sum(arm["train_counts"][origin].values()) for origin in ("real", "synthetic"))
+            most = seen.get(part, (0, 0))
+            seen[part] = max(own, most[0]), max(made, most[1])
+    whose = "The generator of each fold" if "folds" in results["data"] else "A generator"
+    return [
+        f"{whose} saw {wording.times(own, 'own pair')} and made {wording.times(made, 'training pair')}."
+        for own, made in sorted(seen.values())
+        if made
+    ]
 
 
 def _candidates(results: Results, pairs: RunPairs) -> int:

@@ -179,7 +179,7 @@ def open_pairs(run_folder: Path, results: Mapping[str, Any]) -> RunPairs:
     """The pairs beside results.json; BadInput if a manifest is damaged, a note if it is another or none."""
     data = results["data"]
     real, real_note = _opened(run_folder / "real", data["real"]["digest"], "real pairs")
-    synthetic, synthetic_note = None, "This run has no generated pairs."
+    synthetic, synthetic_note = None, "There are no generated pairs of the whole training split."
     if data["synthetic"] is not None:
         synthetic, synthetic_note = _opened(run_folder / "synthetic", data["synthetic"]["digest"], "generated pairs")
     return RunPairs(

@@ -14,7 +14,7 @@ from evaluate.pages import wording
 from evaluate.pages.pictures import small_rows, thumbnails
 from evaluate.pages.svg import ticks
 from evaluate.pages.tracks import difference_scale
-from evaluate.report.first_screen.answers import may_use
+from evaluate.report.first_screen.answers import made_sentence, may_use
 from evaluate.report.page import write_report
 from evaluate.report.pairs.gallery import real_alt
 from manifests.errors import BadInput
@@ -98,10 +98,28 @@ def test_an_arm_without_verdict_is_said_to_have_none(own: Path) -> None:
 def test_a_run_without_generated_pairs_says_so_and_shows_real_ones(tmp_path: Path) -> None:
     page = reported(tmp_path, with_synthetic=False)
     text = text_of(page)
-    assert "This run has no generated pairs." in text
+    assert "There are no generated pairs of the whole training split." in text
+    assert "No pairs were generated." in text
     assert "Nothing was compared, because no arm used generated pairs." in text
     assert "nothing was gated" in text
     assert 'class="picture real"' in page and 'class="picture synthetic"' not in page
+
+
+@pytest.mark.parametrize(
+    ("names", "folds", "said"),
+    [
+        (("real", "hybrid"), True, "The generator of each fold saw 104 own pairs and made 176 training pairs."),
+        (("real#100", "synthetic#100"), False, "A generator saw 104 own pairs and made 176 training pairs."),
+    ],
+)
+def test_pairs_that_generators_of_parts_made_are_told_where_the_whole_split_has_none(
+    names: tuple[str, str], folds: bool, said: str
+) -> None:
+    counts = ({"real": {"mel": 104}, "synthetic": {}}, {"real": {}, "synthetic": {"mel": 176}})
+    arms = [{"name": name, "train_counts": own} for name, own in zip(names, counts, strict=True)]
+    data = {"classes": ["mel"], "synthetic": None, **({"folds": []} if folds else {})}
+    told = made_sentence({"data": data, "arms": arms}, SimpleNamespace())
+    assert told == f"No pairs were generated for the whole training split. {said}"
 
 
 def test_a_run_of_one_task_says_which_was_not_measured_and_why_where_that_is_known(tmp_path: Path) -> None:
