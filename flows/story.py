@@ -38,7 +38,7 @@ def found_by(job: Job, step: str, made: Figures | None = None) -> dict[str, Any]
     if step == "synthesise":
         return _generated(job, figures)
     if step == "benchmark":
-        return {name: figures[name] for name in ("verdicts", "sentences") if name in figures}
+        return {name: figures[name] for name in ("verdicts", "elsewhere", "sentences") if name in figures}
     return {"page": str(job.folder.report)} if step == "report" else {}
 
 
@@ -110,7 +110,7 @@ def words(step: str, found: Figures) -> str:
         "low-data": lambda found: "generators of " + ", ".join(map(_part_words, found["parts"])),
         "folds": lambda found: f"generators and models of {found['folds']} folds",
         "external": lambda found: f"test pairs of {', '.join(found['sets'])}",
-        "benchmark": lambda found: "; ".join(f"{task}: {word}" for task, word in found.get("verdicts", {}).items()),
+        "benchmark": _verdict_words,
     }.get(step)
     return tell(found) if found and tell else ""
 
@@ -156,6 +156,14 @@ def _generated_words(found: Figures) -> str:
     return f"{', '.join(grown)}; {told}"
 
 
+def _verdict_words(found: Figures) -> str:
+    elsewhere = found.get("elsewhere", {})
+    return "; ".join(
+        f"{task}: {', '.join([word or 'not judged', *elsewhere.get(task, {}).values()])}"
+        for task, word in found.get("verdicts", {}).items()
+    )
+
+
 def _part_words(part: float) -> str:
     return f"{100 * part:g} %" if part <= 1 else f"{part:g} pairs"
 
@@ -170,6 +178,11 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{dx} {count}" for dx, count in counts.items())
 
 
-def verdicts(found: Figures) -> Sequence[str]:
-    """A sentence for each task of a benchmark."""
-    return [f"{sentence[:1].upper()}{sentence[1:]}" for sentence in found.get("sentences", ())]
+def verdicts(found: Figures) -> list[tuple[str, str | None]]:
+    """A sentence for each task of a benchmark, and for its harm and gain on external sets, each with its verdict."""
+    told: list[tuple[str, str | None]] = []
+    for sentence, (task, word) in zip(found.get("sentences", ()), found.get("verdicts", {}).items(), strict=False):
+        elsewhere = found.get("elsewhere", {}).get(task, {})
+        told.append((sentence, word))
+        told += [(f"{task}: {said}.", verdict) for verdict, said in elsewhere.items()]
+    return [(f"{sentence[:1].upper()}{sentence[1:]}", word) for sentence, word in told]

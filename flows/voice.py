@@ -47,9 +47,8 @@ class Voice:
         """At the end the verdicts, what failed, the time, and where to look."""
         if event != "done":
             return
-        found = self.found.get("benchmark", {})
-        for sentence, word in zip(verdicts(found), found.get("verdicts", {}).values(), strict=False):
-            print_line(self.console, sentence, VERDICT_STYLES.get(word, ""))
+        for sentence, word in verdicts(self.found.get("benchmark", {})):
+            print_line(self.console, sentence, VERDICT_STYLES.get(word or "", ""))
         for title, why in fields["failed"].items():
             print_line(self.console, f"failed: {title}: {why}", "red")
         took = duration(fields["seconds"])

@@ -21,7 +21,7 @@ def external_tasks(results: Results, external: Mapping[str, Any]) -> list[TaskRe
     """The tasks that an external set tests, each arm with its figures there."""
     there = {(arm["task"], arm["name"]): arm["metrics"] for arm in external["arms"]}
     arms = [arm | {"metrics": there[key]} for arm in results["arms"] if (key := (arm["task"], arm["name"])) in there]
-    return task_results({**results, **external, "arms": arms, "pilot": []})
+    return task_results({**results, **external, "arms": arms, "pilot": [], "external": []})
 
 
 def external_sections(results: Results, tasks: Sequence[TaskResults]) -> list[dict[str, Any]]:

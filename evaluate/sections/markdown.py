@@ -28,7 +28,7 @@ def helped_lines(results: Mapping[str, Any], tasks: Sequence[TaskResults]) -> li
 
 def report_markdown(results: Mapping[str, Any], tasks: Sequence[TaskResults], answers: Iterable[str]) -> str:
     """The whole of report.md; answers: the paragraphs that open it."""
-    lines = [f"## {verdict_line(tasks)}"]
+    lines = [f"## {markdown(verdict_line(tasks))}"]
     for answer in answers:
         lines += ["", answer]
     for task in tasks:
@@ -38,8 +38,12 @@ def report_markdown(results: Mapping[str, Any], tasks: Sequence[TaskResults], an
 
 
 def verdict_line(tasks: Sequence[TaskResults]) -> str:
-    """`Classification: no difference. Segmentation: gain.`"""
-    return " ".join(f"{task.title}: {wording.VERDICT_TITLES[task.word]}." for task in tasks)
+    """`Classification: no difference; harm on ph2. Segmentation: gain.`"""
+    told = (
+        (task.title, "; ".join([wording.VERDICT_TITLES[task.word], *task.verdicts_elsewhere.values()]))
+        for task in tasks
+    )
+    return " ".join(f"{title}: {words}." for title, words in told)
 
 
 def _arms(task: TaskResults) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from evaluate.pages import wording
@@ -20,7 +20,8 @@ _FIRST_METRIC = {"classification": "macro_f1", "segmentation": "dice"}
 @dataclass(frozen=True)
 class TaskResults:
     """One task of results.json. primary: the metric that decides; compared: all that arms are compared
-    by; confidence: that of the intervals; pilot: how the updates were chosen, if they were."""
+    by; confidence: that of the intervals; pilot: how the updates were chosen, if they were; verdicts_elsewhere: harm
+    and gain on external sets, as the function of that name tells them."""
 
     task: str
     arms: tuple[Arm, ...]
@@ -31,6 +32,7 @@ class TaskResults:
     compared: tuple[str, ...]
     confidence: str = "95%"
     pilot: Mapping[str, Any] | None = None
+    verdicts_elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -102,6 +104,17 @@ def missing_tasks(results: Mapping[str, Any]) -> dict[str, str]:
     return {task: reasons.get(task, "") for task in TASKS if task not in measured}
 
 
+def verdicts_elsewhere(results: Mapping[str, Any], task: str) -> dict[str, str]:
+    """Harm and gain on external sets in one task, by the word: `harm on ph2 and clinic`; empty where neither was
+    found."""
+    found: dict[str, list[str]] = {"harm": [], "gain": []}
+    for external in results.get("external") or ():
+        for verdict in external["verdicts"]:
+            if verdict["task"] == task and verdict["verdict"] in found:
+                found[verdict["verdict"]].append(external["name"])
+    return {word: f"{word} on {wording.listed(names)}" for word, names in found.items() if names}
+
+
 def series_of(name: str) -> int:
     """Which colour and symbol an arm has, the same in every plot."""
     return SERIES[parse_arm(name).base]
@@ -120,7 +133,18 @@ def _task(results: Mapping[str, Any], task: str) -> TaskResults:
     compared = tuple(dict.fromkeys([primary, *(c["metric"] for c in comparisons)]))
     confidence = wording.percent(_confidence(results["settings"]))
     pilot = next((found for found in results.get("pilot") or () if found["task"] == task), None)
-    return TaskResults(task, arms, comparisons, verdict, results["metrics"], primary, compared, confidence, pilot)
+    return TaskResults(
+        task,
+        arms,
+        comparisons,
+        verdict,
+        results["metrics"],
+        primary,
+        compared,
+        confidence,
+        pilot,
+        verdicts_elsewhere(results, task),
+    )
 
 
 def _confidence(settings: Mapping[str, Any]) -> float:

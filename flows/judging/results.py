@@ -82,11 +82,20 @@ def collect_results(job: Job, progress: Progress) -> Mapping[str, Any]:
     results["data"]["notes"] += [*cuts, *run_notes(job), *mask_notes(audits.get("gates"))]
     results |= tables_of(job.folder.results)
     write_results(job.folder.results, results)
-    verdicts = {verdict["task"]: verdict["verdict"] for verdict in results["verdicts"]}
-    told = {"verdicts": verdicts, "sentences": [verdict["sentence"] for verdict in results["verdicts"]]}
+    told = headline(results)
     figures = {**told, **cell_figures(job, job)}
     write_record(job.folder, step, [job.folder.results], figures, time.monotonic() - started)
     return told
+
+
+def headline(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The verdicts by task, those on external sets that are harm or gain, and a sentence for each task."""
+    from evaluate.sections.tasks import verdicts_elsewhere
+
+    verdicts = {verdict["task"]: verdict["verdict"] for verdict in results["verdicts"]}
+    sentences = [verdict["sentence"] for verdict in results["verdicts"]]
+    elsewhere = {task: found for task in verdicts if (found := verdicts_elsewhere(results, task))}
+    return {"verdicts": verdicts, "elsewhere": elsewhere, "sentences": sentences}
 
 
 def pilot_reports(job: Job) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from flows.engine.terminal import about, print_line, print_row
-from flows.story import words
+from flows.story import verdicts, words
 
 NASTY = "ph2 \x1b[31mred\x1b[0m\r\n\x9b2J \u202e.jpg"
 FOUND: dict[str, dict[str, Any]] = {
@@ -31,7 +31,11 @@ FOUND: dict[str, dict[str, Any]] = {
         "accepted": {"mel": 26},
         "refused": {"mel": {"copy": 4, "mask_agreement": 30}},
     },
-    "benchmark": {"verdicts": {"classification": "no difference", "segmentation": "gain"}},
+    "benchmark": {
+        "verdicts": {"classification": "no difference", "segmentation": "gain"},
+        "elsewhere": {"classification": {"harm": "harm on ph2", "gain": "gain on clinic"}},
+        "sentences": ["classification: no difference: as it is.", "segmentation: gain: as it is."],
+    },
 }
 SAID = {
     "prepare": "table: classes nv 40, mel 12 (from column dx); 52 pairs, 3 set aside (duplicate 2, unreadable 1)",
@@ -39,13 +43,22 @@ SAID = {
     "gates": "a judge of 52 real pairs; on held-out ones it finds masks with Dice 0.87 and tells 63% of classes; "
     "class consistency not judged for mel",
     "synthesise": "mel 12 to 38, nv 40; accepted 26 of 60 drawn, refused 34, most as mask beside lesion (30)",
-    "benchmark": "classification: no difference; segmentation: gain",
+    "benchmark": "classification: no difference, harm on ph2, gain on clinic; segmentation: gain",
 }
 
 
 @pytest.mark.parametrize("step", SAID)
 def test_a_step_says_what_it_found(step: str) -> None:
     assert words(step, FOUND[step]) == SAID[step]
+
+
+def test_the_last_lines_name_harm_and_gain_on_external_sets_beside_the_verdicts() -> None:
+    assert verdicts(FOUND["benchmark"]) == [
+        ("Classification: no difference: as it is.", "no difference"),
+        ("Classification: harm on ph2.", "harm"),
+        ("Classification: gain on clinic.", "gain"),
+        ("Segmentation: gain: as it is.", "gain"),
+    ]
 
 
 def test_a_step_that_had_nothing_to_do_says_so_or_nothing() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from markupsafe import Markup
@@ -57,7 +57,7 @@ class CountBar:
 class Helped:
     """One task's answer: the word, the difference against the control that decides, and one against every control or,
     where several numbers of own pairs were tried, the curve of the first over them; elsewhere: the answer on each
-    external set."""
+    external set; verdicts_elsewhere: those among them that are harm or gain."""
 
     title: str
     word: str
@@ -67,6 +67,7 @@ class Helped:
     against: Forest | None
     curve: Figure | None = None
     elsewhere: tuple[str, ...] = ()
+    verdicts_elsewhere: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,14 @@ def first_screen(results: Mapping[str, Any], tasks: Sequence[TaskResults], pairs
         made_sentence(results, pairs),
         count_bars(class_counts(results)),
         class_strips(pairs, results["data"]["classes"]),
-        tuple(replace(helped(task), elsewhere=elsewhere(results, task.task)) for task in tasks),
+        tuple(
+            replace(
+                helped(task),
+                elsewhere=elsewhere(results, task.task),
+                verdicts_elsewhere=task.verdicts_elsewhere,
+            )
+            for task in tasks
+        ),
         tuple(may_use(results, pairs)),
     )
 

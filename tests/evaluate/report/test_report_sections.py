@@ -97,10 +97,19 @@ def test_an_arm_of_generated_pairs_alone_is_placed_by_the_own_pairs_of_its_contr
 
 def test_other_hospitals_have_a_section_a_figure_and_verdicts_of_their_own(own: Path) -> None:
     def edit(results: dict[str, Any]) -> None:
-        results["external"] = [external_set(results, "clinic")]
+        results["external"] = [external_set(results, name) for name in ("clinic", "ph2_0", "ph2_1", "far")]
+        for external, word in zip(results["external"], ("no difference", "harm", "harm", "gain"), strict=True):
+            external["verdicts"] = [{**external["verdicts"][0], "verdict": word}, *external["verdicts"][1:]]
 
     page = reported(own, edit)
     assert "On clinic: no difference, +1.0 points (−2.0 to +4.0)" in text_of(page).partition("Contents")[0]
+    headline = "Classification: no difference ; harm on ph2_0 and ph2_1 ; gain on far . Segmentation: no difference ."
+    assert headline in text_of(page)
+    assert "Classification no difference harm on ph2_0 and ph2_1 gain on far" in text_of(page).partition("Contents")[0]
+    headline = (
+        "## Classification: no difference; harm on ph2\\_0 and ph2\\_1; gain on far. Segmentation: no difference."
+    )
+    assert (own / "report.md").read_text().splitlines()[0] == headline
     said = text_between(own, "elsewhere", "gallery")
     assert "43 pairs in 41 independent groups, none of which any model was trained or chosen by" in said
     assert "3 pairs of <b>df</b> are left out." in said
