@@ -81,7 +81,7 @@ def write_subset(
     """
     chosen = pair_ids if isinstance(pair_ids, Mapping) else dict.fromkeys(pair_ids, "")
     changes = changes or Changes(manifest.classes)
-    provenance = {**manifest.header["provenance"], "part_of": manifest.digest, "part": part_digest(chosen)}
+    provenance = {**manifest.header["provenance"], "part_of": manifest.digest, "part": subset_digest(chosen)}
     writer = ManifestWriter(location, classes=changes.classes, kind="real", provenance={**provenance, **changes.noted})
     shards: list[tuple[str, int]] = []
     for number, entry in enumerate(manifest.shards):
@@ -103,7 +103,7 @@ def write_subset(
     return writer.commit(shards)
 
 
-def part_digest(splits: Mapping[str, str]) -> str:
+def subset_digest(splits: Mapping[str, str]) -> str:
     """sha256 of which pairs a part has, and in which splits where it gives them others."""
     told = (f"{pair_id}\t{split}" if split else pair_id for pair_id, split in sorted(splits.items()))
     return hashlib.sha256("\n".join(told).encode("utf-8", "surrogatepass")).hexdigest()

@@ -115,9 +115,9 @@ def _splits(job: Job) -> list[dict[str, str]]:
 
 
 def _digest(job: Job, fold: int) -> str:
-    from manifests.copying import part_digest
+    from manifests.copying import subset_digest
 
-    return part_digest(_splits(job)[fold - 1])
+    return subset_digest(_splits(job)[fold - 1])
 
 
 def _restrict(job: Job, fold: int, progress: Progress) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from manifests.copying import part_digest, write_subset
+from manifests.copying import subset_digest, write_subset
 from manifests.errors import BadInput
 from manifests.format.verify import verify_manifest
 from tests.evaluate.benchmark.benchmark_fixture import CLASSES, COUNTS, manifest, real_rows
@@ -44,4 +44,4 @@ def test_a_part_sends_its_pairs_to_the_splits_that_it_is_given(tmp_path: Path) -
     table = part.table(["pair_id", "split"])
     assert dict(zip(table["pair_id"].to_pylist(), table["split"].to_pylist(), strict=True)) == splits
     assert verify_manifest(tmp_path / "part").ok
-    assert part.header["provenance"]["part"] == part_digest(splits) != part_digest(dict.fromkeys(splits, ""))
+    assert part.header["provenance"]["part"] == subset_digest(splits) != subset_digest(dict.fromkeys(splits, ""))
