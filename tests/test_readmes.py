@@ -170,3 +170,24 @@ def test_a_manifest_is_a_torch_dataset_in_the_readmes_lines(
     assert batch["image"].shape == (32, 3, 128, 128) and batch["mask"].shape == (32, 1, 128, 128)
     assert batch["image"].max() <= 1 and set(batch["mask"].unique().tolist()) == {0, 1}
     assert len(names["train"]) < len(names["pairs"]) == 60 and set(names["train"]["label"]) <= {0, 1, 2}
+
+
+def test_a_measurement_that_breaks_off_leaves_the_figures_that_were_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.benchmarks import peers
+
+    def broken(*_: object) -> Iterator[tuple[str, str, list[float], str]]:
+        yield "pairs", "ours", [0.7, 0.8], ""
+        raise KeyboardInterrupt
+
+    out = tmp_path / "speed.csv"
+    out.write_text("figures of before")
+    monkeypatch.setattr("sys.argv", ["peers.py", "--out", str(out)])
+    monkeypatch.setattr(peers, "measured", broken)
+    with pytest.raises(KeyboardInterrupt):
+        peers.main()
+    assert [path.name for path in tmp_path.iterdir()] == ["speed.csv"] and out.read_text() == "figures of before"
+    monkeypatch.setattr(peers, "measured", lambda *_: [("pairs", "ours", [0.7, 0.9], "")])
+    peers.main()
+    assert out.read_text().splitlines()[1].startswith("pairs,ours,0.800000,0.700000,0.900000,2,")

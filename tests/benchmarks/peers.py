@@ -3,7 +3,8 @@
     python tests/benchmarks/peers.py --out .readme/speed.csv --repeats 3 [--run RUN]
 
 Both sides take turns in one process on one thread, and a figure is in seconds of that processor, which other work
-moves little. Nothing is asserted. RUN is a finished run, on whose candidates the search for repeats is measured.
+moves little. The file that was there stays until all is measured. Nothing is asserted. RUN is a finished run, on whose
+candidates the search for repeats is measured.
 
 adapter: steps of AdapterTrainer against those of diffusers' examples/text_to_image/train_text_to_image_lora.py, written
     out: pictures from files, VAE and text encoder in every step. The script itself takes neither mask channels nor this
@@ -37,6 +38,7 @@ import cv2
 import numpy as np
 import torch
 
+from manifests.files import written_in_pieces
 from manifests.pairs import PairArrays
 from manifests.settings import PrepareSettings
 
@@ -283,14 +285,17 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     libraries = " ".join(f"{name} {version(name)}" for name in LIBRARIES)
-    with tempfile.TemporaryDirectory() as folder, given.out.open("w", newline="", encoding="utf-8") as stream:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        written_in_pieces(given.out) as path,
+        path.open("w", newline="", encoding="utf-8") as stream,
+    ):
         rows = csv.writer(stream, lineterminator="\n")
         rows.writerow(HEADINGS)
         for name, side, took, note in measured(Path(folder), given.run, given.repeats):
             figures = [f"{value:.6f}" for value in (statistics.median(took), min(took), max(took))]
             load = f"{os.getloadavg()[0]:.1f}"
             rows.writerow((name, side, *figures, len(took), note, load, platform.machine(), libraries))
-            stream.flush()
             print(name, side, *figures, note, f"load {load}", flush=True)
 
 
