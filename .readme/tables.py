@@ -8,10 +8,9 @@ from __future__ import annotations
 import csv
 import json
 import re
+import runpy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import log
 from pathlib import Path
-from statistics import linear_regression
 from typing import Any
 
 from evaluate.pages import wording
@@ -171,18 +170,17 @@ def growth() -> str:
     """One row per thing measured: seconds by pairs and by classes, the power of pairs that they grow by, and memory."""
     with (FOLDER / "growth.csv").open(encoding="utf-8", newline="") as stream:
         lines = sorted(csv.DictReader(stream), key=lambda line: int(line["pairs"]))
-    rows = []
+    rows, later_exponent = [], runpy.run_path(str(FOLDER.parent / "tests/benchmarks/growth.py"))["later_exponent"]
     for what in dict.fromkeys(line["what"] for line in lines):
         own = [line for line in lines if line["what"] == what]
         grown = {int(line["pairs"]): line for line in own if line["classes"] == "3"}
         many = [f"{float(line['seconds']):.2g}" for line in own if line["classes"] == "30"]
-        later = [(log(n), log(float(line["seconds"]))) for n, line in grown.items() if n >= 3000]
-        power = f"{linear_regression(*zip(*later, strict=True)).slope:.2f}" if len(later) > 1 else ""
+        power = later_exponent([(n, float(line["seconds"])) for n, line in grown.items()])
         most = max(grown)
         middle = f"{float(grown[10_000]['seconds']):.2g}" if 10_000 in grown else ""
         told = f"{float(grown[most]['seconds']):.0f} at {most:,}" if most > 10_000 else ""
         memory = f"{grown[1000]['peak_mb']} to {grown[most]['peak_mb']}"
-        rows.append((what, middle, told, power, *(many or [""]), memory))
+        rows.append((what, middle, told, "" if power is None else f"{power:.2f}", *(many or [""]), memory))
     headings = ("seconds for", "10,000 pairs", "most", "power", "in 30 classes", "peak MB")
     told_of = [place for place in range(len(headings)) if any(row[place] for row in rows)]
     return table([headings[place] for place in told_of], [[row[place] for place in told_of] for row in rows])

@@ -24,13 +24,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 
 PAIRS, CLASSES, SIDE = (1_000, 3_000, 10_000, 30_000, 100_000), (3, 10, 30), 64
 SHARD, DISTINCT, ASKED = 512, 256, 500
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 HEADINGS = ("part", "what", "pairs", "classes", "seconds", "peak_mb", "note", "load", "machine", "versions")
 LIBRARIES = ("numpy", "pyarrow", "faiss-cpu", "opencv-python-headless")
 Row = Mapping[str, str]
@@ -216,16 +216,22 @@ def too_long(part_rows: Sequence[Row], pairs: int, limit: float) -> bool:
     if not seconds:
         return False
     most = max(seconds)
-    power = max(1.0, exponent(sorted(seconds.items())[-2:]))
+    power = max(1.0, exponent(sorted(seconds.items())[-2:]) or 1.0)
     return seconds[most] * (pairs / most) ** power > limit
 
 
-def exponent(points: Sequence[tuple[float, float]]) -> float:
-    """The slope of a line through points (pairs, figure) in logarithms; 0 for fewer than two."""
+def exponent(points: Sequence[tuple[float, float]]) -> float | None:
+    """The power of pairs that a figure grows by: the slope of a line through points (pairs, figure) in logarithms; None
+    for fewer than two."""
     if len(points) < 2:
-        return 0.0
+        return None
     x, y = np.log([[max(value, 1e-6) for value in point] for point in points]).T
     return float(np.polyfit(x, y, 1)[0])
+
+
+def later_exponent(points: Sequence[tuple[float, float]]) -> float | None:
+    """`exponent` of points from 3,000 pairs on, where what is the same for any number of pairs weighs little."""
+    return exponent([point for point in points if point[0] >= PAIRS[1]])
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
@@ -238,8 +244,8 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     for panel, (name, title) in zip(panels, (("seconds", "processor seconds"), ("peak_mb", "peak MB")), strict=True):
         for what in dict.fromkeys(row["what"] for row in few):
             points = sorted((float(row["pairs"]), float(row[name])) for row in few if row["what"] == what)
-            power = exponent([point for point in points if point[0] >= PAIRS[1]])
-            panel.loglog(*zip(*points, strict=True), marker="o", markersize=3, label=f"{what}: {power:.2f}")
+            label = f"{what}: {later_exponent(points) or 0:.2f}"
+            panel.loglog(*zip(*points, strict=True), marker="o", markersize=3, label=label)
         panel.set(xlabel="pairs", ylabel=title)
         panel.grid(alpha=0.3)
         panel.legend(fontsize=6.5, title="power of pairs", title_fontsize=7)
@@ -259,7 +265,7 @@ def run(part: str, pairs: int, classes: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         given = {"part": part, "folder": folder, "pairs": pairs, "classes": classes}
         command = [sys.executable, __file__, *(f"--{name}={value}" for name, value in given.items())]
-        ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | ONE_THREAD)
     return [json.loads(line) for line in ended.stdout.splitlines() if line.startswith("{")]
 
 
