@@ -38,6 +38,7 @@ class Workers:
         self._stop: Any = None
         self._futures: list[Future[Result]] = []
         self._starting = threading.Lock()
+        self._end: float | None = None
 
     def __enter__(self) -> Workers:
         return self
@@ -50,13 +51,15 @@ class Workers:
         self._pool.shutdown(wait=True, kill_workers=True)
 
     def stop(self) -> None:
-        """Lets calls in work end in a checkpoint, and no other begin."""
+        """Lets calls in work end in a checkpoint, and no other begin. Asked again, it waits for what is left of one
+        grace: a failed task asks first, and the end of the run after it."""
         if self._pool is not None:
             for _ in range(self.count):
                 self._stop.release()
             for future in self._futures:
                 future.cancel()
-            wait(self._futures, GRACE_SECONDS)
+            self._end = self._end or time.monotonic() + GRACE_SECONDS
+            wait(self._futures, max(0.0, self._end - time.monotonic()))
 
     def submit(self, out: str, call: Call) -> Future[Result]:
         """Has a worker perform the call on the run folder `out`; the outcome raises what the work raises."""

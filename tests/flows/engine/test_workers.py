@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import signal
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,13 +15,13 @@ from typing import Any
 import psutil
 import pytest
 
-from flows.engine import machine
+from flows.engine import machine, workers
 from flows.engine.calls import Call, Result
 from flows.engine.machine import GIB, usable_cores, worker_count
-from flows.engine.stopping import STOP
+from flows.engine.stopping import GRACE_SECONDS, STOP
 from flows.engine.tally import Tally
 from flows.engine.watch import Watch
-from flows.engine.workers import Workers, side_by_side
+from flows.engine.workers import POLL_SECONDS, Workers, side_by_side
 from flows.run.folder import Job, RunFolder
 from flows.run.log import LogTail, append_event
 from flows.settings import load_settings
@@ -50,8 +52,12 @@ def perform(out: str, call: Call) -> Result:
 
 def performed(out: Path, titles: Sequence[str], count: int = 2) -> list[Result]:
     job: Any = SimpleNamespace(folder=RunFolder(out))
-    with Workers(perform, count) as workers:
-        return side_by_side(workers, job, [Call("adapt", title, {}) for title in titles])
+    with Workers(perform, count) as own:
+        try:
+            return side_by_side(own, job, [Call("adapt", title, {}) for title in titles])
+        except BaseException:
+            own.stop()  # as Prefect's engine does, before the end of the run
+            raise
 
 
 def test_outcomes_come_in_the_order_of_the_calls_and_one_that_fails_alone_stays_alone(tmp_path: Path) -> None:
@@ -67,10 +73,20 @@ def test_one_call_or_one_worker_stays_in_this_process(tmp_path: Path) -> None:
         assert {result.figures["pid"] for result in performed(tmp_path, titles, count)} == {os.getpid()}
 
 
-def test_what_ends_a_run_lets_the_calls_in_work_end_in_a_checkpoint(tmp_path: Path) -> None:
+def test_what_ends_a_run_lets_the_calls_in_work_end_in_a_checkpoint_within_one_grace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graces: list[float] = []
+
+    def wait(futures: Sequence[Future[Result]], seconds: float) -> Any:
+        graces.extend([seconds] if seconds != POLL_SECONDS else [])
+        return concurrent.futures.wait(futures, seconds)
+
+    monkeypatch.setattr(workers, "wait", wait)
     with pytest.raises(BadInput, match="no pictures"):
         performed(tmp_path, ["bad", "long", "3"])
     assert (tmp_path / "checkpoint").exists() and not _workers()
+    assert len(graces) == 2 and graces[1] < graces[0] <= GRACE_SECONDS
 
 
 def test_a_killed_worker_is_one_sentence(tmp_path: Path) -> None:
