@@ -42,12 +42,23 @@ def check_evidence(
         _CHECKED.add((real.digest, synthetic.digest))
     if "classification" in tasks:
         _check_classes(real)
-    counts = real.counts()
-    for split in SPLITS:
-        if not sum(counts.get(split, {}).values()):
-            raise BadInput(f"{real.location} has no {split} pair; prepare the source again with a {split} split")
+    check_splits(real)
     if synthetic is not None and not of_a_part:
         check_made_from(real, synthetic)
+
+
+def check_splits(real: Manifest) -> None:
+    """BadInput if a split has no pair."""
+    counts = real.counts()
+    empty = [split for split in SPLITS if not sum(counts.get(split, {}).values())]
+    if "train" in empty:
+        raise BadInput(f"{real.location} has no train pair; prepare the source again with a train split")
+    if empty:
+        settings = " and ".join(f"prepare.{split}_fraction" for split in empty)
+        raise BadInput(
+            f"{real.location} has no {' and no '.join(empty)} pair; prepare the source again with {settings} above 0, "
+            "which takes three lesions of a class"
+        )
 
 
 def check_made_from(real: Manifest, synthetic: Manifest) -> None:

@@ -44,8 +44,12 @@ def fold_splits(real: Manifest, settings: BenchmarkSettings, validation: float, 
     """The split of each pair by id, for each fold: test in its own, else training or validation, `validation` of them.
 
     Groups stay whole, and every class is dealt out as evenly as its groups allow. Groups that the base has seen are
-    always trained on. Raises BadInput where a fold would be without a class.
+    always trained on. Raises BadInput where a fold would be without a class, or have nothing to validate on.
     """
+    if not validation:
+        raise BadInput(
+            f"{real.location}: prepare.validation_fraction=0 leaves a fold nothing to validate on; set it above 0"
+        )
     table = real.table(["pair_id", "dx", "group_id", "split"]).to_pylist()
     rows = [row for row in table if row["split"] in settings.fold_splits]
     groups, classes = [row["group_id"] for row in rows], [row["dx"] for row in rows]

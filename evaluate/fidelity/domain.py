@@ -63,7 +63,8 @@ def features_by_class(pairs: PairArrays) -> dict[str, np.ndarray]:
 
 
 def known_domain(train: PairArrays, held_out: PairArrays) -> KnownDomain:
-    """What a base of the pairs `train` knows; held_out: pairs of the same data that it has not seen."""
+    """What a base of the pairs `train` knows; held_out: pairs of the same data that it has not seen. Raises BadInput
+    where either are too few."""
     own = {dx: rows for dx, rows in features_by_class(train).items() if len(rows) >= FEWEST}
     if not own:
         raise BadInput(f"no class has the {FEWEST} training pairs by which a base tells its own kind of pictures")
@@ -74,6 +75,8 @@ def known_domain(train: PairArrays, held_out: PairArrays) -> KnownDomain:
     counts = np.array([len(rows) for rows in own.values()])
     known = KnownDomain(tuple(own), means, whitening, counts, 0.0)
     others, random = features_by_class(held_out), np.random.default_rng(0)
+    if not others:
+        raise BadInput("no pair is held out, by which a base would tell how far its own kind of pictures lies")
     distances = []
     for _ in range(_HALVES):
         halves = {dx: rows[random.permutation(len(rows))[: (len(rows) + 1) // 2]] for dx, rows in others.items()}

@@ -26,14 +26,20 @@ COLLECT = "collect"
 
 def steps(job: Job) -> list[Step]:
     """What each fold would be made from now. Raises BadInput where no folds can be made of the real pairs."""
-    check(job)
+    if job.settings.benchmark.cross_validated:
+        _splits(job)
     return fold_steps(job)
 
 
 def check(job: Job) -> None:
-    """Raises BadInput where a cross-validation is wanted and the real pairs are too few for it."""
+    """Raises BadInput where the real pairs are too few for the cross-validation that is wanted, or, without one, none
+    are there to validate or to test on."""
+    from evaluate.benchmark.evidence import check_splits
+
     if job.settings.benchmark.cross_validated:
         _splits(job)
+    else:
+        check_splits(open_real(job))
 
 
 def announced(job: Job) -> list[str]:

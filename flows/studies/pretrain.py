@@ -85,7 +85,10 @@ def _segmenter(real: Manifest, out: Path, work: Path, settings: Settings, watch:
     train, validation = (real.arrays(split=split, cache=arrays).given() for split in ("train", "validation"))
     for split, pairs in (("training", train), ("validation", validation)):
         if not len(pairs):
-            raise BadInput(f"{real.location}: no {split} pair has a given mask, from which a segmenter could learn")
+            raise BadInput(
+                f"{real.location}: no {split} pair has a given mask, from which a segmenter could learn; give data "
+                "that have some, prepare.validation_fraction above 0, and another --work"
+            )
     with watch.task("pretrain segmenter", "steps") as progress:
         segmenter = pretrain_segmenter(train, chosen, settings.seed, real.digest, work, progress)
     made_of: dict[str, Any] = {"pairs": len(train), "updates": chosen.pretrain_updates, "batch": chosen.batch_size}

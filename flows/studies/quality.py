@@ -12,6 +12,7 @@ from flows.engine.watch import Watch
 from flows.run.folder import RunFolder
 from flows.run.lock import run_lock
 from flows.settings import Settings
+from manifests.errors import BadInput
 
 if TYPE_CHECKING:
     from augment.base.folder import BaseFolder
@@ -41,7 +42,10 @@ def measure(data: Path, base_path: str, out: Path, settings: Settings) -> int:
 
 
 def subject_of(data: Path, base: BaseFolder, out: Path, settings: Settings, watch: Watch) -> BaseStudy:
-    """The base with the training and validation pairs of `data` at its side, through a real manifest in `out`."""
+    """The base with the training and validation pairs of `data` at its side, through a real manifest in `out`.
+
+    Raises BadInput where no pair is held out for validation.
+    """
     from evaluate.studies.quality import BaseStudy
     from manifests.prepare.prepare import prepare
 
@@ -49,9 +53,15 @@ def subject_of(data: Path, base: BaseFolder, out: Path, settings: Settings, watc
         with watch.task("prepare", "pairs") as progress:
             prepare(data, out / "real", settings.prepare, progress)
     folder, side = RunFolder(out), base.unet_side * base.downscale
+    validation = folder.pairs("validation", side)
+    if not len(validation):
+        raise BadInput(
+            f"{folder.real}: no validation pair to measure on; give another --out, and prepare.validation_fraction "
+            "above 0"
+        )
     return BaseStudy(
         folder.pairs("train", side),
-        folder.pairs("validation", side),
+        validation,
         base,
         settings.sampling,
         settings.quality,

@@ -67,7 +67,10 @@ def _measured(job: Job, out: Path, witness: Classifier, progress: Progress) -> d
     settings, held = job.settings.explain, job.pairs("validation")
     held = held.select(np.flatnonzero((held.labels >= 0) & held.masks.any((1, 2))))
     if not len(held):
-        raise BadInput(f"{job.folder.real}: no held-out pair with class and mask; prepare data that has them")
+        raise BadInput(
+            f"{job.folder.real}: no validation pair has a class and a mask; prepare data that have them, with "
+            "prepare.validation_fraction above 0"
+        )
     chosen = held.select(evenly(held.labels, settings.strategies.images))
     judges, samplers, seed = _judges(job, witness), RankedSamplers(job), job.settings.seed
     features = {dx: witness.features(held.of_class(dx).images) for dx in held.classes if len(held.of_class(dx))}

@@ -184,12 +184,13 @@ def _completed(
     settings: PrepareSettings,
     for_training: Collection[str],
 ) -> tuple[list[str | None], str]:
-    """Official splits; a validation or test split that the source lacks is taken from its training groups."""
+    """Official splits; a validation or test split that the source lacks is taken from its training groups, if the
+    settings want one."""
     told = {split for split in official if split}
-    missing = [split for split in ("validation", "test") if split not in told]
+    fractions = {"validation": settings.validation_fraction, "test": settings.test_fraction}
+    missing = [split for split, fraction in fractions.items() if split not in told and fraction > 0]
     if not missing or "train" not in told:
         return official, "official"
-    fractions = {"validation": settings.validation_fraction, "test": settings.test_fraction}
     validation, test = (fractions[split] if split in missing else 0.0 for split in ("validation", "test"))
     held = merged_splits(*_told(groups, official))
     free = {group for group, split in held.items() if split == "train"} - {*for_training}

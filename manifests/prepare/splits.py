@@ -32,14 +32,14 @@ def grouped_split(
     validation_fraction: float,
     test_fraction: float,
     seed: int,
-    wanted: Sequence[str] = ("test", "validation"),
+    missing: Sequence[str] = ("test", "validation"),
 ) -> list[str]:
     """A split for every row: rows of one group share it, and every class is spread in the same proportions.
 
     A group's place is `unit_hash(seed, group)`, cut, within its stratum (the rarest class of its rows), at the
     fractions: adding rows moves no group that was there, unless the new rows join it to another. Only where the
     hash leaves a split without any group of a class is one of its training groups moved there, as long as two
-    remain for training.
+    remain for training; a split that is not `missing`, or whose fraction is 0, gets none.
     Raises BadInput when the fractions leave nothing to train on.
     """
     if validation_fraction + test_fraction >= 1:
@@ -47,6 +47,8 @@ def grouped_split(
             f"validation_fraction {validation_fraction} and test_fraction {test_fraction} leave nothing to train on; "
             "their sum must be under 1"
         )
+    fractions = {"test": test_fraction, "validation": validation_fraction}
+    wanted = [split for split in missing if fractions[split] > 0]
     strata = group_strata(groups, classes)
     by_stratum: dict[str, list[str]] = defaultdict(list)
     for group, dx in strata.items():

@@ -131,7 +131,8 @@ def test_a_test_set_of_one_class_is_refused(data: tuple[Manifest, Manifest], tmp
 
 def test_a_split_without_pairs_is_refused(data: tuple[Manifest, Manifest], tmp_path: Path) -> None:
     without = manifest(tmp_path / "real", real_rows({k: v for k, v in COUNTS.items() if k != "validation"}))
-    assert "no validation pair" in refused(without, data[1], tmp_path / "work")
+    told = refused(without, data[1], tmp_path / "work")
+    assert "no validation pair" in told and "prepare.validation_fraction above 0" in told
 
 
 def test_drawn_pairs_are_the_runs_own_and_the_notes_say_what_they_are(real_manifest: Path) -> None:

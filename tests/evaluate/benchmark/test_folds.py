@@ -85,6 +85,8 @@ def test_fewer_lesions_of_a_class_than_folds_are_refused_with_what_can_be_done(
     few, settings = manifest(tmp_path / "real", rows), FOLDED.model_copy(update={"folds": folds})
     if not fix:
         assert len(fold_splits(few, settings, 0.2, 0)) == folds
+        with pytest.raises(BadInput, match=r"prepare\.validation_fraction=0 leaves a fold nothing to validate on"):
+            fold_splits(few, settings, 0, 0)
         return
     with pytest.raises(BadInput, match=rf"without class mel, of which 3 lesions can be tested; {fix}"):
         fold_splits(few, settings, 0.2, 0)

@@ -38,6 +38,12 @@ def test_classes_that_the_base_does_not_know_or_with_few_pictures_do_not_count(k
     assert known.distance({**pictures(2, 60), "df": far}) == known.distance(pictures(2, 60))
 
 
+def test_a_base_of_which_nothing_was_held_out_does_not_say_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(domain, "features_by_class", lambda seed: {} if seed else pictures(seed, 100))
+    with pytest.raises(BadInput, match="no pair is held out"):
+        known_domain(0, 1)  # type: ignore[arg-type]
+
+
 def test_what_a_base_knows_is_kept_beside_it(known: KnownDomain, tmp_path: Path) -> None:
     assert load_domain(tmp_path) is None
     save_domain(known, tmp_path)

@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
+from flows.engine.watch import Watch
 from flows.execution import execute
-from flows.run.folder import open_job
+from flows.run.folder import Job, RunFolder, open_job
+from flows.settings import load_settings
 from flows.steps import JUDGING_STEPS
+from flows.steps.sequence import run_steps
 from manifests.errors import BadInput
 from manifests.format.reading import open_manifest
+from tests.evaluate.benchmark.benchmark_fixture import manifest, real_rows
 from tests.flows import whole_run
 from tests.flows.conftest import FinishedRun
 from tests.flows.judging.judged_again import judged_again
@@ -76,6 +80,14 @@ def test_more_folds_than_a_class_has_lesions_are_refused_before_anything_is_made
     with pytest.raises(BadInput, match=r"benchmark\.folds=40 leaves a fold without class \w+, of which \d+ lesions"):
         execute(open_job(out, ("engine.name=plain", "benchmark.folds=40")))
     assert not (out / "adapters").exists()
+
+
+def test_pairs_of_which_none_is_held_out_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    manifest(tmp_path / "real", real_rows({"train": {"mel": 3, "nv": 3}}))
+    job = Job(RunFolder(tmp_path), tmp_path / "data", "tiny", load_settings("tiny"))
+    fix = r"no validation and no test pair; .*prepare\.validation_fraction and prepare\.test_fraction above 0"
+    with pytest.raises(BadInput, match=fix):
+        run_steps(job, Watch(None), lambda job, calls: pytest.fail("a call was made"), ("adapt", *JUDGING_STEPS))
 
 
 def _results(run: Path) -> dict[str, Any]:

@@ -230,12 +230,14 @@ def test_splits_are_kept_of_a_real_manifest_that_is_there(isic: Path, tmp_path: 
             prepare(isic, tmp_path / "m", PrepareSettings(size=48, keep_splits_of=str(tmp_path / place)))
 
 
-def test_a_missing_validation_split_is_taken_from_train_by_group(tmp_path: Path) -> None:
+def test_a_missing_validation_split_is_taken_from_train_by_group_if_one_is_wanted(tmp_path: Path) -> None:
     write_layout(tmp_path / "d", "isic2016", 60, 1, size=48)
     summary = prepare(tmp_path / "d", tmp_path / "m", SMALL)
     assert sum(summary.counts["test"].values()) == 15, "the official test split stays as it is"
     assert sum(summary.counts["validation"].values()) > 0
     assert "validation taken from train" in (tmp_path / "m" / "summary.md").read_text()
+    summary = prepare(tmp_path / "d", tmp_path / "m", SMALL.model_copy(update={"validation_fraction": 0}))
+    assert [sum(summary.counts[split].values()) for split in ("train", "validation", "test")] == [45, 0, 15]
 
 
 def test_each_fold_of_a_cross_validation_tests_other_pairs(isic: Path, tmp_path: Path) -> None:

@@ -95,6 +95,13 @@ def test_official_splits_that_share_a_lesion_keep_the_most_protected_side() -> N
     assert merged_splits(groups, splits) == {"a": "test", "b": "validation", "c": "train"}
 
 
+def test_a_fraction_of_nothing_holds_nothing_out() -> None:
+    rows = _lesions(200)
+    groups, classes = [group for group, _ in rows], [dx for _, dx in rows]
+    assert {*grouped_split(groups, classes, 0, 0, 0)} == {"train"}
+    assert {*grouped_split(groups, classes, 0, 0.2, 0)} == {"train", "test"}
+
+
 def test_fractions_that_leave_nothing_to_train_on_are_refused() -> None:
     with pytest.raises(BadInput, match="leave nothing to train on"):
         grouped_split(["a"], ["nv"], 0.5, 0.5, 0)
