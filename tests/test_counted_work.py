@@ -22,12 +22,16 @@ from augment.synthesis import Verdict
 from augment.training.adapt import train_adapter
 from augment.ways.plan import Origin
 from augment.ways.shard import pack
+from evaluate.downstream.segmenter import Segmenter
 from flows.run.folder import RunFolder
 from flows.settings import load_settings
 from manifests.format import decoding, reading
 from manifests.format.reading import open_manifest
 from tests.augment.base.tiny_bases import write_narrow_base
 from tests.augment.training.short_training import SHORT, TASK
+from tests.benchmarks import limits, meter
+from tests.evaluate.downstream.small_trainings import TINY_MASKS
+from tests.evaluate.downstream.small_trainings import lesions as discs
 
 PASSES = {"embedded": 38, "sd2": 40, "tiny": 8}
 """Of one pair through the denoiser: its steps, and once more at each level with guidance."""
@@ -147,3 +151,40 @@ def test_modules_that_help_imports() -> None:
     code = "import sys, flows.command_line as c; c.exit_code(['--help']); print(len(sys.modules), file=sys.stderr)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(shown.stderr) <= HELP_MODULES
+
+
+def test_operations_and_bytes_are_those_counted_by_hand() -> None:
+    picture, weight, gradient = torch.randn(2, 8, 16, 16), torch.randn(8, 2, 3, 3), torch.randn(2, 8, 16, 16)
+    tokens, square = torch.randn(2, 5, 8), torch.randn(8, 8)
+
+    def trained() -> None:
+        kernel = weight.clone().requires_grad_()
+        torch.autograd.grad(torch.nn.functional.conv2d(picture, kernel, padding=1, groups=4), kernel, gradient)
+
+    @torch.inference_mode()
+    def attended() -> None:
+        known = torch.nn.functional.linear(tokens, square).to(torch.bfloat16)
+        torch.nn.functional.scaled_dot_product_attention(known, known, known)
+
+    works = {"trained": meter.Work("fp32", 2, trained), "attended": meter.Work("fp32", 1, attended)}
+    found = dict(meter.measured(works, meter.Meter(), 1))
+    one_way = 2 * 16 * 16 * 18 * 8  # each output from two channels in three by three
+    assert found["trained"]["operations"] == 2 * one_way
+    image, kernel = 8 * 16 * 16, 8 * 18
+    # The kernel is cloned, used twice and given a gradient, for both pictures together.
+    assert found["trained"]["bytes"] == 4 * (2 * (image + image) + (2 + 2 + 1) * kernel / 2)
+    assert found["attended"]["operations"] == 2 * 10 * 8 * 8 + 2 * (2 * 2 * 5 * 5 * 8)
+    assert found["attended"]["bytes"] >= 4 * (80 + 64 + 80) + (4 + 2) * 80 + 2 * 4 * 80
+    assert set(found["attended"]["by_kind"]) <= {meter.PRODUCTS, "copies and casts"}
+
+
+def test_limits_name_where_all_of_a_trainings_time_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, small in {"UPDATES": 1, "PRODUCT": 8, "CHANNELS": 4, "COPIED": 64}.items():
+        monkeypatch.setattr(limits, name, small)
+    clock = meter.Meter()
+    work = limits.downstream(Segmenter(TINY_MASKS), discs(16, 0), clock)
+    found = limits.stated(dict(meter.measured(limits.machine_work() | {"segmenter": work}, clock, 1)))
+    (said,) = found["work"].values()
+    assert set(found["peaks"]) == {"copy", "bf16", "fp32"} and said["operations"] > 0 < said["bytes"]
+    assert {limits.AUGMENTATION, limits.ELSE, *meter.KINDS, meter.ELEMENTWISE} == set(said["shares"])
+    assert sum(said["shares"].values()) == pytest.approx(1)
