@@ -3,7 +3,7 @@
 # make check                                                                     those that need no training or server
 # make gpu [GPU_PACK=folder] [GPU_OUT=folder] [GPU_SECONDS=520]                    a better base, on one GPU
 # make wheel                                                                     the package as it is installed
-# make bench [RUN=folder] [REPEATS=5]                                             our loops beside what people run
+# make bench [RUN=folder] [REPEATS=5]                                             our loops beside what people run, and the limits
 # make lint | readmes | lock | upgrade | serve | stop | faults [FAULTS=200] [SEED=0] | clean
 SHELL := /bin/sh
 VENV := .venv
@@ -60,6 +60,7 @@ gpu:
 # A finished RUN has candidates, on which the search for repeats is measured too.
 bench: $(READY)
 	@$(BIN)/python tests/benchmarks/peers.py --out .readme/speed.csv --repeats $(REPEATS) $(if $(RUN),--run "$(RUN)")
+	@$(BIN)/python tests/benchmarks/limits.py --out .readme/limits.json
 
 # Written beside its name and moved, so that a killed make never leaves half a dataset.
 $(PHANTOM): | $(READY)

@@ -140,9 +140,9 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 SPEED = {
-    "adapter": ("adapter training, a sample", "diffusers' LoRA loop"),
+    "adapter": ("adapter training", "diffusers' LoRA loop"),
     "pairs": ("a pair drawn", "50 guided DDIM steps"),
-    "segmenter": ("segmenter training, a sample", "a DataLoader and a plain loop"),
+    "segmenter": ("segmenter training", "a DataLoader and a plain loop"),
     "reading": ("a pair read from a manifest", "`datasets`"),
     "repeats": ("a pair looked for among generated ones", "all compared"),
 }
@@ -186,6 +186,25 @@ def growth() -> str:
     return table([headings[place] for place in told_of], [[row[place] for place in told_of] for row in rows])
 
 
+def limits() -> str:
+    """One column per work: what a sample takes, how near that is to the machine's limits, and where the time goes; and
+    these limits."""
+    found = content("limits.json")
+    works = found["work"].values()
+    rows = [("GFLOP", *(f"{said['operations'] / 1e9:.3g}" for said in works))]
+    rows += [("MB", *(f"{said['bytes'] / 1e6:.0f}" for said in works))]
+    rows += [("ms", *(f"{1000 * said['seconds']:.3g}" for said in works))]
+    rows += [("% of product rate", *(f"{100 * said['of_products']:.0f}" for said in works))]
+    rows += [("% of copy rate", *(f"{100 * said['of_copy']:.0f}" for said in works))]
+    kinds = dict.fromkeys(kind for said in works for kind in said["shares"])
+    shares = {kind: [said["shares"].get(kind, 0) for said in works] for kind in kinds}
+    for kind, taken in sorted(shares.items(), key=lambda one: -sum(one[1])):
+        rows += [(f"% in {kind}", *(f"{100 * share:.0f}" for share in taken))] if max(taken) >= 0.02 else []
+    headings = ("a sample of", *(f"{name}, {said['precision']}" for name, said in found["work"].items()))
+    fp32, bf16, copy = (f"{found['peaks'][name] / 1e9:.0f}" for name in ("fp32", "bf16", "copy"))
+    return f"{table(headings, rows)}\n\n100 % are {fp32} GFLOP/s in fp32, {bf16} in bf16; {copy} GB/s."
+
+
 def found_masks() -> str:
     """One row per dataset whose given masks were hidden from the shipped segmenter and then compared."""
     headings = ("given masks, hidden", "pictures", "mean Dice", "median", "below .7 (%)", "doubtful (%)",
@@ -223,6 +242,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "found-masks": found_masks,
     "seen-by-base": seen_by_base,
     "speed": speed,
+    "limits": limits,
     "growth": growth,
 }
 
