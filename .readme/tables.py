@@ -142,6 +142,7 @@ def _counts(counts: dict[str, int]) -> str:
 SPEED = {
     "adapter": ("adapter training", "diffusers' LoRA loop"),
     "pairs": ("a pair drawn", "50 guided DDIM steps"),
+    "defaults": ("a pair drawn", "these in float32"),
     "segmenter": ("segmenter training", "a DataLoader and a plain loop"),
     "reading": ("a pair read from a manifest", "`datasets`"),
     "repeats": ("a pair looked for among generated ones", "all compared"),

@@ -9,7 +9,8 @@ candidates the search for repeats is measured.
 adapter: steps of AdapterTrainer against those of diffusers' examples/text_to_image/train_text_to_image_lora.py, written
     out: pictures from files, VAE and text encoder in every step. The script itself takes neither mask channels nor this
     base's autoencoder. Latents are cached before our steps, which `encoding` counts.
-pairs: the default sampling against 50 DDIM steps, each guided, of the same network and decoder.
+pairs: the default sampling, as runs do it, against 50 DDIM steps, each guided, of the same network and decoder;
+    `defaults`: these in the single precision that pipelines have by default.
 segmenter: `Segmenter.fit` against a DataLoader of PNG files and a plain loop over the same network, policy and loss.
 reading: a manifest decoded into arrays against `datasets` doing so.
 repeats: neighbours along a graph against comparing with all.
@@ -151,15 +152,17 @@ def their_step(pairs: PairArrays, folder: Path, base: Any, trainer: Any) -> Call
     return step
 
 
-def sampling() -> tuple[Timed, Timed]:
-    """A pair as our defaults draw it, and by 50 guided steps."""
+def sampling(precision: str) -> tuple[Timed, Timed]:
+    """A pair as our defaults draw it, and by 50 guided steps in `precision`."""
     from augment.base.folder import open_base
     from augment.prompts import prompt_for
     from augment.sampling import PairSampler
     from augment.settings import CheckpointSettings, SamplingSettings
 
     stock = SamplingSettings(steps=50, spacing=1, guidance=7.5, guidance_above=0, sampler="ddim")
-    samplers = [PairSampler(open_base(CheckpointSettings()), None, chosen) for chosen in (SamplingSettings(), stock)]
+    chosen = CheckpointSettings()
+    sides = ((SamplingSettings(), chosen.dtype), (stock, precision))
+    samplers = [PairSampler(open_base(chosen), None, settings, dtype) for settings, dtype in sides]
     prompts, seeds = [prompt_for("mel")] * DRAWN, list(range(DRAWN))
     drawn = [partial(one.draw, prompts, seeds) for one in samplers]
     return partial(timed, drawn[0], DRAWN), partial(timed, drawn[1], DRAWN)
@@ -265,7 +268,8 @@ def measured(folder: Path, run: Path | None, times: int) -> Iterator[tuple[str, 
 
     manifest = lesions(folder)
     pairs = open_manifest(manifest).arrays(split="train", size=SIDE)
-    comparisons = {"adapter": adapter(pairs, folder), "pairs": sampling(), "segmenter": segmenter(pairs, folder)}
+    comparisons = {"adapter": adapter(pairs, folder), "segmenter": segmenter(pairs, folder)}
+    comparisons |= {"pairs": sampling("bfloat16"), "defaults": sampling("float32")}
     comparisons["reading"], notes = reading(manifest), {}
     if run is not None:
         *comparisons["repeats"], recall, known = repeats(run)
