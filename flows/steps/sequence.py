@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from flows.engine.calls import Call, Engine, Result, retried, retry_delays
+from flows.engine.calls import Call, Engine, Found, Result, retried, retry_delays
 from flows.engine.machine import worker_count
 from flows.engine.tally import Tally
 from flows.engine.watch import Watch
@@ -46,7 +46,8 @@ def run_steps(job: Job, watch: Watch, engine: Engine, only: Sequence[str] = STEP
             together = step.beside in only and worker_count(job) > 1
             run_step(step, job, watch, engine, outcome, REGISTRY[step.beside] if together else None)
         if name == "prepare" and "folds" in only:
-            REGISTRY["folds"].module.check(job)  # before hours are spent on what comes first
+            # Before hours are spent on what comes first.
+            _retried(job, "folds", watch, lambda: REGISTRY["folds"].module.check(job))
     return outcome
 
 
@@ -56,13 +57,13 @@ def run_step(
     """Runs one step, unless it is finished, and adds what became of it to `outcome`; with the first calls of another
     `beside` it."""
     ahead = outcome.ahead.pop(step.name, [])
-    delays = iter(retry_delays(job))
-    unfinished = retried(lambda: unfinished_steps(job.folder, step.module.steps(job)), delays, step.name, watch)
+    unfinished = _retried(job, step.name, watch, lambda: unfinished_steps(job.folder, step.module.steps(job)))
     if not unfinished and not ahead:
         outcome.finished_before.append(step.name)
         tell_finished(job, step.name, watch)
         return
-    for line in getattr(step.module, "announced", lambda job: ())(job):
+    announced: Callable[[Job], Sequence[str]] = getattr(step.module, "announced", lambda job: ())
+    for line in _retried(job, step.name, watch, lambda: announced(job)):
         watch.say(f"  {line}")
     with watch.step(step.name) as tally:
         results, others = _all_results(step, job, watch, engine, ahead, beside)
@@ -85,12 +86,18 @@ def run_step(
     made = dict(results[-1].figures) if results else {}
     if understood := [line for result in results for line in result.figures.get("understood", ())]:
         made["understood"] = understood
-    watch.event("step", step=step.name, **tally.figures(), found=found_by(job, step.name, made))
+    found = _retried(job, step.name, watch, lambda: found_by(job, step.name, made))
+    watch.event("step", step=step.name, **tally.figures(), found=found)
+
+
+def _retried(job: Job, step: str, watch: Watch, action: Callable[[], Found]) -> Found:
+    """What `action` reads of the storage, whose faults may pass."""
+    return retried(action, iter(retry_delays(job)), step, watch)
 
 
 def tell_finished(job: Job, step: str, watch: Watch) -> None:
     """Tells what a step found that was finished before."""
-    if found := found_by(job, step):
+    if found := _retried(job, step, watch, lambda: found_by(job, step)):
         watch.event("finished before", step=step, found=found)
 
 
@@ -115,16 +122,16 @@ def _all_results(
     None is made twice: what it left unfinished, as the commit of a step that left a class out, stays so.
     """
     results, others = list(ahead), list[Result]()
-    delays = iter(retry_delays(job))
 
-    def next_calls() -> list[Call]:
+    def next_calls() -> tuple[list[Call], list[Call]]:
         made = [result.call for result in results]
         failed = [result.call for result in results if result.error is not None]
-        return [call for call in step.module.next_calls(job, failed) if call not in made]
+        calls = [call for call in step.module.next_calls(job, failed) if call not in made]
+        return calls, beside.module.next_calls(job, ()) if beside and not results else []
 
-    while calls := retried(next_calls, delays, step.name, watch):
+    while (rounds := _retried(job, step.name, watch, next_calls))[0]:
+        calls, company = rounds
         # The longest first: a judge takes about as long as two adapters.
-        company = beside.module.next_calls(job, ()) if beside and not results else []
         found = engine(job, [*company, *calls])
         others += found[: len(company)]
         results += found[len(company) :]

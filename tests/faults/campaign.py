@@ -1,5 +1,7 @@
 """A fault campaign: tiny runs that are killed, starved and cut off at random moments, and must end alike.
 
+Some of their masks are missing and found, and after the first fault readers have refused some of the generated pairs.
+
 `python -m tests.faults.campaign --count 200 --out FOLDER` prints a table of faults and outcomes and
 leaves it as faults.md.
 """
@@ -21,11 +23,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from evaluate.reading.decisions import REFUSED, Decision, append_decision
 from flows.execution import LEFTOVER_FOLDERS
 from flows.run.log import read_events
 from flows.run.records import file_digest
 from manifests.files import TEMPORARY
+from manifests.format.reading import open_manifest
 from manifests.markdown import markdown_table
+from manifests.png import pixel_digest
 from tests.faults.kinds import FAULTS, Strike, Victim
 
 # What says when and where a result was made rather than what was found.
@@ -35,8 +40,10 @@ PAIRS = 60
 # As little as keeps every step: one arm with generated pairs and its control.
 SETTINGS = (
     "benchmark.classification_arms=real,hybrid", "benchmark.segmentation_arms=real,hybrid", "benchmark.seeds=1",
-    "benchmark.pilot=0", "synthesis.balance=0.4",
+    "benchmark.pilot=0", "synthesis.balance=0.4", "gates.review=any",
 )  # fmt: skip
+UNMASKED = 6
+"""Of so many training pairs one lacks its mask."""
 # Every kind comes up in the first six; those that need Prefect, which are slow, come up less often.
 TURNS = ("kill", "term", "disk", "storage", "server", "worker", "kill", "storage", "term", "kill", "disk", "kill")
 FAULTS_PER_RUN = 10
@@ -99,11 +106,13 @@ class Campaign:
 
 @dataclass(frozen=True)
 class Reference:
-    """An uninterrupted run: its data and settings, how much it worked in processor seconds, and what it made."""
+    """An uninterrupted run: its data and settings, how much it worked in processor seconds, what readers said of its
+    pairs, and what it made after that."""
 
     data: Path
     settings: tuple[str, ...]
     work: float
+    decisions: tuple[Decision, ...]
     made: dict[str, Any]
 
 
@@ -131,14 +140,14 @@ def run_campaign(out: Path, count: int, seed: int = 0, only: Sequence[str] = ())
             run, printed = out / "room" / "run", out / "printed.txt"
             stride = whole.work / len(chosen)
             victim = Victim(whole.data, run, printed, whole.settings, engine, whole.work, stride, moments)
-            for name in _one_run(campaign, victim, chosen, whole.made):
+            for name in _one_run(campaign, victim, chosen, whole):
                 queue.remove(name)
             (out / "faults.md").write_text(campaign.table(), encoding="utf-8")
             print(f"{campaign.struck} of {count} faults, {campaign.runs} runs, {campaign.alike} alike", flush=True)
     return campaign
 
 
-def _one_run(campaign: Campaign, victim: Victim, names: Sequence[str], wanted: dict[str, Any]) -> list[str]:
+def _one_run(campaign: Campaign, victim: Victim, names: Sequence[str], whole: Reference) -> list[str]:
     """One run through faults to its end, and what it made compared; the faults that struck."""
     shutil.rmtree(victim.out, ignore_errors=True)
     struck: list[str] = []
@@ -148,10 +157,12 @@ def _one_run(campaign: Campaign, victim: Victim, names: Sequence[str], wanted: d
         if not strike.struck:
             break
         struck.append(name)
+        _read(victim.out, whole.decisions)
+    _read(victim.out, whole.decisions)
     campaign.runs += 1
     with victim.started() as process:
         code = process.wait(timeout=3600)
-    difference = _difference(wanted, victim.out) if code == 0 else f"exit code {code}: {victim.output()[-2000:]}"
+    difference = _difference(whole.made, victim.out) if code == 0 else f"exit code {code}: {victim.output()[-2000:]}"
     if difference is None:
         campaign.alike += 1
     else:
@@ -160,8 +171,10 @@ def _one_run(campaign: Campaign, victim: Victim, names: Sequence[str], wanted: d
 
 
 def made(out: Path) -> dict[str, Any]:
-    """What a run made, by name: digests of manifests, shards and adapters, and the results but times and machine."""
+    """What a run made, by name: digests of manifests, shards, adapters and decisions, and the results but times and
+    machine."""
     files = [*out.glob("*/manifest.json"), *out.glob("*/data/*/*.parquet"), *out.glob("adapters/*.safetensors")]
+    files += out.glob("review/*.jsonl")
     digests: dict[str, Any] = {path.relative_to(out).as_posix(): file_digest(path) for path in sorted(files)}
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))
     return digests | {f"results.{name}": value for name, value in results.items() if name not in ASIDE}
@@ -197,14 +210,54 @@ def _reference(out: Path) -> Reference:
     shutil.rmtree(data, ignore_errors=True)
     shutil.rmtree(run, ignore_errors=True)
     write_phantom(data, PAIRS, 0)
+    for mask in sorted(data.glob("*Training*GroundTruth*/*.png"))[::UNMASKED]:
+        mask.unlink()
     victim = Victim(data, run, out / "printed.txt", SETTINGS, "plain", 0, 0, random.Random(0))
+    work = _undisturbed(victim)
+    decisions = _decisions(run)
+    _read(run, decisions)
+    _undisturbed(victim)
+    if not _reasons(run)[REFUSED] or all(how == "given" for _, how in open_manifest(run / "real").masks_by()):
+        raise SystemExit("the uninterrupted run has no found mask, or no pair that readers refused")
+    whole = Reference(data, SETTINGS, work, decisions, made(run))
+    shutil.rmtree(run)
+    return whole
+
+
+def _undisturbed(victim: Victim) -> float:
+    """Runs the command to its end; its work in processor seconds."""
     with victim.started() as process:
         before = process.work_of_ended()
         if process.wait() != 0:
             raise SystemExit(f"the uninterrupted run failed: {victim.output()[-2000:]}")
-    whole = Reference(data, SETTINGS, process.work_of_ended() - before, made(run))
-    shutil.rmtree(run)
-    return whole
+    return process.work_of_ended() - before
+
+
+def _decisions(run: Path) -> tuple[Decision, ...]:
+    """One reader refuses the first pair of each class, and another accepts it."""
+    manifest = open_manifest(run / "synthetic")
+    first: dict[str, Any] = {}
+    for row in manifest.table(["pair_id", "dx", "image"]).to_pylist():
+        first.setdefault(row["dx"], row)
+    return tuple(
+        Decision(row["pair_id"], pixel_digest(row["image"]["bytes"]), reader, choice)
+        for row in first.values()
+        for reader, choice in (("ann", "refuse"), ("bob", "accept"))
+    )
+
+
+def _read(run: Path, decisions: Sequence[Decision]) -> None:
+    """Readers decide, once, as soon as there is a run."""
+    table = run / "review" / "decisions.jsonl"
+    if (run / "settings.json").is_file() and not table.exists():
+        for decision in decisions:
+            append_decision(table, decision)
+
+
+def _reasons(run: Path) -> Counter[str]:
+    """Why generated pairs were rejected."""
+    table = open_manifest(run / "synthetic").table(["reject_reason"], accepted_only=False)
+    return Counter(table.column("reject_reason").to_pylist())
 
 
 def _difference(wanted: dict[str, Any], out: Path) -> str | None:
