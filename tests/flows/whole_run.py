@@ -29,15 +29,15 @@ def _environment() -> dict[str, str]:
     return kept | {"COLUMNS": "200"}
 
 
-def start(words: list[str]) -> ForkedCommand:
-    """Starts what `command` gives, with its output kept together."""
+def start(words: list[str], **more: str) -> ForkedCommand:
+    """Starts what `command` gives, with its output kept together; `more`: variables of its environment."""
     _, _, module, *rest = words
-    return ForkedCommand(module, rest, _environment())
+    return ForkedCommand(module, rest, _environment() | more)
 
 
-def finish(words: list[str]) -> str:
+def finish(words: list[str], **more: str) -> str:
     """Runs a command to its good end and gives its output."""
-    process = start(words)
+    process = start(words, **more)
     output, _ = process.communicate(timeout=1200)
     assert process.returncode == 0, output
     return output

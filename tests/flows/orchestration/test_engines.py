@@ -17,42 +17,57 @@ from manifests.errors import BadInput, StorageFailed
 from manifests.progress import StopRequested
 from tests.flows import whole_run
 from tests.flows.conftest import FinishedRun
+from tests.flows.told_imports import MARK
 
 
-@pytest.mark.parametrize("engine", ["plain", "local", "dask", "ray"])
-def test_two_workers_draw_the_bytes_that_one_process_draws(
-    engine: str, unfinished: Callable[[str], Path], tiny_run: FinishedRun
-) -> None:
-    out = unfinished("some of synthesise")
-    overrides = [f"engine.name={engine}", "engine.workers=2"]
-    words = [*whole_run.command(tiny_run.data, out, *overrides)]
+def drawn_by(run: FinishedRun, out: Path, *overrides: str) -> list[str]:
+    """The command that draws what is missing in the unfinished `out`, by other hands than `run` was."""
+    words = whole_run.command(run.data, out, *overrides)
     words[words.index("run") : words.index("--data") + 2] = ["synthesise"]
     words.remove("--preset")
     words.remove("tiny")
-    before = whole_run.tasks(out)
-    _, imported = whole_run.finish_from_nothing(words)
-    assert whole_run.tasks(out) >= before + 2
+    return words
+
+
+def is_as_drawn_before(run: FinishedRun, out: Path) -> bool:
     name = "synthetic/manifest.json"
-    assert (out / name).read_bytes() == (tiny_run.out / name).read_bytes()
-    servers = imported & {"prefect", "uvicorn", "fastapi", "sqlalchemy", "http.server"}
-    assert ("prefect" in servers) == (engine != "plain") and (engine != "plain" or not servers)
+    return (out / name).read_bytes() == (run.out / name).read_bytes()
+
+
+def test_two_workers_draw_the_bytes_that_one_process_draws_and_no_server_is_imported(
+    unfinished: Callable[[str], Path], tiny_run: FinishedRun
+) -> None:
+    out = unfinished("some of synthesise")
+    before = whole_run.tasks(out)
+    words = drawn_by(tiny_run, out, "engine.name=plain", "engine.workers=2")
+    words[words.index("flows.command_line")] = "tests.flows.told_imports"
+    imported = whole_run.finish(words).rpartition(MARK)[2].split()
+    assert whole_run.tasks(out) >= before + 2 and is_as_drawn_before(tiny_run, out)
+    assert "torch" in imported and not {*imported} & {"prefect", "uvicorn", "fastapi", "sqlalchemy", "http.server"}
+
+
+@pytest.mark.parametrize("engine", ["local", "dask", "ray"])
+def test_two_workers_of_a_prefect_flow_draw_the_same_bytes(
+    engine: str, unfinished: Callable[[str], Path], tiny_run: FinishedRun, prefect_api: str
+) -> None:
+    out = unfinished("some of synthesise")
+    before = whole_run.tasks(out)
+    words = drawn_by(tiny_run, out, f"engine.name={engine}", "engine.workers=2")
+    whole_run.finish(words, PREFECT_API_URL=prefect_api)
+    assert whole_run.tasks(out) >= before + 2 and is_as_drawn_before(tiny_run, out)
 
 
 def test_tasks_go_to_the_workers_that_have_what_they_reserve(
-    unfinished: Callable[[str], Path], tiny_run: FinishedRun
+    unfinished: Callable[[str], Path], tiny_run: FinishedRun, prefect_api: str
 ) -> None:
     from distributed import LocalCluster
 
     out = unfinished("some of synthesise")
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, resources={"GPU": 1}) as cluster:
-        address = cluster.scheduler_address
-        overrides = ["engine.name=dask", f"engine.address={address}", "engine.gpus_per_task=1"]
-        words = [*whole_run.command(tiny_run.data, out, *overrides)]
-        words[words.index("run") : words.index("--data") + 2] = ["synthesise"]
-        words.remove("--preset")
-        words.remove("tiny")
-        whole_run.finish_from_nothing(words)
-    assert (out / "synthetic/manifest.json").read_bytes() == (tiny_run.out / "synthetic/manifest.json").read_bytes()
+    one = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    with LocalCluster(**one, protocol="tcp", resources={"GPU": 1}) as cluster:
+        overrides = ["engine.name=dask", f"engine.address={cluster.scheduler_address}", "engine.gpus_per_task=1"]
+        whole_run.finish(drawn_by(tiny_run, out, *overrides), PREFECT_API_URL=prefect_api)
+    assert is_as_drawn_before(tiny_run, out)
 
 
 def test_what_a_task_reserves_reaches_dask_and_ray() -> None:
