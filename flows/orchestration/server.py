@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from flows.engine.process import set_up_process
 from flows.engine.stopping import STOP, end_now
 from manifests.errors import EvendermError
 from manifests.progress import StopRequested
@@ -195,4 +196,5 @@ def with_short_waits(app: App) -> App:
 
 
 if __name__ == "__main__":
+    set_up_process()
     _serve(int(sys.argv[1]), int(sys.argv[2]))

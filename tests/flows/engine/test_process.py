@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from flows.engine.process import COLLECTED_AFTER, set_up_process
 
 FAULTS_OF_FREED_MEMORY = """
 import resource, numpy
@@ -29,6 +32,16 @@ def faults(**thresholds: str) -> int:
 def test_freed_memory_is_kept_unless_the_user_says_otherwise() -> None:
     returned = faults(MALLOC_MMAP_THRESHOLD_="100000", MALLOC_TRIM_THRESHOLD_="100000")
     assert faults() < returned / 20
+
+
+def test_imported_objects_are_not_looked_through_at_every_few_hundred_new_ones() -> None:
+    before = gc.get_threshold()
+    try:
+        gc.set_threshold(700)
+        set_up_process()
+        assert gc.get_threshold()[0] == COLLECTED_AFTER and gc.isenabled()
+    finally:
+        gc.set_threshold(*before)
 
 
 TOLD_BY_DASK = """
