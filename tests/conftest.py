@@ -14,6 +14,7 @@ import pytest
 
 from flows.engine.process import set_up_process
 from flows.orchestration.server import prefect_server, wait_until_ready
+from tests.evaluate.browser import Browser, has_chromium, running_browser
 from tests.shared import shared_folder
 
 set_up_process()
@@ -87,6 +88,13 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A headless browser, in which every test opens tabs of its own."""
+    with running_browser(tmp_path_factory.mktemp("browser") / "profile") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def isic_folder() -> Path:
     """The ISIC 2017 data that EVENDERM_ISIC names."""
     return Path(os.environ["EVENDERM_ISIC"])
@@ -95,8 +103,6 @@ def isic_folder() -> Path:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Marks tests by what they need, and leaves out, and says so, what has no browser or no photographs here."""
-    from tests.evaluate.browser import has_chromium
-
     slow = [TESTS / place for place in SLOW]
     assert all(place.exists() for place in slow), "a file or folder of SLOW is gone"
     for item in items:

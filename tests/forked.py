@@ -7,6 +7,8 @@ and signals all the same; where a test asks what is imported, it starts an inter
 from __future__ import annotations
 
 import atexit
+import gc
+import io
 import multiprocessing
 import os
 import sys
@@ -83,12 +85,15 @@ class ForkedCommand:
 
 
 def _run(module: str, words: list[str], environment: dict[str, str], printed: str, folder: str) -> None:
+    gc.freeze()  # what was loaded before the fork is no garbage
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
     out = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     for stream in (1, 2):
         os.dup2(out, stream)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # who reads along sees each line at once
     sys.argv = [module, *words]
     try:
         import_module(module).main()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,19 +16,13 @@ from evaluate.explain.explanation import to_json
 from evaluate.explain.page import render_page
 from evaluate.explain.views import headline
 from manifests.png import DRAWN, png_text
-from tests.evaluate.browser import Browser, running_browser
+from tests.evaluate.browser import Browser
 from tests.evaluate.explain.explanation_fixture import RECORD, explanation_of
 
 
 @pytest.fixture(scope="module")
 def page() -> str:
     return render_page([explanation_of()], {}, RECORD)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with running_browser(tmp_path_factory.mktemp("profile")) as found:
-        yield found
 
 
 def test_the_caution_stands_on_every_page_and_in_every_json(page: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from evaluate.report.page import write_report
 from evaluate.results import write_results
-from tests.evaluate.browser import Browser, running_browser
+from tests.evaluate.browser import Browser
 from tests.evaluate.report.report_fixture import append_runs, external_set, write_run
 
 # Visible texts whose contrast with what lies behind them (WCAG 2.1, 1.4.3) is below 4.5, or 3 where large.
@@ -47,12 +46,6 @@ CONTRAST = """
 """
 UNFOLD = "for (const part of document.querySelectorAll('details')) part.open = true"
 TOO_WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with running_browser(tmp_path_factory.mktemp("browser") / "profile") as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows.run.folder import RunFolder, new_job, save_job
+from flows.explain.explain import explainer_of
+from flows.run.folder import RunFolder, new_job, open_job, save_job
 from flows.settings import load_settings
 from manifests.phantom.draw import draw_pair
+from tests.shared import shared_folder
 
 SMALL = [
     "explain.classifier.members=2", "explain.classifier.training.updates=6", "explain.classifier.training.size=64",
@@ -24,11 +26,16 @@ SMALL = [
 def explained_run(
     real_manifest: Path, phantom_folder: Path, joint_base: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A run whose data are prepared; it has no adapters, so its base draws alone."""
-    out = tmp_path_factory.mktemp("explain") / "run"
-    save_job(new_job(phantom_folder, out, "tiny", load_settings("tiny", None, [*SMALL, f"base.path={joint_base}"])))
-    shutil.copytree(real_manifest, RunFolder(out).real)
-    return out
+    """A run that explains; it has no adapters, so its base draws alone. A copy of each test process."""
+
+    def make(out: Path) -> None:
+        settings = load_settings("tiny", None, [*SMALL, f"base.path={joint_base}"])
+        save_job(new_job(phantom_folder, out, "tiny", settings))
+        shutil.copytree(real_manifest, RunFolder(out).real)
+        explainer_of(open_job(out))
+
+    made = shared_folder(tmp_path_factory, "explained", make)
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("explain") / "run"))
 
 
 @pytest.fixture(scope="session")

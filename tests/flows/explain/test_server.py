@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -13,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.evaluate.browser import Browser, Page, running_browser
-from tests.waiting import until
+from tests.evaluate.browser import Browser, Page
+from tests.forked import ForkedCommand
+from tests.waiting import PATIENCE_SECONDS, until
 
 pytest_plugins = ["tests.flows.explain.explain_fixture"]
 
@@ -22,24 +21,18 @@ CAUTION = "Research use, not a diagnosis"
 
 
 @pytest.fixture(scope="module")
-def address(explained_run: Path) -> Iterator[str]:
+def address(explained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A running `evenderm explain --serve` on a free port of loopback."""
-    arguments = ["explain", "--run", str(explained_run), "--serve", "--port", "0"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flows.command_line", *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "400"},
-    )
+    printed = tmp_path_factory.mktemp("served") / "printed.txt"
+    words = ["explain", "--run", str(explained_run), "--serve", "--port", "0"]
+    process = ForkedCommand("flows.command_line", words, {**os.environ, "COLUMNS": "400"}, printed)
     try:
-        assert process.stdout is not None
-        found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
-        assert found, "the server did not say where it listens"
-        until(lambda: status_of(found[0]) == 200, "an answer of the server")
-        yield found[0]
+        said = until(lambda: re.search(r"http://127\.0\.0\.1:\d+", printed.read_text()), "an address", process)
+        until(lambda: status_of(said[0]) == 200, "an answer of the server", process)
+        yield said[0]
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE_SECONDS)
 
 
 def status_of(url: str, content: bytes | None = None, **headers: str) -> int:
@@ -66,63 +59,48 @@ def test_the_server_refuses_other_sites_wrong_kinds_and_too_much(address: str, l
     assert status_of(f"{address}/docs") == 404
 
 
-def opened(browser: Browser, url: str, width: int = 1280) -> Page:
-    target = browser.command("Target.createTarget", url="about:blank")["targetId"]
-    session = str(browser.command("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
-    page = Page(browser, session)
-    for domain in ("Page", "Runtime", "Log", "Network", "DOM"):
-        browser.command(f"{domain}.enable", session)
-    page.resize(width, 900)
-    browser.command("Page.navigate", session, url=url)
-    browser.wait_for("Page.loadEventFired", session)
-    return page
-
-
 def drop(page: Page, file: Path) -> None:
     """Gives a file to the page by its file field, as choosing or dropping one does."""
+    page.browser.command("DOM.enable", page.session)
     root = page.browser.command("DOM.getDocument", page.session)["root"]["nodeId"]
     found = page.browser.command("DOM.querySelector", page.session, nodeId=root, selector="#file")
     page.browser.command("DOM.setFileInputFiles", page.session, files=[str(file)], nodeId=found["nodeId"])
 
 
-@pytest.mark.browser
 def test_in_a_browser_one_drops_an_image_waits_moves_the_slider_and_picks_a_diagnosis(
-    address: str, lesion_photograph: Path, tmp_path: Path
+    address: str, browser: Browser, lesion_photograph: Path, tmp_path: Path
 ) -> None:
-    with running_browser(tmp_path / "profile") as browser:
-        page = opened(browser, address)
-        assert CAUTION in page.evaluate("document.body.innerText")
-        drop(page, lesion_photograph)
-        until(lambda: page.evaluate("!document.getElementById('panel').hidden"), "the explanation")
-        assert page.evaluate("document.querySelectorAll('.diagnosis').length") == 3
-        assert CAUTION in page.evaluate("document.getElementById('result').innerText")
-        source = "document.querySelector('[data-changed] img')?.src.length + ':' + " \
-            "document.querySelector('[data-changed]')?.innerText"  # fmt: skip
-        before = page.evaluate(source)
-        page.evaluate(
-            "(() => { const s = document.getElementById('strength'); s.value = 1; "
-            "s.dispatchEvent(new Event('input')); s.dispatchEvent(new Event('change')); })()"
-        )
-        assert page.evaluate("document.getElementById('strength-value').textContent") == "1.00"
-        if before != "undefined:undefined":
-            until(lambda: "strength 1.00" in page.evaluate(source), "the picture of strength 1")
-        page.evaluate(
-            "(() => { const s = document.getElementById('diagnosis'); s.value = 'bkl'; "
-            "s.dispatchEvent(new Event('change')); })()"
-        )
-        chosen = "document.querySelector('.diagnosis')?.dataset.dx"
-        until(lambda: page.evaluate(chosen) == "bkl", "the chosen diagnosis")
-        asked = [url for url in page.requests() if not url.startswith(("data:", "about:", address))]
-        assert asked == [] and page.complaints() == []
-        page.screenshot(tmp_path / "served.png")
+    page = browser.open(address)
+    assert CAUTION in page.evaluate("document.body.innerText")
+    drop(page, lesion_photograph)
+    until(lambda: page.evaluate("!document.getElementById('panel').hidden"), "the explanation")
+    assert page.evaluate("document.querySelectorAll('.diagnosis').length") == 3
+    assert CAUTION in page.evaluate("document.getElementById('result').innerText")
+    source = "document.querySelector('[data-changed] img')?.src.length + ':' + " \
+        "document.querySelector('[data-changed]')?.innerText"  # fmt: skip
+    before = page.evaluate(source)
+    page.evaluate(
+        "(() => { const s = document.getElementById('strength'); s.value = 1; "
+        "s.dispatchEvent(new Event('input')); s.dispatchEvent(new Event('change')); })()"
+    )
+    assert page.evaluate("document.getElementById('strength-value').textContent") == "1.00"
+    if before != "undefined:undefined":
+        until(lambda: "strength 1.00" in page.evaluate(source), "the picture of strength 1")
+    page.evaluate(
+        "(() => { const s = document.getElementById('diagnosis'); s.value = 'bkl'; "
+        "s.dispatchEvent(new Event('change')); })()"
+    )
+    chosen = "document.querySelector('.diagnosis')?.dataset.dx"
+    until(lambda: page.evaluate(chosen) == "bkl", "the chosen diagnosis")
+    asked = [url for url in page.requests() if not url.startswith(("data:", "about:", address))]
+    assert asked == [] and page.complaints() == []
+    page.screenshot(tmp_path / "served.png")
 
 
-@pytest.mark.browser
-def test_a_file_that_is_no_picture_is_said_on_the_page(address: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_picture_is_said_on_the_page(address: str, browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"not a picture")
-    with running_browser(tmp_path / "profile") as browser:
-        page = opened(browser, address, width=360)
-        drop(page, tmp_path / "broken.png")
-        until(lambda: page.evaluate("!document.getElementById('error').hidden"), "the error on the page")
-        assert "not a readable picture" in page.evaluate("document.getElementById('error').innerText")
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page = browser.open(address, width=360)
+    drop(page, tmp_path / "broken.png")
+    until(lambda: page.evaluate("!document.getElementById('error').hidden"), "the error on the page")
+    assert "not a readable picture" in page.evaluate("document.getElementById('error').innerText")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
