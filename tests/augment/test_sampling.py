@@ -29,6 +29,13 @@ def sampler() -> PairSampler:
     return PairSampler(open_base(CheckpointSettings()), None, QUICK)
 
 
+def as_set(sampler: PairSampler, settings: SamplingSettings) -> PairSampler:
+    """The same denoiser and decoder, which draw by other settings."""
+    other = copy(sampler)
+    other.settings = settings
+    return other
+
+
 @pytest.fixture(scope="module")
 def pairs_128(real_manifest) -> PairArrays:
     from manifests.format.reading import open_manifest
@@ -51,7 +58,7 @@ def test_drawing_goes_on_with_fewer_pairs_from_the_same_seeds_when_gpu_memory_is
     sampler: PairSampler, pairs_128: PairArrays, monkeypatch, caplog
 ) -> None:
     prompts, seeds = PROMPTS * 2, [1, 2, 3, 4]
-    known = sampler.given_mask(pairs_128.select([0, 1, 1, 0]).masks)
+    known = sampler.given_mask(pairs_128.select([0, 1, 1, 0]).masks, rounds=1)
     free, held = sampler.draw(prompts, seeds), sampler.draw(prompts, seeds, known)
     tight = PairSampler(sampler.base, None, QUICK)
     denoise, decode = tight.unet.forward, tight.vae.decode
@@ -126,9 +133,9 @@ def test_a_pairs_noise_depends_on_its_own_seed_alone() -> None:
 
 
 @pytest.mark.parametrize("name", ["dpm++", "dpm++sde", "ddim", "euler"])
-def test_every_sampler_draws_images_that_are_neither_flat_nor_noise(name: str) -> None:
-    settings = QUICK.model_copy(update={"sampler": name, "steps": 12})
-    images = PairSampler(open_base(CheckpointSettings()), None, settings).draw(PROMPTS, [1, 2]).images.astype(float)
+def test_every_sampler_draws_images_that_are_neither_flat_nor_noise(sampler: PairSampler, name: str) -> None:
+    named = as_set(sampler, QUICK.model_copy(update={"sampler": name, "steps": 12}))
+    images = named.draw(PROMPTS, [1, 2]).images.astype(float)
     assert images.std() > 10
     neighbours = np.abs(np.diff(images, axis=2)).mean()
     assert neighbours < 0.5 * images.std()
@@ -156,32 +163,37 @@ def test_the_image_follows_the_callers_mask(sampler: PairSampler, two_places: np
 
 
 def test_the_mask_found_for_an_image_lies_on_its_lesion(sampler: PairSampler, two_places: np.ndarray) -> None:
-    patient = PairSampler(sampler.base, None, SamplingSettings(steps=10))
-    masks, prompts = np.concatenate([two_places] * 4), [prompt_for("nv")] * 8
-    images = patient.draw(prompts, range(1, 9), patient.given_mask(masks, 4)).images
-    found = patient.draw(prompts, range(11, 19), patient.given_image(images)).masks
-    own = [dice(found[n], masks[n]) for n in range(8)]
-    other_place = [dice(found[n], masks[n ^ 1]) for n in range(8)]
+    patient = as_set(sampler, SamplingSettings(steps=10))
+    prompts = [prompt_for("nv")] * 2
+    images = patient.draw(prompts, [3, 4], patient.given_mask(two_places)).images
+    found = patient.draw(prompts, [13, 14], patient.given_image(images)).masks
+    own = [dice(mask, place) for mask, place in zip(found, two_places, strict=True)]
+    other_place = [dice(mask, place) for mask, place in zip(found, two_places[::-1], strict=True)]
     assert np.mean(own) > 0.55 and np.mean(other_place) < 0.15, (own, other_place)
 
 
+@pytest.fixture(scope="module")
+def segmenter() -> FindingSegmenter:
+    return FindingSegmenter.load(SHIPPED_SEGMENTER)
+
+
 @pytest.mark.parametrize("name", ["dpm++", "dpm++sde", "ddim", "euler"])
-def test_more_rounds_make_the_image_fit_the_callers_mask(name: str, two_places: np.ndarray) -> None:
-    patient = PairSampler(open_base(CheckpointSettings()), None, SamplingSettings(steps=8, sampler=name))
-    segmenter = FindingSegmenter.load(SHIPPED_SEGMENTER)
-    masks, prompts = np.concatenate([two_places] * 2), [prompt_for("nv")] * 4
+def test_more_rounds_make_the_image_fit_the_callers_mask(
+    sampler: PairSampler, segmenter: FindingSegmenter, two_places: np.ndarray, name: str
+) -> None:
+    patient = as_set(sampler, SamplingSettings(steps=8, sampler=name))
 
     def fit(rounds: int) -> float:
-        found, _ = found_masks(segmenter, patient.draw(prompts, [1, 2, 3, 4], patient.given_mask(masks, rounds)).images)
-        return float(np.mean([dice(own, mask) for own, mask in zip(found, masks, strict=True)]))
+        drawn = patient.draw([prompt_for("nv")] * 2, [3, 4], patient.given_mask(two_places, rounds))
+        found, _ = found_masks(segmenter, drawn.images)
+        return float(np.mean([dice(own, mask) for own, mask in zip(found, two_places, strict=True)]))
 
     assert fit(4) > max(0.7, fit(1) + 0.05)
 
 
 @pytest.mark.parametrize("name", ["dpm++sde", "euler"])
 def test_a_step_taken_back_stands_at_the_noise_level_that_it_began_at(sampler: PairSampler, name: str) -> None:
-    named = copy(sampler)
-    named.settings = SamplingSettings(sampler=name)
+    named = as_set(sampler, SamplingSettings(sampler=name))
     scheduler = make_sampler(named.schedule.config, name)
     scheduler.set_timesteps(timesteps=noise_levels(20, 1000, 1.0))
     clean, noise = torch.full((1, 16, 64, 64), 2.0), noise_for([1], (16, 64, 64))
@@ -226,7 +238,7 @@ def test_guidance_of_one_is_the_conditional_prediction_and_rescale_keeps_its_spr
 
 def test_a_negative_prompt_changes_the_picture(sampler: PairSampler) -> None:
     against = SamplingSettings(steps=6, negative_prompt=prompt_for("bkl"))
-    drawn = PairSampler(open_base(CheckpointSettings()), None, against).draw(PROMPTS, [1, 2])
+    drawn = as_set(sampler, against).draw(PROMPTS, [1, 2])
     assert not np.array_equal(drawn.images, sampler.draw(PROMPTS, [1, 2]).images)
 
 
