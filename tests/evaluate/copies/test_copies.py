@@ -62,9 +62,9 @@ def test_an_image_is_wholly_like_itself_in_any_flip_or_turn(index: CopyIndex, re
 
 def test_an_answer_does_not_depend_on_the_company(index: CopyIndex, held_out: PairArrays) -> None:
     together = index.search(held_out.images[:40])
-    alone = [index.search(held_out.images[i : i + 1]) for i in range(40)]
-    assert [int(one.index[0]) for one in alone] == together.index.tolist()
-    assert [float(one.similarity[0]) for one in alone] == together.similarity.tolist()
+    for i in (0, 1, 31, 32, 39):
+        alone = index.search(held_out.images[i : i + 1])
+        assert (alone.index[0], alone.similarity[0]) == (together.index[i], together.similarity[i])
 
 
 def test_a_pair_is_not_compared_with_its_own_group(index: CopyIndex, real: PairArrays) -> None:
