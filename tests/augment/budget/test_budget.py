@@ -89,6 +89,7 @@ def test_prior_draws_are_made_once_and_kept(sd2_base, tmp_path: Path, monkeypatc
     assert len({float(latent[0, 0, 0]) for latent in first}) == 32
 
 
+@pytest.mark.slow
 def test_with_prior_draws_a_stopped_training_goes_on_as_if_nothing_had_happened(
     melanomas: PairArrays, joint_base: Path, tmp_path: Path, monkeypatch
 ) -> None:
