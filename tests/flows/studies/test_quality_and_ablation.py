@@ -50,9 +50,10 @@ def test_tables_join_the_results_of_a_run_and_its_report_and_nothing_is_done_aga
 
 
 def test_ways_to_adapt_are_compared_without_judges(
-    phantom_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    phantom_folder: Path, joint_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _exit_code("ablate", phantom_folder, tmp_path / "ablation", "--what", "adapters") == 0
+    narrow = ("--set", f"base.path={joint_base}")
+    assert _exit_code("ablate", phantom_folder, tmp_path / "ablation", "--what", "adapters", *narrow) == 0
     printed = capsys.readouterr().out
     assert "| variant | loss_before | loss_after | steps_per_second |" in printed
     assert "| second convolutions, rate 0.001 |" in printed
@@ -112,9 +113,9 @@ def test_what_breaks_the_contract_of_results_is_never_written(run: Path) -> None
 
 
 def test_quality_writes_its_table_and_a_sheet(
-    phantom_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    phantom_folder: Path, joint_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _exit_code("quality", phantom_folder, tmp_path / "quality") == 0
+    assert _exit_code("quality", phantom_folder, tmp_path / "quality", "--set", f"base.path={joint_base}") == 0
     assert capsys.readouterr().out.count("\n| ") >= 10
     assert {"quality.md", "quality.json", "contact_sheet.png"} <= {
         path.name for path in (tmp_path / "quality").iterdir()
