@@ -17,7 +17,9 @@ from manifests.format.reading import open_manifest
 from tests.flows.conftest import FinishedRun
 from tests.flows.judging.judged_again import judged_again
 
-OVERRIDES = ("engine.name=plain", "benchmark.seeds=1", "benchmark.low_data=[0.5]")
+OVERRIDES = (
+    "engine.name=plain", "benchmark.seeds=1", "benchmark.low_data=[0.5]", "adapt.steps=1", "synthesis.balance=0.2",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
