@@ -26,12 +26,18 @@ from flows.settings import load_settings, preset_names
 from manifests.errors import BadInput, EvendermError
 from tests.waiting import until
 
+# How often Prefect's server looks for new schedules, and its worker for runs: every second instead of every tenth.
+LOOKS = {"PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1", "PREFECT_WORKER_QUERY_SECONDS": "1"}
+
 
 @pytest.fixture(scope="module")
 def served(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
     """The home of a server with a worker and the deployments, and the nightly run's folder."""
     home, out = tmp_path_factory.mktemp("served"), tmp_path_factory.mktemp("nightly") / "run"
-    address = serving.start(home, phantom_folder, out, port=0, pools=("box",))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, seconds in LOOKS.items():
+            patch.setenv(name, seconds)
+        address = serving.start(home, phantom_folder, out, port=0, pools=("box",))
     try:
         with temporary_settings({PREFECT_API_URL: address}):
             yield home, out
@@ -98,8 +104,8 @@ def test_a_schedule_fires_and_the_run_tells_its_story(
 ) -> None:
     _, out = served
     deployment = client.read_deployment_by_name("prepare/prepare")
-    # Again and again: a busy server may schedule only after a single moment has passed.
-    schedule = IntervalSchedule(interval=timedelta(seconds=20), anchor_date=datetime.now(UTC))
+    # Soon, and again and again: a busy server may schedule only after a single moment has passed.
+    schedule = IntervalSchedule(interval=timedelta(seconds=20), anchor_date=datetime.now(UTC) + timedelta(seconds=4))
     parameters = {"data": str(phantom_folder), "out": str(out), "preset": "tiny"}
     made = DeploymentScheduleCreate(schedule=schedule, active=True, parameters=parameters)
     # First: the schedule may fire at once.
