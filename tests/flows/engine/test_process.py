@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from flows.engine.process import COLLECTED_AFTER, set_up_process
+from flows.engine.process import AT_START, COLLECTED_AFTER, set_up_process
+from flows.orchestration.engines import task_runner
+from flows.settings import load_settings
+from tests.waiting import PATIENCE_SECONDS
 
 FAULTS_OF_FREED_MEMORY = """
 import resource, numpy
@@ -44,24 +47,9 @@ def test_imported_objects_are_not_looked_through_at_every_few_hundred_new_ones()
         gc.set_threshold(*before)
 
 
-TOLD_BY_DASK = """
-import os
-from flows.engine.process import AT_START, set_up_process
-from flows.orchestration.engines import task_runner
-from flows.settings import load_settings
-if __name__ == "__main__":
-    set_up_process()
-    with task_runner(load_settings("tiny", None, ["engine.name=dask", "engine.workers=1"]).engine, 1) as runner:
-        seen = {name: runner.client.submit(os.getenv, name).result(timeout=60) for name in AT_START}
-    print({name: seen[name] for name, value in AT_START.items() if seen[name] != value})
-"""
-
-
-def test_dasks_workers_find_what_a_process_is_told_at_its_start(tmp_path: Path) -> None:
+def test_dasks_workers_find_what_a_process_is_told_at_its_start() -> None:
     """Dask's nanny has an allocator setting of its own, which would make training two and a half times slower."""
-    script = tmp_path / "told.py"
-    script.write_text(TOLD_BY_DASK)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    environment |= {"PYTHONPATH": str(Path(__file__).parents[3])}
-    told = subprocess.run([sys.executable, script], env=environment, check=True, capture_output=True, text=True)
-    assert told.stdout.splitlines()[-1] == "{}"
+    settings = load_settings("tiny", None, ["engine.name=dask", "engine.workers=1"]).engine
+    with task_runner(settings, 1) as runner:
+        seen = {name: runner.client.submit(os.getenv, name).result(timeout=PATIENCE_SECONDS) for name in AT_START}
+    assert seen == {name: os.environ[name] for name in AT_START}
