@@ -116,11 +116,10 @@ class Reference:
     made: dict[str, Any]
 
 
-def run_campaign(out: Path, count: int, seed: int = 0, only: Sequence[str] = (), more: Sequence[str] = ()) -> Campaign:
+def run_campaign(out: Path, count: int, seed: int = 0, only: Sequence[str] = ()) -> Campaign:
     """Puts `count` faults, of the kinds `only` if given, to tiny runs in the folder `out`; writes faults.md there.
 
     Every run must end like an uninterrupted one, which is made first. The same seed gives the same moments.
-    more: settings of the runs beside the campaign's own.
     """
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
@@ -131,7 +130,7 @@ def run_campaign(out: Path, count: int, seed: int = 0, only: Sequence[str] = (),
         turns = [name for name in TURNS if name not in campaign.left_out and (not only or name in only)]
         if not turns:
             raise SystemExit("none of these faults can be tried on this machine")
-        whole = _reference(out, (*SETTINGS, *more))
+        whole = _reference(out)
         queue = [turns[number % len(turns)] for number in range(count)]
         while queue and campaign.runs < 2 * count:
             engine = FAULTS[queue[0]].engine
@@ -203,7 +202,7 @@ def room(folder: Path) -> Iterator[bool]:
             _quietly("umount", str(folder))
 
 
-def _reference(out: Path, settings: tuple[str, ...]) -> Reference:
+def _reference(out: Path) -> Reference:
     """An uninterrupted run on data that are drawn for the campaign."""
     from manifests.phantom.draw import write_phantom
 
@@ -213,14 +212,14 @@ def _reference(out: Path, settings: tuple[str, ...]) -> Reference:
     write_phantom(data, PAIRS, 0)
     for mask in sorted(data.glob("*Training*GroundTruth*/*.png"))[::UNMASKED]:
         mask.unlink()
-    victim = Victim(data, run, out / "printed.txt", settings, "plain", 0, 0, random.Random(0))
+    victim = Victim(data, run, out / "printed.txt", SETTINGS, "plain", 0, 0, random.Random(0))
     work = _undisturbed(victim)
     decisions = _decisions(run)
     _read(run, decisions)
     _undisturbed(victim)
     if not _reasons(run)[REFUSED] or all(how == "given" for _, how in open_manifest(run / "real").masks_by()):
         raise SystemExit("the uninterrupted run has no found mask, or no pair that readers refused")
-    whole = Reference(data, settings, work, decisions, made(run))
+    whole = Reference(data, SETTINGS, work, decisions, made(run))
     shutil.rmtree(run)
     return whole
 

@@ -15,8 +15,7 @@ from tests.flows.conftest import FinishedRun
 
 
 def test_a_run_that_is_killed_and_starved_at_random_moments_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    short = ('benchmark.tasks=["classification"]', "adapt.steps=2", "sampling.steps=2", "adapt.checkpoint_every=1")
-    campaign = run_campaign(tmp_path, 4, seed=3, only=("kill", "term", "disk", "storage"), more=short)
+    campaign = run_campaign(tmp_path, 4, seed=3, only=("kill", "term", "disk", "storage"))
     assert not campaign.complaints, campaign.table()
     assert campaign.struck == 4 and campaign.alike == campaign.runs
     table = (tmp_path / "faults.md").read_text()
