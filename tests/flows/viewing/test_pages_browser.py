@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -122,6 +123,8 @@ def test_a_scripted_reader_of_the_blind_study_is_resumed_and_measured(
         assert any("4 pictures" in line and "points" in line for line in server.said)
         study = open_study(open_job(out).folder.study)
         truth = [item.generated for item in study.order("ann")]
+        source = until(lambda: urlopen(server.address).read().decode(), "the page")
+        assert 'id="first" hidden' in source  # Keys before the first picture would be lost.
         page = browser.open(server.address)
         for place, generated in enumerate(truth):
             if place == 2:
