@@ -184,7 +184,7 @@ def growth() -> str:
     """One row per thing measured: seconds by pairs and by classes, the power of pairs that they grow by, and memory."""
     with (FOLDER / "growth.csv").open(encoding="utf-8", newline="") as stream:
         lines = sorted(csv.DictReader(stream), key=lambda line: int(line["pairs"]))
-    rows, later_exponent = [], runpy.run_path(str(FOLDER.parent / "tests/benchmarks/growth.py"))["later_exponent"]
+    rows, later_exponent = [], runpy.run_path(str(FOLDER.parent / "tests/benchmarks/growth_plot.py"))["later_exponent"]
     for what in dict.fromkeys(line["what"] for line in lines):
         own = [line for line in lines if line["what"] == what]
         grown = {int(line["pairs"]): line for line in own if line["classes"] == "3"}

@@ -19,7 +19,7 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,13 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 
-PAIRS, CLASSES, SIDE = (1_000, 3_000, 10_000, 30_000, 100_000), (3, 10, 30), 64
+from tests.benchmarks.growth_plot import FEW_CLASSES, LATER, Row, draw, exponent, read_rows
+
+PAIRS, CLASSES, SIDE = (1_000, LATER, 10_000, 30_000, 100_000), (FEW_CLASSES, 10, 30), 64
 SHARD, DISTINCT, ASKED = 512, 256, 500
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 HEADINGS = ("part", "what", "pairs", "classes", "seconds", "peak_mb", "note", "load", "machine", "versions")
 LIBRARIES = ("numpy", "pyarrow", "faiss-cpu", "opencv-python-headless")
-Row = Mapping[str, str]
 Measured = tuple[str, float, str]  # what, processor seconds, what else is to say
 
 
@@ -218,46 +219,6 @@ def too_long(part_rows: Sequence[Row], pairs: int, limit: float) -> bool:
     most = max(seconds)
     power = max(1.0, exponent(sorted(seconds.items())[-2:]) or 1.0)
     return seconds[most] * (pairs / most) ** power > limit
-
-
-def exponent(points: Sequence[tuple[float, float]]) -> float | None:
-    """The power of pairs that a figure grows by: the slope of a line through points (pairs, figure) in logarithms; None
-    for fewer than two."""
-    if len(points) < 2:
-        return None
-    x, y = np.log([[max(value, 1e-6) for value in point] for point in points]).T
-    return float(np.polyfit(x, y, 1)[0])
-
-
-def later_exponent(points: Sequence[tuple[float, float]]) -> float | None:
-    """`exponent` of points from 3,000 pairs on, where what is the same for any number of pairs weighs little."""
-    return exponent([point for point in points if point[0] >= PAIRS[1]])
-
-
-def draw(rows: Sequence[Row], path: Path) -> None:
-    """Time and memory over pairs, both in logarithms, with the exponent of each line from 3,000 pairs on."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.2), layout="tight")
-    panels = figure.subplots(1, 2)
-    few = [row for row in rows if int(row["classes"]) == CLASSES[0]]
-    for panel, (name, title) in zip(panels, (("seconds", "processor seconds"), ("peak_mb", "peak MB")), strict=True):
-        for what in dict.fromkeys(row["what"] for row in few):
-            points = sorted((float(row["pairs"]), float(row[name])) for row in few if row["what"] == what)
-            label = f"{what}: {later_exponent(points) or 0:.2f}"
-            panel.loglog(*zip(*points, strict=True), marker="o", markersize=3, label=label)
-        panel.set(xlabel="pairs", ylabel=title)
-        panel.grid(alpha=0.3)
-        panel.legend(fontsize=6.5, title="power of pairs", title_fontsize=7)
-    figure.savefig(path, dpi=75)
-
-
-def read_rows(path: Path) -> list[Row]:
-    """The rows that are there."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def run(part: str, pairs: int, classes: int) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ import torch
 from manifests.files import write_json
 from manifests.pairs import PairArrays
 from tests.benchmarks.meter import Meter, Work, measured
-from tests.benchmarks.peers import SIDE, lesions
+from tests.benchmarks.pair_files import SIDE, lesions
 
 UPDATES, PRODUCT, CHANNELS, COPIED = 6, 2048, 256, 2**28
 AUGMENTATION, ELSE = "augmentation", "all else"

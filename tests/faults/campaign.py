@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import shutil
@@ -23,27 +22,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from evaluate.reading.decisions import REFUSED, Decision, append_decision
 from flows.execution import LEFTOVER_FOLDERS
 from flows.run.log import read_events
-from flows.run.records import file_digest
 from manifests.files import TEMPORARY
-from manifests.format.reading import open_manifest
 from manifests.markdown import markdown_table
-from manifests.png import pixel_digest
 from tests.faults.kinds import FAULTS, Strike, Victim
+from tests.faults.reference import Reference, made, read_by_readers, reference
 
-# What says when and where a result was made rather than what was found.
-ASIDE = ("timings", "environment")
 ROOM_BYTES = 512 * 2**20
-PAIRS = 60
-# As little as keeps every step: one arm with generated pairs and its control.
-SETTINGS = (
-    "benchmark.classification_arms=real,hybrid", "benchmark.segmentation_arms=real,hybrid", "benchmark.seeds=1",
-    "benchmark.pilot=0", "synthesis.balance=0.4", "gates.review=any",
-)  # fmt: skip
-UNMASKED = 6
-"""Of so many training pairs one lacks its mask."""
 # Every kind comes up in the first six; those that need Prefect, which are slow, come up less often.
 TURNS = ("kill", "term", "disk", "storage", "server", "worker", "kill", "storage", "term", "kill", "disk", "kill")
 FAULTS_PER_RUN = 10
@@ -104,18 +90,6 @@ class Campaign:
         return "\n".join([*lines, *(f"- {complaint}" for complaint in self.complaints)]) + "\n"
 
 
-@dataclass(frozen=True)
-class Reference:
-    """An uninterrupted run: its data and settings, how much it worked in processor seconds, what readers said of its
-    pairs, and what it made after that."""
-
-    data: Path
-    settings: tuple[str, ...]
-    work: float
-    decisions: tuple[Decision, ...]
-    made: dict[str, Any]
-
-
 def run_campaign(out: Path, count: int, seed: int = 0, only: Sequence[str] = ()) -> Campaign:
     """Puts `count` faults, of the kinds `only` if given, to tiny runs in the folder `out`; writes faults.md there.
 
@@ -130,7 +104,7 @@ def run_campaign(out: Path, count: int, seed: int = 0, only: Sequence[str] = ())
         turns = [name for name in TURNS if name not in campaign.left_out and (not only or name in only)]
         if not turns:
             raise SystemExit("none of these faults can be tried on this machine")
-        whole = _reference(out)
+        whole = reference(out)
         queue = [turns[number % len(turns)] for number in range(count)]
         while queue and campaign.runs < 2 * count:
             engine = FAULTS[queue[0]].engine
@@ -157,8 +131,8 @@ def _one_run(campaign: Campaign, victim: Victim, names: Sequence[str], whole: Re
         if not strike.struck:
             break
         struck.append(name)
-        _read(victim.out, whole.decisions)
-    _read(victim.out, whole.decisions)
+        read_by_readers(victim.out, whole.decisions)
+    read_by_readers(victim.out, whole.decisions)
     campaign.runs += 1
     with victim.started() as process:
         code = process.wait(timeout=3600)
@@ -168,16 +142,6 @@ def _one_run(campaign: Campaign, victim: Victim, names: Sequence[str], whole: Re
     else:
         campaign.complaints.append(f"run {campaign.runs} after {', '.join(struck)}: {difference}")
     return struck
-
-
-def made(out: Path) -> dict[str, Any]:
-    """What a run made, by name: digests of manifests, shards, adapters and decisions, and the results but times and
-    machine."""
-    files = [*out.glob("*/manifest.json"), *out.glob("*/data/*/*.parquet"), *out.glob("adapters/*.safetensors")]
-    files += out.glob("review/*.jsonl")
-    digests: dict[str, Any] = {path.relative_to(out).as_posix(): file_digest(path) for path in sorted(files)}
-    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
-    return digests | {f"results.{name}": value for name, value in results.items() if name not in ASIDE}
 
 
 def step_at_hand(out: Path) -> str:
@@ -200,64 +164,6 @@ def room(folder: Path) -> Iterator[bool]:
     finally:
         if has_quota:
             _quietly("umount", str(folder))
-
-
-def _reference(out: Path) -> Reference:
-    """An uninterrupted run on data that are drawn for the campaign."""
-    from manifests.phantom.draw import write_phantom
-
-    data, run = out / "phantom", out / "room" / "reference"
-    shutil.rmtree(data, ignore_errors=True)
-    shutil.rmtree(run, ignore_errors=True)
-    write_phantom(data, PAIRS, 0)
-    for mask in sorted(data.glob("*Training*GroundTruth*/*.png"))[::UNMASKED]:
-        mask.unlink()
-    victim = Victim(data, run, out / "printed.txt", SETTINGS, "plain", 0, 0, random.Random(0))
-    work = _undisturbed(victim)
-    decisions = _decisions(run)
-    _read(run, decisions)
-    _undisturbed(victim)
-    if not _reasons(run)[REFUSED] or all(how == "given" for _, how in open_manifest(run / "real").masks_by()):
-        raise SystemExit("the uninterrupted run has no found mask, or no pair that readers refused")
-    whole = Reference(data, SETTINGS, work, decisions, made(run))
-    shutil.rmtree(run)
-    return whole
-
-
-def _undisturbed(victim: Victim) -> float:
-    """Runs the command to its end; its work in processor seconds."""
-    with victim.started() as process:
-        before = process.work_of_ended()
-        if process.wait() != 0:
-            raise SystemExit(f"the uninterrupted run failed: {victim.output()[-2000:]}")
-    return process.work_of_ended() - before
-
-
-def _decisions(run: Path) -> tuple[Decision, ...]:
-    """One reader refuses the first pair of each class, and another accepts it."""
-    manifest = open_manifest(run / "synthetic")
-    first: dict[str, Any] = {}
-    for row in manifest.table(["pair_id", "dx", "image"]).to_pylist():
-        first.setdefault(row["dx"], row)
-    return tuple(
-        Decision(row["pair_id"], pixel_digest(row["image"]["bytes"]), reader, choice)
-        for row in first.values()
-        for reader, choice in (("ann", "refuse"), ("bob", "accept"))
-    )
-
-
-def _read(run: Path, decisions: Sequence[Decision]) -> None:
-    """Readers decide, once, as soon as there is a run."""
-    table = run / "review" / "decisions.jsonl"
-    if (run / "settings.json").is_file() and not table.exists():
-        for decision in decisions:
-            append_decision(table, decision)
-
-
-def _reasons(run: Path) -> Counter[str]:
-    """Why generated pairs were rejected."""
-    table = open_manifest(run / "synthetic").table(["reject_reason"], accepted_only=False)
-    return Counter(table.column("reject_reason").to_pylist())
 
 
 def _difference(wanted: dict[str, Any], out: Path) -> str | None:

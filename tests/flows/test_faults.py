@@ -9,8 +9,9 @@ import pytest
 from manifests.errors import StorageFailed
 from manifests.storage.local import LocalStorage
 from tests.faults.broken_storage import break_storage
-from tests.faults.campaign import TURNS, Campaign, made, run_campaign
+from tests.faults.campaign import TURNS, Campaign, run_campaign
 from tests.faults.kinds import FAULTS, Strike
+from tests.faults.reference import made
 from tests.flows.conftest import FinishedRun
 
 
