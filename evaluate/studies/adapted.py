@@ -9,15 +9,22 @@ import numpy as np
 
 from augment.ways.plan import FROM_TEXT
 from evaluate.studies.ablation import Variant
-from evaluate.studies.ways import WayBench, draw_in_way, segmenters_of, way_figures, write_sheet
+from evaluate.studies.transfer import dices_of, in_equal_numbers
+from evaluate.studies.ways import (
+    LookedAt,
+    WayBench,
+    draw_in_way,
+    pairs_of_class,
+    segmenters_of,
+    way_figures,
+    write_sheet,
+)
 from manifests.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from augment.adapters import AdapterFile
     from augment.settings import AdaptSettings
-    from augment.ways.plan import Origin
     from evaluate.studies.quality import BaseStudy
-    from manifests.pairs import PairArrays
 
 BASE, ADAPTED, STRAIGHT = "base alone", "adapters", "adapters without a domain stage"
 
@@ -32,56 +39,47 @@ def ablate_adapted(
     adapters trained without a domain stage: the figures of `ablate_ways` over all classes, then those of each class.
 
     Of each class as many pairs are drawn as `quality.share` of the smallest has. A class has `train_pairs`,
-    `own_class`, `agreement`, `kid`, `copies` and `vendi`; beside real pairs, own class, KID and copies are those of
+    `own_class`, `agreement`, `kid`, `copies` and `vendi`; beside real pairs, own class and copies are those of
     validation pairs. Contact sheets lie in the subject's work folder.
     """
-    from evaluate.studies.transfer import in_equal_numbers
-
     measured = WayBench(subject, segmenters_of(subject.train, subject, progress))
-    smallest = int(np.bincount(subject.train.labels, minlength=len(subject.train.classes)).min())
-    size = max(2, round(subject.settings.share * smallest))
-    real = in_equal_numbers(subject.train, size, subject.seed)
-    yield Variant("real pairs", way_figures(measured, real, None, None, size) | {"train_pairs": len(subject.train)})
-    yield from _by_class(measured, "real pairs", real, None)
+    size = pairs_of_class(subject)
+    all_pairs: dict[str, float | None] = {"train_pairs": len(subject.train)}
+    real = measured.looked_at(in_equal_numbers(subject.train, size, subject.seed), None)
+    yield Variant("real pairs", way_figures(measured, real, None, size) | all_pairs)
+    yield from _by_class(measured, "real pairs", real)
     sets: dict[str, Mapping[str, AdapterFile]] = {BASE: {}, ADAPTED: adapters}
     if straight:
         sets[STRAIGHT] = _trained(subject, [*adapters], straight, progress)
     for name, own in sets.items():
         pairs, origins, seconds = draw_in_way(subject, FROM_TEXT, size, progress, own)
         write_sheet(subject, name, pairs, origins)
-        figures = way_figures(measured, pairs, origins, seconds, size, progress)
-        yield Variant(name, figures | {"train_pairs": len(subject.train)})
-        yield from _by_class(measured, name, pairs, origins)
+        drawn = measured.looked_at(pairs, origins)
+        yield Variant(name, way_figures(measured, drawn, seconds, size, progress) | all_pairs)
+        yield from _by_class(measured, name, drawn)
 
 
-def _by_class(measured: WayBench, name: str, pairs: PairArrays, origins: list[Origin] | None) -> Iterator[Variant]:
-    """The figures of each class of one set of pairs; without origins they are real ones."""
+def _by_class(measured: WayBench, name: str, looked_at: LookedAt) -> Iterator[Variant]:
+    """The figures of each class of one set of pairs."""
     from evaluate.fidelity.realism import kernel_distance_between, linear_probe
     from evaluate.fidelity.variety import vendi_score
-    from evaluate.metrics.masks import dice
 
-    subject = measured.subject
-    shown, look = (subject.validation, measured.held_out) if origins is None else (pairs, measured.seen(pairs))
-    told = linear_probe("balanced").fit(measured.real.sharp, measured.real.labels).predict(look.sharp)
-    images, drawn = np.asarray(pairs.images), measured.seen(pairs)
-    found = np.mean([segmenter.masks(images) for segmenter in measured.segmenters], axis=0) > 0.5
-    agreement = dice(found, np.asarray(pairs.masks))
-    counts = np.bincount(subject.train.labels, minlength=len(pairs.classes))
+    pairs, asked = looked_at.pairs, looked_at.asked
+    told = linear_probe("balanced").fit(measured.real.sharp, measured.real.labels).predict(asked.sharp)
+    agreement = np.mean([dices_of(segmenter, pairs) for segmenter in measured.segmenters], axis=0)
+    counts = np.bincount(measured.subject.train.labels, minlength=len(pairs.classes))
     for label, dx in enumerate(pairs.classes):
-        of_shown, of_pairs = shown.labels == label, pairs.labels == label
-        held, own = measured.held_out.of(label, "sharp")[0], drawn.of(label, "sharp")[0]
-        kid = kernel_distance_between(held, measured.real.of(label, "sharp")[0] if origins is None else own)
-        copied = measured.copied(
-            shown.of_class(dx), [origin for origin, one in zip(origins or [], of_pairs, strict=False) if one]
-        )
+        of_asked = asked.labels == label
+        own, held = looked_at.own.of(label, "sharp")[0], measured.held_out.of(label, "sharp")[0]
+        kid = kernel_distance_between(held, own)
         yield Variant(
             f"{name}: {dx}",
             {
                 "train_pairs": int(counts[label]),
-                "own_class": float((told[of_shown] == label).mean()),
-                "agreement": float(agreement[of_pairs].mean()),
+                "own_class": float((told[of_asked] == label).mean()),
+                "agreement": float(agreement[pairs.labels == label].mean()),
                 "kid": None if kid is None else 1000 * kid,
-                "copies": copied,
+                "copies": float(looked_at.copied[of_asked].mean()),
                 "vendi": vendi_score(own) / len(own),
             },
         )

@@ -21,7 +21,7 @@ from evaluate.parts import Parts, pairs_digest, part_digest
 from evaluate.settings.arms import Task, parse_arm
 from evaluate.settings.benchmark import BenchmarkSettings
 from evaluate.studies.ablation import Variant
-from evaluate.studies.transfer import dice_of, macro_f1_of
+from evaluate.studies.transfer import dice_of, dices_of, macro_f1
 from manifests.pairs import PairArrays
 from manifests.progress import Progress, no_progress
 
@@ -64,16 +64,12 @@ class Stock:
     def right(self) -> np.ndarray:
         """How far a model of real pairs alone agrees with each generated pair, from 0 to 1, (M,): the probability of
         its class, or the Dice of its mask."""
-        from evaluate.metrics.masks import dice
-
         model = new_model(self.task, self.settings, self.real.classes)
         control = self.arm(CONTROL[self.task])
         model.fit(control.pairs, seed=self.settings.first_seed, regime=control.regime, validation=self.validation)
         if isinstance(model, Classifier):
             return model.probabilities(self.generated.images)[np.arange(len(self.generated)), self.generated.labels]
-        starts = range(0, len(self.generated), 64)
-        found = [model.masks(self.generated.images[start : start + 64]) > 0.5 for start in starts]
-        return dice(np.concatenate(found), np.asarray(self.generated.masks))
+        return dices_of(model, self.generated)
 
     def arm(self, name: str, times: int = 1) -> Recipe:
         """An arm of the benchmark."""
@@ -211,8 +207,6 @@ def _scores(stock: Stock, make: Callable[[], Recipe], seed: int, folder: Path, p
     held = stock.validation
     model.fit(recipe.pairs, updates=updates, seed=seed, regime=recipe.regime, validation=held, progress=progress)
     if isinstance(model, Classifier):
-        return {
-            "macro_f1": macro_f1_of(model, held),
-            "auroc": selection_score(model.probabilities(held.images), held.labels),
-        }
+        found = model.probabilities(held.images)
+        return {"macro_f1": macro_f1(found, held.labels), "auroc": selection_score(found, held.labels)}
     return {"dice": dice_of(model, held)}

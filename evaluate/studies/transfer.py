@@ -112,18 +112,27 @@ def mean_over(models: Sequence[Any], pairs: PairArrays, score: Callable[[Any, Pa
 
 def dice_of(segmenter: Segmenter, pairs: PairArrays) -> float:
     """The mean Dice of a segmenter's masks with those of `pairs`."""
+    return float(dices_of(segmenter, pairs).mean())
+
+
+def dices_of(segmenter: Segmenter, pairs: PairArrays) -> np.ndarray:
+    """The Dice (N,) of a segmenter's masks with those of `pairs`."""
     found = np.concatenate(
         [segmenter.masks(pairs.images[start : start + 64]) > 0.5 for start in range(0, len(pairs), 64)]
     )
-    return float(dice(found, np.asarray(pairs.masks)).mean())
+    return dice(found, np.asarray(pairs.masks))
 
 
 def macro_f1_of(classifier: Classifier, pairs: PairArrays) -> float:
     """The macro-F1 of a classifier on `pairs`."""
+    return macro_f1(classifier.probabilities(pairs.images), pairs.labels)
+
+
+def macro_f1(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """The macro-F1 of probabilities (N, C) of pictures with labels (N,)."""
     from sklearn.metrics import f1_score
 
-    found = classifier.probabilities(pairs.images).argmax(axis=1)
-    return float(f1_score(pairs.labels, found, average="macro", zero_division=0))
+    return float(f1_score(labels, probabilities.argmax(axis=1), average="macro", zero_division=0))
 
 
 def recalls_of(classifier: Classifier, pairs: PairArrays) -> np.ndarray:

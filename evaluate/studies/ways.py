@@ -37,6 +37,17 @@ _SHOWN = 8  # pairs of each class on a contact sheet
 
 
 @dataclass(frozen=True)
+class LookedAt:
+    """A set of pairs. own: how the eye sees them; asked: those that are asked for class and copies; copied: bool, which
+    of the latter copy a training picture."""
+
+    pairs: PairArrays
+    own: Seen
+    asked: Seen
+    copied: np.ndarray
+
+
+@dataclass(frozen=True)
 class WayBench:
     """What every way is measured with: U-Nets of real pairs, copy indices, and an eye from outside (ImageNet)."""
 
@@ -56,13 +67,16 @@ class WayBench:
         )
         return first, second
 
-    def copied(self, pairs: PairArrays, origins: list[Origin]) -> float:
-        """The share of pairs that copy a training picture."""
+    def looked_at(self, pairs: PairArrays, origins: list[Origin] | None) -> LookedAt:
+        """Pairs with what the eye and the copy indices see. Without origins they are real ones, in whose place
+        validation pairs are asked for their class and for copies."""
         from evaluate.copies.drawn import nearest_drawn
 
         pictures, lesions = self.indices
-        nearest = nearest_drawn(pictures, lesions, pairs, origins)
-        return float(np.mean([pictures.is_copy(similarity) for _, similarity in nearest]))
+        own, asked = self.seen(pairs), pairs if origins is not None else self.subject.validation
+        nearest = nearest_drawn(pictures, lesions, asked, origins or [])
+        copied = np.array([pictures.is_copy(similarity) for _, similarity in nearest])
+        return LookedAt(pairs, own, self.held_out if origins is None else own, copied)
 
     def seen(self, pairs: PairArrays) -> Seen:
         """The ImageNet features of pairs."""
@@ -98,31 +112,34 @@ def ablate_ways(subject: BaseStudy, progress: Progress = no_progress) -> Iterato
     from evaluate.studies.transfer import in_equal_numbers
 
     measured = WayBench(subject, segmenters_of(subject.train, subject, progress))
-    smallest = int(np.bincount(subject.train.labels, minlength=len(subject.train.classes)).min())
-    size = max(2, round(subject.settings.share * smallest))
-    yield Variant(
-        "real pairs", way_figures(measured, in_equal_numbers(subject.train, size, subject.seed), None, None, size)
-    )
+    size = pairs_of_class(subject)
+    real = measured.looked_at(in_equal_numbers(subject.train, size, subject.seed), None)
+    yield Variant("real pairs", way_figures(measured, real, None, size))
     for name, plan in WAY_VARIANTS.items():
         pairs, origins, seconds = draw_in_way(subject, plan, size, progress)
         write_sheet(subject, name, pairs, origins)
-        yield Variant(name, way_figures(measured, pairs, origins, seconds, size, progress))
+        yield Variant(name, way_figures(measured, measured.looked_at(pairs, origins), seconds, size, progress))
+
+
+def pairs_of_class(subject: BaseStudy) -> int:
+    """How many pairs of each class are compared: the study's share of the smallest class."""
+    smallest = int(np.bincount(subject.train.labels, minlength=len(subject.train.classes)).min())
+    return max(2, round(subject.settings.share * smallest))
 
 
 def way_figures(
     measured: WayBench,
-    pairs: PairArrays,
-    origins: list[Origin] | None,
+    looked_at: LookedAt,
     seconds: float | None,
     size: int,
     progress: Progress = no_progress,
 ) -> dict[str, float | None]:
-    """The figures of `ablate_ways` of one set of pairs; without origins they are real ones."""
+    """The figures of `ablate_ways` of one set of pairs."""
     from evaluate.fidelity.realism import kernel_distance_between
     from evaluate.fidelity.variety import vendi_score
     from evaluate.studies.transfer import dice_of, mean_over
 
-    subject, own = measured.subject, measured.seen(pairs)
+    subject, pairs, own = measured.subject, looked_at.pairs, looked_at.own
     learned = segmenters_of(pairs, subject, progress)
     distances, variety = [], []
     for label in range(len(pairs.classes)):
@@ -131,13 +148,13 @@ def way_figures(
         variety.append(vendi_score(features) / len(features))
     known = [distance for distance in distances if distance is not None]
     return {
-        "own_class": _recognised(measured.real, measured.held_out if origins is None else own),
+        "own_class": _recognised(measured.real, looked_at.asked),
         "agreement": mean_over(measured.segmenters, pairs, dice_of),
         "classes_learned": _learned(measured, own, None, size),
         "classes_half": _learned(measured, own, measured.real, size),
         "dice_learned": mean_over(learned, subject.validation, dice_of),
         "kid": 1000 * float(np.mean(known)) if known else None,
-        "copies": measured.copied(subject.validation if origins is None else pairs, origins or []),
+        "copies": float(looked_at.copied.mean()),
         "vendi": float(np.mean(variety)),
         "seconds": seconds,
     }

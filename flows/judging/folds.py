@@ -9,11 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flows.engine.calls import Call
-from flows.judging import benchmark, low_data
+from flows.judging import benchmark
 from flows.judging.part import calls_of, fold_steps, is_taken, perform, wrapped
 from flows.run.folder import Job, RunFolder
 from flows.run.records import Step, unfinished_steps, write_record
-from flows.steps import adapt, gates, synthesise
 from flows.steps.prepare import lacking_tasks, open_real
 from manifests.errors import BadInput
 from manifests.progress import Progress
@@ -71,7 +70,7 @@ def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
         why = "; ".join(lacking.values())
         raise BadInput(f"benchmark.folds, fold {fold}: {why}; take fewer folds, or set benchmark.tasks")
     try:
-        calls = calls_of(part, taken, ((gates, adapt), (synthesise,), (low_data,), (benchmark,)))
+        calls = calls_of(part, taken, ("adapt", "gates", "synthesise", "low-data", "benchmark"))
     except BadInput as error:
         raise BadInput(f"benchmark.folds, fold {fold}: {error}; or take fewer folds") from None
     # What all folds found is collected once, together.

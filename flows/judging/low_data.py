@@ -13,7 +13,7 @@ from flows.judging.part import calls_of, is_taken, perform, wrapped
 from flows.run.folder import Job, RunFolder
 from flows.run.records import Step, file_digest, unfinished_steps, write_record
 from flows.settings import flat_groups
-from flows.steps import adapt, gates, synthesise
+from flows.steps import adapt, synthesise
 from flows.steps.prepare import open_real, real_digest
 from manifests.errors import BadInput
 from manifests.progress import Progress
@@ -52,7 +52,7 @@ def next_calls(job: Job, failed: Sequence[Call]) -> list[Call]:
 def _calls_of_part(job: Job, part: float) -> list[Call]:
     own = restricted_job(job, part)
     try:
-        return calls_of(own, is_taken(job, own), ((gates, adapt), (synthesise,)))
+        return calls_of(own, is_taken(job, own), ("adapt", "gates", "synthesise"))
     except BadInput as error:
         raise BadInput(f"benchmark.low_data {part:g}: {error}; or leave this part out") from None
 

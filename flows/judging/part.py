@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 from typing import Any
 
 from flows.engine.calls import Call
@@ -11,7 +10,7 @@ from flows.judging.external import external_digests
 from flows.run.folder import Job
 from flows.run.records import Step
 from flows.settings import flat_groups
-from flows.steps import function_of
+from flows.steps import REGISTRY, function_of
 from flows.steps.adapt import base_facts
 from flows.steps.digests import VERSION, settings_of_gates
 from flows.steps.prepare import open_real, real_digest
@@ -28,13 +27,15 @@ def is_taken(job: Job, part: Job, digest: str | None = None) -> bool:
     return provenance.get("part_of") == real_digest(job) and digest in (None, provenance.get("part"))
 
 
-def calls_of(part: Job, taken: bool, steps: Sequence[Sequence[ModuleType]]) -> list[Call]:
-    """What is to be done next on a part: take its pairs, the calls of the first of its steps that has any, or note
-    that it is done. steps: in order; those that need nothing of each other together."""
+def calls_of(part: Job, taken: bool, steps: Sequence[str]) -> list[Call]:
+    """What is to be done next on a part: take its pairs, the calls of the first of its steps that has any, with those
+    that go beside it, or note that it is done."""
     if not taken:
         return [Call("restrict", "restrict", {})]
-    rounds = ([call for step in together for call in step.next_calls(part, ())] for together in steps)
-    return next((calls for calls in rounds if calls), [Call("finish", "finish", {})])
+    for step in (REGISTRY[name] for name in steps):
+        if calls := step.module.next_calls(part, ()):
+            return [*step.company(part), *calls]
+    return [Call("finish", "finish", {})]
 
 
 def wrapped(kind: str, title: str, part: Mapping[str, Any], call: Call) -> Call:

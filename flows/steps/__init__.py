@@ -47,6 +47,10 @@ class RunStep:
         # By name, because a step may perform the calls of others.
         return import_module(f"flows.{self.calls[0].function.partition(':')[0]}")
 
+    def company(self, job: Job) -> list[Call]:
+        """The calls of the step beside this one, which go with its first."""
+        return REGISTRY[self.beside].module.next_calls(job, ()) if self.beside else []
+
 
 REGISTRY: Mapping[str, RunStep] = {
     step.name: step

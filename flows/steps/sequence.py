@@ -43,19 +43,15 @@ def run_steps(job: Job, watch: Watch, engine: Engine, only: Sequence[str] = STEP
     for name in STEPS:
         if name in only:
             step = REGISTRY[name]
-            together = step.beside in only and worker_count(job) > 1
-            run_step(step, job, watch, engine, outcome, REGISTRY[step.beside] if together else None)
+            run_step(step, job, watch, engine, outcome, step.beside in only and worker_count(job) > 1)
         if name == "prepare" and "folds" in only:
             # Before hours are spent on what comes first.
             _retried(job, "folds", watch, lambda: REGISTRY["folds"].module.check(job))
     return outcome
 
 
-def run_step(
-    step: RunStep, job: Job, watch: Watch, engine: Engine, outcome: Outcome, beside: RunStep | None = None
-) -> None:
-    """Runs one step, unless it is finished, and adds what became of it to `outcome`; with the first calls of another
-    `beside` it."""
+def run_step(step: RunStep, job: Job, watch: Watch, engine: Engine, outcome: Outcome, together: bool = False) -> None:
+    """Runs one step, unless it is finished, and adds what became of it to `outcome`; together: with the step beside."""
     ahead = outcome.ahead.pop(step.name, [])
     unfinished = _retried(job, step.name, watch, lambda: unfinished_steps(job.folder, step.module.steps(job)))
     if not unfinished and not ahead:
@@ -66,9 +62,9 @@ def run_step(
     for line in _retried(job, step.name, watch, lambda: announced(job)):
         watch.say(f"  {line}")
     with watch.step(step.name) as tally:
-        results, others = _all_results(step, job, watch, engine, ahead, beside)
-        if beside and others:
-            outcome.ahead[beside.name] = others
+        results, others = _all_results(step, job, watch, engine, ahead, together)
+        if others:
+            outcome.ahead[step.beside] = others
         for result in results:
             tally.absorb(result.tally)
     tally.seconds += sum(result.tally.seconds for result in ahead)
@@ -114,10 +110,10 @@ def note_failures(job: Job, step: str, failures: Sequence[Result]) -> None:
 
 
 def _all_results(
-    step: RunStep, job: Job, watch: Watch, engine: Engine, ahead: Sequence[Result], beside: RunStep | None
+    step: RunStep, job: Job, watch: Watch, engine: Engine, ahead: Sequence[Result], together: bool
 ) -> tuple[list[Result], list[Result]]:
     """What the calls of a step came to, asked for until there are none, after those made `ahead`; and what those of
-    the one `beside` came to.
+    the step beside it came to.
 
     None is made twice: what it left unfinished, as the commit of a step that left a class out, stays so.
     """
@@ -127,7 +123,7 @@ def _all_results(
         made = [result.call for result in results]
         failed = [result.call for result in results if result.error is not None]
         calls = [call for call in step.module.next_calls(job, failed) if call not in made]
-        return calls, beside.module.next_calls(job, ()) if beside and not results else []
+        return calls, step.company(job) if together and not results else []
 
     while (rounds := _retried(job, step.name, watch, next_calls))[0]:
         calls, company = rounds

@@ -89,14 +89,7 @@ def first_screen(results: Mapping[str, Any], tasks: Sequence[TaskResults], pairs
         made_sentence(results, pairs),
         count_bars(class_counts(results)),
         class_strips(pairs, results["data"]["classes"]),
-        tuple(
-            replace(
-                helped(task),
-                elsewhere=elsewhere(results, task.task),
-                verdicts_elsewhere=task.verdicts_elsewhere,
-            )
-            for task in tasks
-        ),
+        tuple(replace(helped(task), elsewhere=elsewhere(results, task.task)) for task in tasks),
         tuple(may_use(results, pairs)),
     )
 
@@ -137,7 +130,7 @@ def helped(results: TaskResults) -> Helped:
     names = results.title, wording.VERDICT_TITLES[results.word], wording.VERDICT_KINDS[results.word]
     comparison = results.verdict["comparison"] if results.verdict else None
     if comparison is None or comparison["difference"] is None:
-        return Helped(*names, "", verdict_sentence(results), None)
+        return Helped(*names, "", verdict_sentence(results), None, verdicts_elsewhere=results.verdicts_elsewhere)
     unit = results.unit(comparison["metric"])
     effect = f"{wording.signed(comparison['difference'], unit)} {wording.points(unit)}"
     bounds = wording.interval(comparison["interval"], unit, with_sign=True)
@@ -148,4 +141,5 @@ def helped(results: TaskResults) -> Helped:
     if results.word == "no difference" and least is not None:
         told += f"; from {wording.number(least, unit)} {wording.points(unit)} on, a difference would show"
     against = forest(results, comparison["metric"], comparison["arm"])
-    return Helped(*names, effect, told, against, effect_curve(results, every=False, height=FLAT))
+    curve = effect_curve(results, every=False, height=FLAT)
+    return Helped(*names, effect, told, against, curve, verdicts_elsewhere=results.verdicts_elsewhere)
