@@ -15,10 +15,10 @@ PHANTOM_PAIRS ?= 240
 PHANTOM := runs/phantom-$(PHANTOM_PAIRS)
 DATA ?= $(PHANTOM)
 OUT ?= runs/$(notdir $(patsubst %/,%,$(DATA)))-$(PRESET)
-# The demonstration on drawn data takes a third of a real run's training, no domain stage, draws from text alone, and a
+# The demonstration on drawn data takes a quarter of a real run's training, no domain stage, draws from text alone, and a
 # benchmark of three minutes; SET="..." replaces this.
 SET ?= $(if $(filter $(PHANTOM),$(DATA)),$(SHORTER))
-SHORTER := adapt.steps=100 adapt.domain=never adapt.prior_share=0 synthesis.candidate_limit=2 synthesis.ways={"text":1} \
+SHORTER := adapt.steps=75 adapt.domain=never adapt.prior_share=0 synthesis.candidate_limit=2 synthesis.ways={"text":1} \
 	benchmark.budget=3 benchmark.classifier.size=64 benchmark.classifier.probe=336 benchmark.segmenter.size=64
 # Two at a time, whole files each and in the order of the folders, the longest of which is not the last.
 PYTEST_ARGS ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
