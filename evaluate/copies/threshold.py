@@ -9,6 +9,7 @@ import numpy as np
 
 from evaluate.settings.gates import CopySettings
 
+TAIL = 0.05  # share of the similarities that is taken for the tail of their distribution
 Attack = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
@@ -16,10 +17,10 @@ Attack = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 class CopyThreshold:
     """From which similarity on an image counts as a copy, and on what evidence.
 
-    `real_limit` is the quantile of held-out real-to-real similarities, `planted_limit` the similarity that
-    all but a few planted copies reach; the threshold lies a third of the way from the first to the second,
-    or at the first where they overlap. `recall` is the share of planted copies of each kind found at the
-    threshold.
+    `real_limit` is the similarity that few real pairs have to one of another lesion, `planted_limit` the one that all
+    but a few planted copies reach. The threshold lies a standard error above the first, that little alone: a lesion
+    drawn anew from the noised picture of a real one is recognised by eye far below the second. `recall` is the share
+    of planted copies of each kind found at the threshold.
     """
 
     value: float
@@ -37,10 +38,20 @@ def set_threshold(real: np.ndarray, planted: dict[str, np.ndarray], settings: Co
     # Up to 2 % of real pairs may be the same lesion photographed twice; they are copies, and set no limit.
     doubled = real >= planted_limit
     apart = real[~doubled] if doubled.mean() <= 0.02 and not doubled.all() else real
-    real_limit = float(np.quantile(apart, 1 - settings.false_alarm_rate)) if len(apart) else planted_limit
-    value = round(real_limit + max(0.0, planted_limit - real_limit) / 3, 5)
+    real_limit, error = _reached_by(apart, settings.false_alarm_rate) if len(apart) else (planted_limit, 0.0)
+    value = round(max(real_limit, min(real_limit + error, planted_limit)), 5)
     recall = {attack: float((scores >= value).mean()) for attack, scores in planted.items()}
     return CopyThreshold(value, real_limit, planted_limit, len(real), int((real >= value).sum()), recall)
+
+
+def _reached_by(similarities: np.ndarray, share: float) -> tuple[float, float]:
+    # The similarity that `share` of all such would reach, and its standard error: few were met that far out, so the
+    # highest are taken for the exponential tail of a distribution (Pickands 1975, peaks over a threshold).
+    tail = max(TAIL, share)
+    start = float(np.quantile(similarities, 1 - tail))
+    beyond = similarities[similarities >= start] - start
+    reach = float(np.log(tail / share) * beyond.mean())
+    return start + reach, reach / float(np.sqrt(len(beyond)))
 
 
 def exact(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
