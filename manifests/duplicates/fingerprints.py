@@ -41,9 +41,11 @@ def fingerprint(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     points, descriptors = _detector().detectAndCompute(grey, where)
     count = min(len(points), KEYPOINTS)
     if count:
-        place = [((p.pt[0] + 0.5) / SIDE, (p.pt[1] + 0.5) / SIDE, p.size / SIDE, np.deg2rad(p.angle)) for p in points]
+        found = np.array([(*p.pt, p.size, p.angle) for p in points[:count]])
         record["count"] = count
-        record["place"][:count] = place[:count]
+        record["place"][:count, :2] = (found[:, :2] + 0.5) / SIDE
+        record["place"][:count, 2] = found[:, 2] / SIDE
+        record["place"][:count, 3] = np.deg2rad(found[:, 3])
         one_form, mirrored = _one_mirror_form(descriptors[:count])
         record["descriptors"][:count] = one_form
         record["mirrored"][:count] = mirrored

@@ -42,23 +42,34 @@ def sketches(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
 
     Zeros, which are like nothing, where there is no lesion or nothing to be seen.
     """
+    return sketched(thumbnails(image, mask)[None])[0]
+
+
+def thumbnails(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """What sketches are made of, uint8 (2, 32, 32); black where there is no lesion."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    found = np.zeros((2, SKETCH), np.int8)
-    found[0] = _sketch(grey)
+    small = np.zeros((2, _SIDE, _SIDE), np.uint8)
+    small[0] = _thumbnail(grey)
     if mask is not None and mask.any():
         x, y, side = lesion_square(mask, len(grey))
-        found[1] = _sketch(grey[y : y + side, x : x + side])
-    return found
+        small[1] = _thumbnail(grey[y : y + side, x : x + side])
+    return small
 
 
-def _sketch(grey: np.ndarray) -> np.ndarray:
+def sketched(small: np.ndarray) -> np.ndarray:
+    """int8 (N, 2, SKETCH) of the `thumbnails` uint8 (N, 2, 32, 32) of N pictures, which together take less time."""
+    small = small.astype(np.float32)
+    values = (_COSINES @ small @ _COSINES.T).reshape(*small.shape[:2], -1)[..., _USED] * _WEIGHTS
+    # A ruler's or a vignette's few great values would drown the others.
+    most = 3 * np.median(np.abs(values), axis=2, keepdims=True)
+    seen = (small.std((2, 3)) >= 2)[..., None] & (most > 0)
+    scaled = values / np.where(seen, most, 1)
+    return np.where(seen, np.rint(np.clip(scaled, -1, 1) * 127), 0).astype(np.int8, order="C")
+
+
+def _thumbnail(grey: np.ndarray) -> np.ndarray:
     resampling = cv2.INTER_AREA if len(grey) > _SIDE else cv2.INTER_LINEAR
-    small = cv2.resize(grey, (_SIDE, _SIDE), interpolation=resampling).astype(np.float32)
-    values = (_COSINES @ small @ _COSINES.T).ravel()[_USED] * _WEIGHTS
-    most = 3 * float(np.median(np.abs(values)))  # a ruler's or a vignette's few great values would drown the others
-    if small.std() < 2 or most == 0:
-        return np.zeros(SKETCH, np.int8)
-    return np.rint(np.clip(values / most, -1, 1) * 127).astype(np.int8)
+    return cv2.resize(grey, (_SIDE, _SIDE), interpolation=resampling)
 
 
 @dataclass(frozen=True)
@@ -107,8 +118,8 @@ def _without_turns(vectors: np.ndarray) -> np.ndarray:
 
 def sketches_of(pairs: PairArrays) -> np.ndarray:
     """int8 (N, 2, SKETCH) of N pairs."""
-    found = [sketches(image, mask) for image, mask in zip(pairs.images, pairs.masks, strict=True)]
-    return np.array(found, np.int8).reshape(-1, 2, SKETCH)
+    found = [thumbnails(image, mask) for image, mask in zip(pairs.images, pairs.masks, strict=True)]
+    return sketched(np.array(found, np.uint8).reshape(-1, 2, _SIDE, _SIDE))
 
 
 def training_pictures(*found: np.ndarray) -> TrainingPictures:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from manifests.duplicates.fingerprints import fingerprint
-from manifests.duplicates.sketches import sketches
+from manifests.duplicates.sketches import thumbnails
 from manifests.errors import BadInput
 from manifests.format.schema import pair_id_fault
 from manifests.format.shards import DISCLAIMER
@@ -42,7 +42,7 @@ class CheckedRow:
 
     enlarged: whether the source's image was smaller than the stored one; scaled: whether the mask was of another size
     and the same shape as its image, and brought to the image's; fingerprint: the bytes of one RECORD;
-    sketches: by which a base knows it, see `manifests.duplicates.sketches`.
+    thumbnails: of which the sketches are made by which a base knows it, see `manifests.duplicates.sketches`.
     """
 
     image_png: bytes
@@ -51,7 +51,7 @@ class CheckedRow:
     enlarged: bool
     scaled: bool
     fingerprint: bytes | None
-    sketches: np.ndarray
+    thumbnails: np.ndarray
 
 
 class Unfit(Exception):
@@ -96,7 +96,7 @@ def _checked(row: SourceRow, with_mask: bool, settings: PrepareSettings) -> Chec
         min(height, width) < settings.size,
         scaled,
         fingerprint(square, square_mask).tobytes() if settings.duplicates else None,
-        sketches(square, square_mask),
+        thumbnails(square, square_mask),
     )
 
 

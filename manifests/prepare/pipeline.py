@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from manifests.duplicates.fingerprints import RECORD
-from manifests.duplicates.sketches import SKETCH
+from manifests.duplicates.sketches import SKETCH, sketched
 from manifests.errors import BadInput
 from manifests.listing.source import Rejection, SourceRow
 from manifests.prepare.admission import CLASSIFICATION, Admitted
@@ -47,7 +47,7 @@ class RowSpools:
         if fingerprints:
             self.fingerprints.add(np.frombuffer(b"".join(fingerprints), RECORD))
         if rows:
-            self.sketches.add(np.stack([row.sketches for row in rows]))
+            self.sketches.add(sketched(np.stack([row.thumbnails for row in rows])))
 
     def pair(self, place: int) -> tuple[bytes, bytes | None]:
         """PNG of image and mask."""
