@@ -16,10 +16,10 @@ from manifests.storage.base import Storage
 _SEAL = hashlib.sha256().digest_size
 
 
-def sealed(content: bytes) -> bytes:
-    """Parquet bytes with the digest of their footer before it."""
-    start = len(content) - _length(content[-8:])
-    return content[:start] + hashlib.sha256(content[start:]).digest() + content[start:]
+def sealed(content: memoryview) -> bytes:
+    """Parquet bytes with the digest of their footer before it; they are copied once."""
+    start = len(content) - _length(bytes(content[-8:]))
+    return b"".join((content[:start], hashlib.sha256(content[start:]).digest(), content[start:]))
 
 
 def footer_digest(content: bytes) -> str:

@@ -212,7 +212,7 @@ def _parquet_bytes(table: pa.Table) -> bytes:
         write_page_checksum=True,
         sorting_columns=[pq.SortingColumn(0)],
     )
-    return sealed(sink.getvalue().to_pybytes())
+    return sealed(memoryview(sink.getvalue()))
 
 
 def _check_rows(rows: Sequence[PairRow], shard: str, dx: str, kind: Kind) -> None:
