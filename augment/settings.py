@@ -194,7 +194,7 @@ class SynthesisSettings(Frozen):
         "and outline (to a real mask, turned and bent); a class name with a mix of its own overrides them",
     )
     variation_levels: tuple[float, ...] = Field(
-        (0.8,), min_length=1, description="shares of the noise that variations begin at, each as often"
+        (0.85,), min_length=1, description="shares of the noise that variations begin at, each as often"
     )
     skin_level: float = Field(1.0, gt=0, le=1, description="share of the noise that a painted lesion begins at")
     gates: bool = True

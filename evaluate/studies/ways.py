@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from evaluate.fidelity.realism import Seen
     from evaluate.studies.quality import BaseStudy
 
-_LEVELS = (0.65, 0.8, 0.9)
+_LEVELS = (0.8, 0.85, 0.9)
 WAY_VARIANTS: Mapping[str, WayPlan] = {
     "text": FROM_TEXT,
     **{f"variation from {level:g}": WayPlan(((VARIATION, 1.0),), (level,), source_digest="-") for level in _LEVELS},
