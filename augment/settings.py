@@ -189,7 +189,7 @@ class SynthesisSettings(Frozen):
         "the class; 0 leaves pictures as they were drawn",
     )
     ways: dict[str, float | dict[str, float]] = Field(
-        {"text": 1.0, "variation": 1.0},
+        {"variation": 1.0},
         description="shares of text, variation (of a real pair), skin (painted into a real picture of another class) "
         "and outline (to a real mask, turned and bent); a class name with a mix of its own overrides them",
     )
