@@ -135,19 +135,6 @@ def ways() -> str:
     return table([*told.values()], rows)
 
 
-def recipes() -> str:
-    """Mean and deviation of what each use of the same generated pairs brings on validation."""
-
-    def cell(row: Mapping[str, float], figure: str) -> str:
-        return f"{100 * row[figure]:.1f} ± {100 * row[f'{figure}_deviation']:.1f}"
-
-    rows = [
-        (row["variant"].removeprefix("classification: "), cell(row, "macro_f1"), cell(row, "auroc"))
-        for row in content("ham10000/recipes.json")["ablation_recipes"]
-    ]
-    return table(("use of generated pairs", "Macro-F1 (%)", "AUROC (%)"), rows)
-
-
 def faults() -> str:
     """What became of runs that were struck."""
     campaign = content("faults.json")
@@ -262,7 +249,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "verdicts": verdicts,
     "arms": arms,
     "few-pairs": few_pairs,
-    "recipes": recipes,
     "times": times,
     "quality": quality,
     "ways": ways,
