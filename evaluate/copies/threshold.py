@@ -18,9 +18,9 @@ class CopyThreshold:
     """From which similarity on an image counts as a copy, and on what evidence.
 
     `real_limit` is the similarity that few real pairs have to one of another lesion, `planted_limit` the one that all
-    but a few planted copies reach. The threshold lies a standard error above the first, that little alone: a lesion
-    drawn anew from the noised picture of a real one is recognised by eye far below the second. `recall` is the share
-    of planted copies of each kind found at the threshold.
+    but a few planted copies reach. The threshold lies a standard error above the first and no higher, since a lesion
+    drawn anew from the noised picture of a real one is recognised by eye far below the second; where few real pairs
+    tell little, at the second. `recall` is the share of planted copies of each kind found at the threshold.
     """
 
     value: float
@@ -39,7 +39,8 @@ def set_threshold(real: np.ndarray, planted: dict[str, np.ndarray], settings: Co
     doubled = real >= planted_limit
     apart = real[~doubled] if doubled.mean() <= 0.02 and not doubled.all() else real
     real_limit, error = _reached_by(apart, settings.false_alarm_rate) if len(apart) else (planted_limit, 0.0)
-    value = round(max(real_limit, min(real_limit + error, planted_limit)), 5)
+    met = float(np.quantile(apart, 1 - settings.false_alarm_rate)) if len(apart) else planted_limit
+    value = round(max(met, min(real_limit + error, planted_limit)), 5)
     recall = {attack: float((scores >= value).mean()) for attack, scores in planted.items()}
     return CopyThreshold(value, real_limit, planted_limit, len(real), int((real >= value).sum()), recall)
 

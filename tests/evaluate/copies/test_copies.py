@@ -143,6 +143,21 @@ def test_where_strangers_look_like_copies_the_real_ones_decide() -> None:
     assert threshold.recall["cropped"] < 0.5
 
 
+def test_the_threshold_is_what_one_stranger_in_two_hundred_reaches_and_an_error_more() -> None:
+    planted = {"exact": np.ones(40)}
+    strangers = np.random.default_rng(0).exponential(0.08, 600)
+    true = -0.08 * np.log(0.005)
+    limit = set_threshold(strangers, planted, CopySettings())
+    assert limit.real_limit == pytest.approx(true, rel=0.1)
+    assert limit.real_limit < limit.value < 1.2 * true
+
+
+def test_few_strangers_leave_the_threshold_where_planted_copies_are_found() -> None:
+    planted = {"cropped": np.linspace(0.8, 1, 40)}
+    threshold = set_threshold(np.array([0.1, 0.15, 0.2, 0.7]), planted, CopySettings())
+    assert 0.7 <= threshold.value <= threshold.planted_limit and threshold.recall["cropped"] >= 0.95
+
+
 @pytest.mark.parametrize("exact", [seen.EXACT, 20, 0])
 def test_repeats_among_generated_images_are_told_in_order(
     exact: int, index: CopyIndex, held_out: PairArrays, monkeypatch: pytest.MonkeyPatch
