@@ -159,7 +159,8 @@ def _load(
         if side is not None:
             picture.draft("RGB", (side, side))
         picture.load()
-        return convert(ImageOps.exif_transpose(picture))
+        ImageOps.exif_transpose(picture, in_place=True)
+        return convert(picture)
     except Exception as error:  # as in _opened
         raise _unreadable(name, error) from None
 
@@ -209,7 +210,7 @@ def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
         picture = picture.convert("RGBA")
         black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
         picture = Image.alpha_composite(black, picture)
-    return picture.convert(mode)
+    return picture if picture.mode == mode else picture.convert(mode)
 
 
 class MaskValues(BadInput):

@@ -58,7 +58,7 @@ def lesion_square(mask: np.ndarray, size: int) -> tuple[int, int, int]:
     The extent leaves out the outermost percent of the mask on each side: stray pixels move it little.
     """
     marked = mask.view(np.uint8)
-    columns, rows = (np.cumsum(cv2.reduce(marked, along, cv2.REDUCE_SUM, dtype=cv2.CV_32S)) for along in (0, 1))
+    columns, rows = (cv2.reduce(marked, along, cv2.REDUCE_SUM, dtype=cv2.CV_32S).cumsum() for along in (0, 1))
     total = int(columns[-1])
     if total == 0:
         return 0, 0, size

@@ -34,6 +34,7 @@ _TRANSPOSED = np.array([np.flatnonzero((i == _J) & (j == _I))[0] for i, j in zip
 _WEIGHTS = np.hypot(_I, _J).astype(np.float32)
 _COSINES = np.cos(np.pi * np.outer(np.arange(_HIGHEST + 1), np.arange(_SIDE) + 0.5) / _SIDE).astype(np.float32)
 SKETCH = len(_USED)
+THUMBNAILS = (2, _SIDE, _SIDE)
 _ASKED_AT_ONCE = 256
 
 
@@ -48,7 +49,7 @@ def sketches(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
 def thumbnails(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     """What sketches are made of, uint8 (2, 32, 32); black where there is no lesion."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    small = np.zeros((2, _SIDE, _SIDE), np.uint8)
+    small = np.zeros(THUMBNAILS, np.uint8)
     small[0] = _thumbnail(grey)
     if mask is not None and mask.any():
         x, y, side = lesion_square(mask, len(grey))
@@ -119,7 +120,7 @@ def _without_turns(vectors: np.ndarray) -> np.ndarray:
 def sketches_of(pairs: PairArrays) -> np.ndarray:
     """int8 (N, 2, SKETCH) of N pairs."""
     found = [thumbnails(image, mask) for image, mask in zip(pairs.images, pairs.masks, strict=True)]
-    return sketched(np.array(found, np.uint8).reshape(-1, 2, _SIDE, _SIDE))
+    return sketched(np.array(found, np.uint8).reshape(-1, *THUMBNAILS))
 
 
 def training_pictures(*found: np.ndarray) -> TrainingPictures:

@@ -42,7 +42,7 @@ class CheckedRow:
 
     enlarged: whether the source's image was smaller than the stored one; scaled: whether the mask was of another size
     and the same shape as its image, and brought to the image's; fingerprint: the bytes of one RECORD;
-    thumbnails: of which the sketches are made by which a base knows it, see `manifests.duplicates.sketches`.
+    thumbnails: the bytes of what the sketches are made of by which a base knows it, see `manifests.duplicates.sketches`.
     """
 
     image_png: bytes
@@ -51,7 +51,7 @@ class CheckedRow:
     enlarged: bool
     scaled: bool
     fingerprint: bytes | None
-    thumbnails: np.ndarray
+    thumbnails: bytes
 
 
 class Unfit(Exception):
@@ -96,7 +96,7 @@ def _checked(row: SourceRow, with_mask: bool, settings: PrepareSettings) -> Chec
         min(height, width) < settings.size,
         scaled,
         fingerprint(square, square_mask).tobytes() if settings.duplicates else None,
-        thumbnails(square, square_mask),
+        thumbnails(square, square_mask).tobytes(),
     )
 
 

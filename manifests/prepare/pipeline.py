@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from manifests.duplicates.fingerprints import RECORD
-from manifests.duplicates.sketches import SKETCH, sketched
+from manifests.duplicates.sketches import SKETCH, THUMBNAILS, sketched
 from manifests.errors import BadInput
 from manifests.listing.source import Rejection, SourceRow
 from manifests.prepare.admission import CLASSIFICATION, Admitted
@@ -47,7 +47,8 @@ class RowSpools:
         if fingerprints:
             self.fingerprints.add(np.frombuffer(b"".join(fingerprints), RECORD))
         if rows:
-            self.sketches.add(sketched(np.stack([row.thumbnails for row in rows])))
+            thumbnails = np.frombuffer(b"".join(row.thumbnails for row in rows), np.uint8)
+            self.sketches.add(sketched(thumbnails.reshape(-1, *THUMBNAILS)))
 
     def pair(self, place: int) -> tuple[bytes, bytes | None]:
         """PNG of image and mask."""
