@@ -42,7 +42,7 @@ class CheckedRow:
 
     enlarged: whether the source's image was smaller than the stored one; scaled: whether the mask was of another size
     and the same shape as its image, and brought to the image's; fingerprint: the bytes of one RECORD;
-    thumbnails: the bytes of what the sketches are made of by which a base knows it, see `manifests.duplicates.sketches`.
+    thumbnails: those bytes of which `manifests.duplicates.sketches` are made, by which a base knows its pictures.
     """
 
     image_png: bytes
@@ -51,7 +51,7 @@ class CheckedRow:
     enlarged: bool
     scaled: bool
     fingerprint: bytes | None
-    thumbnails: bytes
+    thumbnails: bytes | None
 
 
 class Unfit(Exception):
@@ -62,17 +62,19 @@ class Unfit(Exception):
         self.check, self.reason = check, reason
 
 
-def check_row(row: SourceRow, pair_id: str, with_mask: bool, settings: PrepareSettings) -> CheckedRow | Rejection:
+def check_row(
+    row: SourceRow, pair_id: str, with_mask: bool, settings: PrepareSettings, with_thumbnails: bool = False
+) -> CheckedRow | Rejection:
     """Decode, compare, cut to a square and resize one row; what is wrong with it becomes a Rejection."""
     try:
         if fault := pair_id_fault(pair_id):
             raise Unfit("bad id", f"the id {pair_id[:80]!r} {fault}; rename the image")
-        return _checked(row, with_mask, settings)
+        return _checked(row, with_mask, settings, with_thumbnails)
     except Unfit as unfit:
         return Rejection(pair_id, unfit.check, unfit.reason, row.image)
 
 
-def _checked(row: SourceRow, with_mask: bool, settings: PrepareSettings) -> CheckedRow:
+def _checked(row: SourceRow, with_mask: bool, settings: PrepareSettings, with_thumbnails: bool) -> CheckedRow:
     content = _file_bytes(row.image)
     _refuse_generated(content, row.image)
     try:
@@ -96,7 +98,7 @@ def _checked(row: SourceRow, with_mask: bool, settings: PrepareSettings) -> Chec
         min(height, width) < settings.size,
         scaled,
         fingerprint(square, square_mask).tobytes() if settings.duplicates else None,
-        thumbnails(square, square_mask).tobytes(),
+        thumbnails(square, square_mask).tobytes() if with_thumbnails else None,
     )
 
 

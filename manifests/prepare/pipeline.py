@@ -46,9 +46,9 @@ class RowSpools:
         fingerprints = [row.fingerprint for row in rows if row.fingerprint is not None]
         if fingerprints:
             self.fingerprints.add(np.frombuffer(b"".join(fingerprints), RECORD))
-        if rows:
-            thumbnails = np.frombuffer(b"".join(row.thumbnails for row in rows), np.uint8)
-            self.sketches.add(sketched(thumbnails.reshape(-1, *THUMBNAILS)))
+        thumbnails = [row.thumbnails for row in rows if row.thumbnails is not None]
+        if thumbnails:
+            self.sketches.add(sketched(np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, *THUMBNAILS)))
 
     def pair(self, place: int) -> tuple[bytes, bytes | None]:
         """PNG of image and mask."""
@@ -110,13 +110,18 @@ class CheckedRows:
     scaled: list[str] = field(default_factory=list)
 
 
-def check_rows(admitted: Admitted, spools: RowSpools, settings: PrepareSettings, progress: Progress) -> CheckedRows:
-    """Check every admitted row; the outcome does not depend on the number of workers."""
+def check_rows(
+    admitted: Admitted, spools: RowSpools, settings: PrepareSettings, progress: Progress, with_sketches: bool
+) -> CheckedRows:
+    """Check every admitted row; the outcome does not depend on the number of workers.
+
+    with_sketches: whether a base's training pictures are to be looked for among them.
+    """
     result, total = CheckedRows(), len(admitted.rows)
     threads_before = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the rows run side by side already
     try:
-        for start, outcomes in _in_order(admitted, settings):
+        for start, outcomes in _in_order(admitted, settings, with_sketches):
             spools.add([outcome for outcome in outcomes if isinstance(outcome, CheckedRow)])
             for place, outcome in enumerate(outcomes, start):
                 if isinstance(outcome, Rejection):
@@ -135,17 +140,19 @@ def check_rows(admitted: Admitted, spools: RowSpools, settings: PrepareSettings,
     return result
 
 
-def _in_order(admitted: Admitted, settings: PrepareSettings) -> Iterator[tuple[int, list[CheckedRow | Rejection]]]:
+def _in_order(
+    admitted: Admitted, settings: PrepareSettings, with_sketches: bool
+) -> Iterator[tuple[int, list[CheckedRow | Rejection]]]:
     """Outcomes by the handful, with the place of the first, in the order of the rows; a bounded number in work."""
     with_mask, every = admitted.task != CLASSIFICATION, range(len(admitted.rows))
     pairs = list(zip(admitted.rows, admitted.pair_ids, strict=True))
     handfuls = (pairs[start : start + TOGETHER] for start in every[::TOGETHER])
-    check = partial(_check_handful, with_mask=with_mask, settings=settings)
+    check = partial(_check_handful, with_mask=with_mask, settings=settings, with_thumbnails=with_sketches)
     with worker_pool(settings.workers, len(every)) as pool:
         yield from zip(every[::TOGETHER], side_by_side(pool, check, handfuls, settings.workers), strict=True)
 
 
 def _check_handful(
-    rows: list[tuple[SourceRow, str]], with_mask: bool, settings: PrepareSettings
+    rows: list[tuple[SourceRow, str]], with_mask: bool, settings: PrepareSettings, with_thumbnails: bool
 ) -> list[CheckedRow | Rejection]:
-    return [check_row(row, pair_id, with_mask, settings) for row, pair_id in rows]
+    return [check_row(row, pair_id, with_mask, settings, with_thumbnails) for row, pair_id in rows]

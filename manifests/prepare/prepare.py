@@ -110,7 +110,7 @@ def _judged(
     with explained(str(folder), "read"):
         listing = found.read(folder, settings)
     admitted = admit_rows(found.name, listing, settings)
-    checked = check_rows(admitted, spools, settings, progress)
+    checked = check_rows(admitted, spools, settings, progress, with_sketches=pictures is not None)
     assignment = assign_rows(checked, spools, settings, progress, kept, pictures)
     rejected = (*listing.rejected, *admitted.rejected, *checked.rejected, *assignment.rejected)
     origin = Origin(
