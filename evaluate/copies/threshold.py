@@ -38,9 +38,11 @@ def set_threshold(real: np.ndarray, planted: dict[str, np.ndarray], settings: Co
     # Up to 2 % of real pairs may be the same lesion photographed twice; they are copies, and set no limit.
     doubled = real >= planted_limit
     apart = real[~doubled] if doubled.mean() <= 0.02 and not doubled.all() else real
-    real_limit, error = _reached_by(apart, settings.false_alarm_rate) if len(apart) else (planted_limit, 0.0)
-    met = float(np.quantile(apart, 1 - settings.false_alarm_rate)) if len(apart) else planted_limit
-    value = round(max(met, min(real_limit + error, planted_limit)), 5)
+    real_limit, value = planted_limit, round(planted_limit, 5)
+    if len(apart):
+        real_limit, error = _reached_by(apart, settings.false_alarm_rate)
+        met = float(np.quantile(apart, 1 - settings.false_alarm_rate))
+        value = round(max(met, min(real_limit + error, planted_limit)), 5)
     recall = {attack: float((scores >= value).mean()) for attack, scores in planted.items()}
     return CopyThreshold(value, real_limit, planted_limit, len(real), int((real >= value).sum()), recall)
 

@@ -36,7 +36,7 @@ class CopySettings(Frozen):
         0.98,
         gt=0.5,
         lt=1,
-        description="share of planted copies that lie above the upper anchor of the threshold",
+        description="share of planted copies that lie above the highest threshold",
     )
     calibration_pairs: int = Field(600, ge=8, description="real pairs whose nearest others set the threshold")
     planted_per_attack: int = Field(40, ge=4, description="planted copies of each kind that set the threshold")
