@@ -38,16 +38,9 @@ THUMBNAILS = (2, _SIDE, _SIDE)
 _ASKED_AT_ONCE = 256
 
 
-def sketches(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-    """int8 (2, SKETCH) of `image` uint8 (S, S, 3): whole, and around its lesion where `mask` bool (S, S) has one.
-
-    Zeros, which are like nothing, where there is no lesion or nothing to be seen.
-    """
-    return sketched(thumbnails(image, mask)[None])[0]
-
-
 def thumbnails(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-    """What sketches are made of, uint8 (2, 32, 32); black where there is no lesion."""
+    """What the sketches of `image` uint8 (S, S, 3) are made of, uint8 (2, 32, 32): whole, and around its lesion; black
+    where `mask` bool (S, S) has none."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     small = np.zeros(THUMBNAILS, np.uint8)
     small[0] = _thumbnail(grey)
@@ -58,7 +51,10 @@ def thumbnails(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
 
 
 def sketched(small: np.ndarray) -> np.ndarray:
-    """int8 (N, 2, SKETCH) of the `thumbnails` uint8 (N, 2, 32, 32) of N pictures, which together take less time."""
+    """int8 (N, 2, SKETCH) of the `thumbnails` uint8 (N, 2, 32, 32) of N pictures, which together take less time.
+
+    Zeros, which are like nothing, where there is no lesion or nothing to be seen.
+    """
     small = small.astype(np.float32)
     values = (_COSINES @ small @ _COSINES.T).reshape(*small.shape[:2], -1)[..., _USED] * _WEIGHTS
     # A ruler's or a vignette's few great values would drown the others.

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from augment.base.folder import SHIPPED
-from manifests.duplicates.sketches import load_training_pictures, sketches
+from manifests.duplicates.sketches import load_training_pictures, sketched, sketches_of, thumbnails
 from manifests.files import write_json
 from manifests.format.reading import open_manifest
 from tests.benchmarks.found_masks import given_pairs
@@ -90,11 +90,12 @@ def main() -> None:
 
     own = open_manifest(given.seen).arrays(split="train")
     for name, change in CHANGES.items():
-        count("seen", name, np.stack([sketches(*change(*pair)) for pair in zip(own.images, own.masks, strict=True)]))
+        shown = [thumbnails(*change(*pair)) for pair in zip(own.images, own.masks, strict=True)]
+        count("seen", name, sketched(np.stack(shown)))
     for data in given.unseen:
         folder, _, split = data.partition("=")
         pairs = given_pairs(Path(folder), split, 10**9, 128)
-        count("unseen", f"{Path(folder).name} {split}".strip(), np.stack([*map(sketches, pairs.images, pairs.masks)]))
+        count("unseen", f"{Path(folder).name} {split}".strip(), sketches_of(pairs))
     if given.out:
         write_json(given.out, found)
 

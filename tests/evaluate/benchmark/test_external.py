@@ -24,7 +24,7 @@ from evaluate.downstream.network import Downstream
 from evaluate.settings.arms import TASKS
 from evaluate.settings.benchmark import BenchmarkSettings
 from manifests.copying import Changes, write_subset
-from manifests.duplicates.sketches import sketches, training_pictures
+from manifests.duplicates.sketches import sketched, thumbnails, training_pictures
 from manifests.errors import BadInput
 from manifests.format.reading import Manifest, open_manifest
 from manifests.format.schema import UNLABELLED, PairRow
@@ -61,7 +61,7 @@ def admitted(home: Manifest, rows: list[PairRow], folder: Path, **renamed: str |
 def test_what_the_base_was_trained_on_is_left_out_and_counted(home: Manifest, tmp_path: Path) -> None:
     source = drawn_manifest(tmp_path / "source", [drawn("away", dx, 2, 0) for dx in ("mel", "nv")])
     pair = draw_pair("mel", 2, 0, 128)
-    pictures = training_pictures(sketches(pair.image, pair.mask)[None])
+    pictures = training_pictures(sketched(thumbnails(pair.image, pair.mask)[None]))
     pairs = admit_pairs("away", source, home, {}, tmp_path / "out", tmp_path / "work", pictures=pictures)
     assert pairs.table(["pair_id"])["pair_id"].to_pylist() == ["away:nv-0"]
     assert "away:mel-0, which is like a picture that the base was trained on" in external_notes(pairs, TASKS)[0]

@@ -22,8 +22,9 @@ from manifests.copying import write_subset
 from manifests.duplicates.sketches import (
     load_training_pictures,
     save_training_pictures,
-    sketches,
+    sketched,
     sketches_of,
+    thumbnails,
     training_pictures,
 )
 from manifests.errors import BadInput
@@ -116,7 +117,7 @@ def test_another_picture_of_a_lesion_that_the_base_has_seen_goes_with_it(tmp_pat
         rows.append([f"p{number}.jpg", f"m{number}.png", pair.dx, f"lesion{lesion}", split])
     write_csv(tmp_path / "data" / "table.csv", ["image", "mask", "dx", "lesion_id", "split"], rows)
     seen = draw_pair("mel", 4, 0, 96)
-    pictures = training_pictures(sketches(seen.image, seen.mask)[None])
+    pictures = training_pictures(sketched(thumbnails(seen.image, seen.mask)[None]))
     summary = prepare(tmp_path / "data" / "table.csv", tmp_path / "m", PrepareSettings(size=64), pictures=pictures)
     assert {split: sum(of.values()) for split, of in summary.counts.items()} == {"train": 4, "validation": 1, "test": 3}
     told = "trained on 1 of the pairs, which are in train with 1 more of their groups, 2 of them moved there"
@@ -132,7 +133,7 @@ def test_a_test_split_that_holds_nothing_else_stays_and_is_refused_by_the_benchm
         rows.append([f"p{number}.jpg", f"m{number}.png", pair.dx, split])
     write_csv(tmp_path / "data" / "table.csv", ["image", "mask", "dx", "split"], rows)
     seen = draw_pair("nv", 4, 3, 96)
-    pictures = training_pictures(sketches(seen.image, seen.mask)[None])
+    pictures = training_pictures(sketched(thumbnails(seen.image, seen.mask)[None]))
     summary = prepare(tmp_path / "data" / "table.csv", tmp_path / "m", PrepareSettings(size=64), pictures=pictures)
     assert {split: sum(of.values()) for split, of in summary.counts.items()} == {"train": 2, "validation": 1, "test": 1}
     assert any("test stays as it was told" in line for line in summary.understood)

@@ -15,8 +15,9 @@ from manifests.duplicates.sketches import (
     TrainingPictures,
     load_training_pictures,
     save_training_pictures,
-    sketches,
+    sketched,
     sketches_of,
+    thumbnails,
     training_pictures,
 )
 from manifests.errors import BadInput
@@ -55,7 +56,7 @@ CHANGES: dict[str, Change] = {
 def test_a_copy_is_found_without_its_mask_and_no_other_picture_is(
     pairs: PairArrays, known: TrainingPictures, change: str
 ) -> None:
-    asked = np.stack([sketches(CHANGES[change](image), None) for image in pairs.images])
+    asked = sketched(np.stack([thumbnails(CHANGES[change](image), None) for image in pairs.images]))
     assert known.among(asked).tolist() == [True] * 12 + [False] * 12
 
 
@@ -66,14 +67,14 @@ def test_a_crop_around_the_lesion_is_found_by_its_mask(pairs: PairArrays, known:
     for i in small:
         image, mask = wider.copy(), np.zeros((144, 144), bool)
         image[24:120, 24:120], mask[24:120, 24:120] = pairs.images[i], pairs.masks[i]
-        back = training_pictures(sketches(image, mask)[None])
+        back = training_pictures(sketched(thumbnails(image, mask)[None]))
         assert back.among(sketches_of(pairs.select([i]))).all() and not back.among(sketches_of(pairs)[12:]).any()
     assert small
 
 
 def test_a_picture_of_nothing_is_like_no_other(known: TrainingPictures) -> None:
     grey = np.full((64, 64, 3), 128, np.uint8)
-    empty = training_pictures(sketches(grey, None)[None])
+    empty = training_pictures(sketched(thumbnails(grey, None)[None]))
     assert not empty.among(empty.sketches).any() and not known.among(empty.sketches).any()
 
 
